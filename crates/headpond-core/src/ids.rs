@@ -1,0 +1,23 @@
+//! Names of things that come and go: an index that is reused, and a generation that is not.
+
+macro_rules! id {
+    ($name:ident, $what:literal) => {
+        #[doc = $what]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            pub(crate) index: u32,
+            pub(crate) generation: u32,
+        }
+
+        impl $name {
+            /// Place in its table: small, and reused after the thing is gone.
+            #[must_use]
+            pub fn index(self) -> usize {
+                self.index as usize
+            }
+        }
+    };
+}
+
+id!(ConnId, "A connection of one pool, in whatever state.");
+id!(WaiterId, "A queued request of one pool.");

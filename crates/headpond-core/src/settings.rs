@@ -1,0 +1,56 @@
+//! What an operator sets on a pool.
+
+use std::time::Duration;
+
+/// The policy of one pool. Sizes are connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// The most connections in any state, opening and closing ones included: at least 1.
+    pub max_size: u32,
+    /// A released connection that would make more than this many idle is closed at once, never below `min_size`.
+    pub max_idle: u32,
+    /// Headroom: at least this many are kept idle while `max_size` allows.
+    pub min_idle: u32,
+    /// Connections opened at start.
+    pub initial_size: u32,
+    /// Shrinking never goes below this many.
+    pub min_size: u32,
+    /// An idle connection unused for this long is closed, the floors respected; zero: never.
+    pub idle_timeout: Duration,
+    /// A waiter older than this is refused; zero: it waits for ever.
+    pub acquire_timeout: Duration,
+    /// The most waiters; one more is refused at once.
+    pub max_waiters: u32,
+    /// A connection older than this is replaced when it is next idle; zero: never.
+    pub max_lifetime: Duration,
+    /// The most logins in flight at once: at least 1.
+    pub max_logins: u32,
+    /// After a failed login, the wait before the next try doubles up to this.
+    pub login_retry: Duration,
+}
+
+impl PoolSettings {
+    /// The defaults of a pool that the configuration names.
+    #[must_use]
+    pub fn named() -> Self {
+        Self {
+            max_size: 100,
+            max_idle: 80,
+            min_idle: 10,
+            initial_size: 10,
+            min_size: 10,
+            idle_timeout: Duration::from_secs(300),
+            acquire_timeout: Duration::from_secs(30),
+            max_waiters: 10_000,
+            max_lifetime: Duration::from_secs(3600),
+            max_logins: 4,
+            login_retry: Duration::from_secs(1),
+        }
+    }
+
+    /// The defaults of a pool made on demand (a wildcard), and of one from a `pgbouncer.ini`: no floors.
+    #[must_use]
+    pub fn on_demand() -> Self {
+        Self { max_size: 20, max_idle: 20, min_idle: 0, initial_size: 0, min_size: 0, ..Self::named() }
+    }
+}

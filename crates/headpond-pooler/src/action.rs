@@ -1,0 +1,204 @@
+//! What the machine asks of its driver.
+
+use std::fmt;
+
+use crate::config::Secret;
+use crate::table::Id;
+
+/// Marks the ids of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientMark {}
+/// Marks the ids of server connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerMark {}
+/// Marks the ids of connections that carry a cancel request to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CancelMark {}
+
+/// A client.
+pub type ClientId = Id<ClientMark>;
+/// A server connection.
+pub type ServerId = Id<ServerMark>;
+/// A connection that carries one cancel request to a server.
+pub type CancelId = Id<CancelMark>;
+
+/// One socket that machine and driver both know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// From an application.
+    Client(ClientId),
+    /// To a database server.
+    Server(ServerId),
+    /// To a database server, for one cancel request.
+    Cancel(CancelId),
+}
+
+/// What the driver must do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Read the link once and hand over what there is by [`crate::Pooler::received`], or
+    /// [`crate::Pooler::closed`] at its end. Bytes it left unconsumed before come first.
+    Read(Link),
+    /// Send a range of the bytes that [`crate::Pooler::received`] was just called with.
+    Forward {
+        /// Where to.
+        to: Link,
+        /// First byte.
+        from: u32,
+        /// How many.
+        len: u32,
+    },
+    /// Send a range of [`Actions::injected`].
+    Send {
+        /// Where to.
+        to: Link,
+        /// First byte.
+        from: u32,
+        /// How many.
+        len: u32,
+    },
+    /// Connect a server or cancel link to the node of data source `data_source`; answer with
+    /// [`crate::Pooler::connected`] or [`crate::Pooler::closed`].
+    Connect {
+        /// The link, so far without a socket.
+        link: Link,
+        /// Index into the configuration's data sources.
+        data_source: usize,
+    },
+    /// Send no more, but go on reading until the peer closes.
+    Finish(Link),
+    /// Close the link once what was sent before has gone out. The machine has forgotten it.
+    Close(Link),
+    /// Derive the SCRAM keys of a login to a server, away from this thread; answer with
+    /// [`crate::Pooler::keys_derived`].
+    DeriveKeys {
+        /// The login.
+        server: ServerId,
+        /// Its password.
+        password: Secret,
+        /// As the server sent it.
+        salt: Vec<u8>,
+        /// As the server sent it.
+        iterations: u32,
+    },
+    /// The client wants the console: it leaves the machine with all bytes unconsumed.
+    HandOver(ClientId),
+    /// The client's pool lives on another worker: it leaves the machine with all bytes unconsumed.
+    Move {
+        /// The client.
+        client: ClientId,
+        /// Index of the worker.
+        worker: usize,
+    },
+    /// Something for the log.
+    Report(Report),
+}
+
+/// Something an operator may want to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A client came in.
+    LoggedIn {
+        /// Who.
+        user: String,
+        /// The data source's name.
+        database: String,
+    },
+    /// A client was refused or dropped before it was in.
+    LoginRefused {
+        /// What it was told.
+        message: String,
+    },
+    /// A login to a server failed.
+    ServerLoginFailed {
+        /// Which pool.
+        pool: String,
+        /// As the server or the network said it.
+        message: String,
+    },
+    /// A server connection was lost.
+    ServerLost {
+        /// Which pool.
+        pool: String,
+    },
+    /// A reply matched no request; both sides were closed.
+    ReplyMismatch {
+        /// Which pool.
+        pool: String,
+        /// The tag of the message.
+        tag: u8,
+    },
+    /// The server did not confirm a close in time; its slot was counted for that long.
+    CloseUnconfirmed {
+        /// Which pool.
+        pool: String,
+    },
+    /// A client broke the protocol and was closed.
+    ClientMisbehaved {
+        /// What it did.
+        message: String,
+    },
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LoggedIn { user, database } => write!(f, "{user} logged in to {database}"),
+            Self::LoginRefused { message } => write!(f, "login refused: {message}"),
+            Self::ServerLoginFailed { pool, message } => write!(f, "{pool}: login to the server failed: {message}"),
+            Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
+            Self::ReplyMismatch { pool, tag } => {
+                write!(f, "{pool}: reply {:?} matches no request; both sides closed", char::from(*tag))
+            }
+            Self::CloseUnconfirmed { pool } => {
+                write!(f, "{pool}: the server did not confirm a close in time (close_unconfirmed)")
+            }
+            Self::ClientMisbehaved { message } => write!(f, "client closed: {message}"),
+        }
+    }
+}
+
+/// The driver's reused buffer of actions.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// In order.
+    pub list: Vec<Action>,
+    /// Bytes that [`Action::Send`] refers to.
+    pub injected: Vec<u8>,
+}
+
+impl Actions {
+    /// Empties both buffers and keeps their memory.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.injected.clear();
+    }
+
+    pub(crate) fn push(&mut self, action: Action) {
+        self.list.push(action);
+    }
+
+    pub(crate) fn report(&mut self, report: Report) {
+        self.list.push(Action::Report(report));
+    }
+
+    /// Sends what `write` appends.
+    pub(crate) fn send(&mut self, to: Link, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.injected.len();
+        write(&mut self.injected);
+        let len = self.injected.len() - from;
+        self.list.push(Action::Send { to, from: offset(from), len: offset(len) });
+    }
+
+    /// Forwards `bytes[from..to]` of the present event, if that is anything.
+    pub(crate) fn forward(&mut self, link: Link, from: usize, to: usize) {
+        if to > from {
+            self.list.push(Action::Forward { to: link, from: offset(from), len: offset(to - from) });
+        }
+    }
+}
+
+/// Buffers are far below 4 GiB.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

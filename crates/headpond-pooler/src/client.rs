@@ -1,0 +1,123 @@
+//! One client: an application's connection to the pooler.
+
+use std::net::{IpAddr, SocketAddr};
+
+use headpond_core::{Tick, WaiterId};
+use headpond_wire::postgres::scram::{ServerRole, StoredSecret};
+
+use crate::action::ServerId;
+use crate::settings::SettingsId;
+
+/// How far a client is.
+#[derive(Debug)]
+pub(crate) enum ClientState {
+    /// Its first packet is awaited.
+    Startup,
+    /// It proves who it is. Ends ready, awaiting parameters, or gone.
+    Login(Box<Login>),
+    /// It is in, but nothing is known of the server yet, so it cannot be told. Ends ready or gone.
+    AwaitsParameters,
+    /// It is in. Whether it is idle, waiting or active, [`Client::lease`] tells.
+    Ready,
+    /// Its request failed before any server saw it: the rest of the request is read and dropped.
+    Refused(Discard),
+}
+
+/// How much of a refused request is still to be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Discard {
+    /// Its first message has not been seen: the error follows it.
+    First(crate::refuse::Cause),
+    /// The error is out, the request ends with its Sync.
+    ToSync,
+}
+
+/// What a client has of its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lease {
+    /// Nothing, and it asks for nothing.
+    None,
+    /// A place in the queue.
+    Waiting(WaiterId),
+    /// A server connection.
+    Active(ServerId),
+}
+
+/// A login that needs more than one message.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) stage: Stage,
+    /// The data source it asked for.
+    pub(crate) database: String,
+}
+
+/// Where a SASL login stands.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// The mechanisms were offered.
+    Offered,
+    /// The challenge was sent.
+    Challenged(Box<ServerRole>, StoredSecret),
+}
+
+/// One client. Kept small: there may be tens of thousands, mostly idle.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) state: ClientState,
+    pub(crate) lease: Lease,
+    /// Index of its pool; meaningless before the startup packet.
+    pub(crate) pool: u32,
+    /// Interned name it logged in with.
+    pub(crate) user: u32,
+    pub(crate) settings: SettingsId,
+    /// Half of its cancel key, or its seed (protocol 3.2).
+    pub(crate) secret: u32,
+    /// It can be cancelled by a long key.
+    pub(crate) long_key: bool,
+    /// There is something to read of it that was left unread.
+    pub(crate) unread: bool,
+    /// Its socket takes no more for now.
+    pub(crate) blocked: bool,
+    /// A COPY of its ended by an error while it may still be sending data for it.
+    pub(crate) copy_tail: bool,
+    /// It was counted against `max_clients` when that was reached.
+    pub(crate) over_limit: bool,
+    /// Bytes still to come of a message that is being streamed.
+    pub(crate) streaming: u32,
+    pub(crate) peer: Option<(IpAddr, u16)>,
+    pub(crate) connected: Tick,
+    pub(crate) requested: Tick,
+}
+
+impl Client {
+    pub(crate) fn new(now: Tick, peer: Option<SocketAddr>, secret: u32, over_limit: bool) -> Self {
+        Self {
+            state: ClientState::Startup,
+            lease: Lease::None,
+            pool: u32::MAX,
+            user: 0,
+            settings: SettingsId::NONE,
+            secret,
+            long_key: false,
+            unread: false,
+            blocked: false,
+            copy_tail: false,
+            over_limit,
+            streaming: 0,
+            peer: peer.map(|peer| (peer.ip(), peer.port())),
+            connected: now,
+            requested: now,
+        }
+    }
+
+    pub(crate) fn is_logged_in(&self) -> bool {
+        matches!(self.state, ClientState::Ready | ClientState::Refused(_))
+    }
+
+    pub(crate) fn server(&self) -> Option<ServerId> {
+        match self.lease {
+            Lease::Active(server) => Some(server),
+            Lease::None | Lease::Waiting(_) => None,
+        }
+    }
+}

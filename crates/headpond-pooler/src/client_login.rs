@@ -1,0 +1,374 @@
+//! How a client comes in: first packet, version, identity, proof, and what it is told when it is in.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use rand_chacha::rand_core::Rng;
+use sha2::Sha256;
+
+use headpond_core::{Acquired, Pool, Tick};
+use headpond_wire::postgres::encode;
+use headpond_wire::postgres::frame::{self, Fields, Next};
+use headpond_wire::postgres::scram::{ServerRole, StoredSecret, mock_secret};
+use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
+
+use crate::action::{Action, Actions, ClientId, Link, Report};
+use crate::client::{ClientState, Lease, Login, Stage};
+use crate::config::AuthMethod;
+use crate::figures::Traffic;
+use crate::pooler::{LearnedKeys, PoolEntry, Pooler, pool_index};
+use crate::refuse::Cause;
+use crate::settings::{BadParameter, options};
+
+/// The databases that stand for the console.
+const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
+
+/// The only SASL mechanism offered.
+const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// Longest names, as PostgreSQL and PgBouncer bound them generously.
+const NAME_MAX: usize = 128;
+
+/// What a startup packet asked for, read and checked.
+struct Wanted {
+    minor: u16,
+    user: String,
+    database: String,
+    parameters: Vec<(String, String)>,
+    unknown: Vec<String>,
+}
+
+impl Pooler {
+    /// Bytes of a client that has not been told anything yet. Returns how many are consumed.
+    pub(crate) fn startup_received(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        bytes: &[u8],
+        out: &mut Actions,
+    ) -> usize {
+        let link = Link::Client(id);
+        match startup::packet(bytes) {
+            Ok(None) => 0,
+            Ok(Some((Packet::Ssl | Packet::GssEnc, size))) => {
+                // Whatever follows stands in clear and is read as such: nothing was promised.
+                out.send(link, |bytes| bytes.push(b'N'));
+                if bytes.len() > size {
+                    out.push(Action::Read(link));
+                }
+                size
+            }
+            Ok(Some((Packet::Cancel { process, key }, size))) => {
+                if self.cancel_requested(now, id, process, key, out) { size } else { 0 }
+            }
+            Ok(Some((Packet::Startup(packet), size))) => match wanted(&packet) {
+                Ok(wanted) => self.wants_in(now, id, wanted, size, out),
+                Err(BadParameter(message)) => {
+                    self.refuse_login(id, &Cause::BadStartup, &message, out);
+                    bytes.len()
+                }
+            },
+            Err(startup::Error::Version { major, minor }) => {
+                let message = format!(
+                    "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{NEWEST_MINOR}"
+                );
+                self.refuse_login(id, &Cause::Version, &message, out);
+                bytes.len()
+            }
+            Err(startup::Error::Malformed | startup::Error::Encoding) => {
+                self.refuse_login(id, &Cause::BadStartup, "invalid startup packet", out);
+                bytes.len()
+            }
+        }
+    }
+
+    fn wants_in(&mut self, now: Tick, id: ClientId, wanted: Wanted, size: usize, out: &mut Actions) -> usize {
+        if CONSOLES.contains(&wanted.database.as_str()) {
+            self.forget_client(id);
+            out.push(Action::HandOver(id));
+            return 0;
+        }
+        let home = self.home(&wanted.database, &wanted.user);
+        if home != self.worker {
+            self.forget_client(id);
+            out.push(Action::Move { client: id, worker: home });
+            return 0;
+        }
+        if self.draining {
+            self.refuse_login(id, &Cause::ShuttingDown, "the pooler is shutting down", out);
+            return size;
+        }
+        if self.clients.get(id).is_some_and(|client| client.over_limit) {
+            let message = format!("sorry, too many clients already (max_clients = {})", self.config.max_clients);
+            self.refuse_login(id, &Cause::TooManyClients, &message, out);
+            return size;
+        }
+        let user = self.users.intern(&wanted.user);
+        let settings = match self.settings.intern(wanted.parameters) {
+            Ok(settings) => settings,
+            Err(BadParameter(message)) => {
+                self.refuse_login(id, &Cause::BadStartup, &message, out);
+                return size;
+            }
+        };
+        let Some(client) = self.clients.get_mut(id) else { return size };
+        client.user = user;
+        client.settings = settings;
+        client.long_key = wanted.minor >= 2;
+        client.state =
+            ClientState::Login(Box::new(Login { stage: Stage::Offered, database: wanted.database }));
+        let link = Link::Client(id);
+        if wanted.minor > NEWEST_MINOR || !wanted.unknown.is_empty() {
+            let newest = 0x0003_0000 | u32::from(wanted.minor.min(NEWEST_MINOR));
+            out.send(link, |bytes| {
+                encode::negotiate_protocol_version(bytes, newest, wanted.unknown.iter().map(String::as_str));
+            });
+        }
+        match self.config.auth {
+            AuthMethod::Trust => self.proven(now, id, out),
+            AuthMethod::ScramSha256 => {
+                out.send(link, |bytes| encode::authentication_sasl(bytes, &[MECHANISM]));
+            }
+        }
+        size
+    }
+
+    /// Bytes of a client that proves who it is. Returns how many are consumed.
+    pub(crate) fn login_received(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        bytes: &[u8],
+        out: &mut Actions,
+    ) -> usize {
+        let size = match frame::next(bytes) {
+            Ok(Next::More) => return 0,
+            Ok(Next::Whole(header)) if header.tag == b'p' => header.size,
+            Ok(Next::Whole(header)) if header.tag == b'X' => {
+                self.drop_client(id, out);
+                return bytes.len();
+            }
+            _ => {
+                self.refuse_login(id, &Cause::BadStartup, "expected a SASL response", out);
+                return bytes.len();
+            }
+        };
+        let body = &bytes[frame::HEADER..size];
+        let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
+        let ClientState::Login(login) = &mut client.state else { return bytes.len() };
+        let stage = std::mem::replace(&mut login.stage, Stage::Offered);
+        let name = self.users.name(client.user).to_owned();
+        let outcome = match stage {
+            Stage::Offered => self.scram_first(id, &name, body, out),
+            Stage::Challenged(role, secret) => self.scram_final(now, id, &name, *role, &secret, body, out),
+        };
+        if outcome.is_none() {
+            // Unknown user, wrong password, nonsense: the same words, at the same stage.
+            let message = format!("SASL authentication failed for user \"{name}\"");
+            self.refuse_login(id, &Cause::WrongPassword, &message, out);
+            return bytes.len();
+        }
+        size
+    }
+
+    fn scram_first(&mut self, id: ClientId, name: &str, body: &[u8], out: &mut Actions) -> Option<()> {
+        let mut body = Fields(body);
+        if body.string()? != MECHANISM.as_bytes() {
+            return None;
+        }
+        let length = body.int32()? as usize;
+        let first = body.bytes(length)?;
+        let known = self.config.users.get(name).and_then(|user| user.scram.as_deref());
+        let secret: StoredSecret = known
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| mock_secret(&self.seed, name));
+        let nonce = self.nonce();
+        let (role, challenge) = ServerRole::first(first, &nonce, &secret).ok()?;
+        let client = self.clients.get_mut(id)?;
+        let ClientState::Login(login) = &mut client.state else { return None };
+        login.stage = Stage::Challenged(Box::new(role), secret);
+        out.send(Link::Client(id), |bytes| encode::authentication_sasl_continue(bytes, &challenge));
+        Some(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of a login, called from one place")]
+    fn scram_final(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        name: &str,
+        role: ServerRole,
+        secret: &StoredSecret,
+        body: &[u8],
+        out: &mut Actions,
+    ) -> Option<()> {
+        let finished = role.finish(body).ok()?;
+        let learned = LearnedKeys {
+            keys: finished.keys,
+            salt: secret.salt.clone(),
+            iterations: secret.iterations,
+        };
+        self.client_keys.insert(name.to_owned(), learned);
+        out.send(Link::Client(id), |bytes| encode::authentication_sasl_final(bytes, &finished.message));
+        self.proven(now, id, out);
+        Some(())
+    }
+
+    /// The client is who it says. Its pool is found or made, and it is let in as soon as the server is known.
+    fn proven(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let ClientState::Login(login) = &mut client.state else { return };
+        let database = std::mem::take(&mut login.database);
+        let user = self.users.name(client.user).to_owned();
+        let Some(pool) = self.pool_for(&database, &user) else {
+            let message = format!("database \"{database}\" does not exist");
+            self.refuse_login(id, &Cause::UnknownDatabase, &message, out);
+            return;
+        };
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.pool = pool;
+        client.state = ClientState::AwaitsParameters;
+        let entry = &mut self.pools[pool as usize];
+        entry.clients += 1;
+        if entry.known {
+            self.welcome(now, id, out);
+            return;
+        }
+        // Nothing is known of the server yet: the login waits for a connection as a request would.
+        match self.acquire(now, pool, id, out) {
+            Acquired::Granted(conn) => self.granted(now, pool, id, conn, 0, out),
+            Acquired::Queued(waiter) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.lease = Lease::Waiting(waiter);
+                }
+            }
+            Acquired::Refused(why) => self.refused(now, id, why, out),
+        }
+    }
+
+    /// Tells the client that it is in.
+    pub(crate) fn welcome(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
+        let key = self.key_of(id);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.state = ClientState::Ready;
+        client.connected = now;
+        self.totals.logging_in -= 1;
+        self.totals.logged_in += 1;
+        let entry = &mut self.pools[client.pool as usize];
+        entry.traffic.logins += 1;
+        let (settings, sets) = (client.settings, &self.settings);
+        out.send(Link::Client(id), |bytes| {
+            encode::authentication_ok(bytes);
+            for (name, value) in &entry.parameters {
+                encode::parameter_status(bytes, name, sets.value(settings, name).unwrap_or(value));
+            }
+            encode::backend_key_data(bytes, key.0, &key.1);
+            encode::ready_for_query(bytes, b'I');
+        });
+        let (user, database) = (self.users.name(client.user).to_owned(), entry.name.clone());
+        out.report(Report::LoggedIn { user, database });
+        self.trim_login_timers();
+        self.read_on(id, out);
+    }
+
+    /// Logins that are over need no time-out any more.
+    pub(crate) fn trim_login_timers(&mut self) {
+        let clients = &self.clients;
+        self.timers.trim_logins(|id| clients.get(id).is_none_or(crate::client::Client::is_logged_in));
+    }
+
+    /// The pool of a (data source, user), made if it is new; `None` if no data source answers to the name.
+    pub(crate) fn pool_for(&mut self, database: &str, user: &str) -> Option<u32> {
+        let (index, source) = self.config.data_source(database)?;
+        let server_user = source.user.as_deref().unwrap_or(user);
+        let key = (database.to_owned(), server_user.to_owned());
+        if let Some(pool) = self.pool_names.get(&key) {
+            let known = self.pools[*pool as usize].data_source != usize::MAX;
+            if known {
+                return Some(*pool);
+            }
+        }
+        let settings = self.config.pool_settings(source, server_user);
+        let mut policy = Pool::new(settings, self.random.next_u64());
+        policy.trust_for(self.config.trust_window);
+        let pool = pool_index(self.pools.len());
+        self.pools.push(PoolEntry {
+            policy,
+            data_source: index,
+            name: database.to_owned(),
+            user: server_user.to_owned(),
+            database: source.database.clone().unwrap_or_else(|| database.to_owned()),
+            mode: source.mode,
+            servers: Vec::new(),
+            parameters: Vec::new(),
+            known: false,
+            last_error: None,
+            traffic: Traffic::default(),
+            clients: 0,
+            armed: Tick::NEVER,
+        });
+        self.pool_names.insert(key, pool);
+        Some(pool)
+    }
+
+    /// The key that a client may cancel with: ours, not the server's, which changes with every lease.
+    pub(crate) fn key_of(&self, id: ClientId) -> (u32, Vec<u8>) {
+        let Some(client) = self.clients.get(id) else { return (0, Vec::new()) };
+        let process = self.process_of(id);
+        let short = client.secret.to_be_bytes();
+        if !client.long_key {
+            return (process, short.to_vec());
+        }
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.seed).unwrap_or_else(|_| unreachable!("any length fits"));
+        mac.update(&process.to_be_bytes());
+        mac.update(&short);
+        (process, mac.finalize().into_bytes().to_vec())
+    }
+
+    /// The number shown as process id: worker and place, so that any worker finds whose it is. Positive, and
+    /// not zero.
+    pub(crate) fn process_of(&self, id: ClientId) -> u32 {
+        let place = u32::try_from(id.index()).unwrap_or(0) & 0x00ff_ffff;
+        (u32::try_from(self.worker).unwrap_or(0) + 1) << 24 | place
+    }
+
+    /// 18 random bytes in base64, as libpq and PostgreSQL draw their nonces.
+    pub(crate) fn nonce(&mut self) -> String {
+        let mut bytes = [0; 18];
+        self.random.fill_bytes(&mut bytes);
+        STANDARD.encode(bytes)
+    }
+}
+
+/// Sorts the parameters of a startup packet.
+fn wanted(packet: &startup::Startup<'_>) -> Result<Wanted, BadParameter> {
+    let (mut user, mut database) = (None, None);
+    let (mut parameters, mut unknown) = (Vec::new(), Vec::new());
+    for (name, value) in &packet.parameters {
+        match *name {
+            "user" => user = Some(*value),
+            "database" => database = Some(*value),
+            "options" => parameters.extend(options(value)?),
+            "replication" if matches!(*value, "false" | "off" | "no" | "0") => {}
+            "replication" => {
+                return Err(BadParameter("replication connections are not supported".to_owned()));
+            }
+            _ if name.starts_with("_pq_.") => unknown.push((*name).to_owned()),
+            _ => parameters.push(((*name).to_owned(), (*value).to_owned())),
+        }
+    }
+    let Some(user) = user.filter(|user| !user.is_empty()) else {
+        return Err(BadParameter("no PostgreSQL user name specified in startup packet".to_owned()));
+    };
+    let database = database.filter(|database| !database.is_empty()).unwrap_or(user);
+    if user.len() > NAME_MAX || database.len() > NAME_MAX {
+        return Err(BadParameter(format!("user and database names have at most {NAME_MAX} bytes")));
+    }
+    Ok(Wanted {
+        minor: packet.minor,
+        user: user.to_owned(),
+        database: database.to_owned(),
+        parameters,
+        unknown,
+    })
+}

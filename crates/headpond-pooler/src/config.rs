@@ -1,0 +1,132 @@
+//! What the pooler machine is told to do: plain values, parsed and checked elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headpond_core::PoolSettings;
+
+/// When a server connection goes back to its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// When its client leaves.
+    Session,
+    /// When the client's transaction ends.
+    Transaction,
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Any client is who it says; users need not be listed.
+    Trust,
+    /// SCRAM-SHA-256 against the listed users.
+    ScramSha256,
+}
+
+/// Where a database server listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeAddress {
+    /// Host name or address, and port.
+    Tcp {
+        /// Host name, IPv4 or IPv6 address without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A Unix socket: the folder, to which `.s.PGSQL.<port>` is added as PostgreSQL does.
+    Unix {
+        /// Folder of the socket, absolute.
+        folder: String,
+        /// The port in the socket's name.
+        port: u16,
+    },
+}
+
+/// What an application asks for by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSource {
+    /// The name clients use as database; `*` stands for every name not listed.
+    pub name: String,
+    /// The server.
+    pub node: NodeAddress,
+    /// The database on the server; `None`: the name the client used.
+    pub database: Option<String>,
+    /// The user on the server for all clients; `None`: each client's own.
+    pub user: Option<String>,
+    /// The password of `user` on the server (or of the client's own user, where the users file has none).
+    pub password: Option<Secret>,
+    /// When connections are released.
+    pub mode: PoolMode,
+    /// Sizes and times of each of its pools.
+    pub pool: PoolSettings,
+}
+
+/// A password in clear. Never shown: its `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// What is known of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct User {
+    /// The secret that clients log in with, in PostgreSQL's stored form (`SCRAM-SHA-256$…`): derived once at
+    /// load when the users file holds a password in clear.
+    pub scram: Option<String>,
+    /// The password in clear, where the users file has it: it opens connections to the server too.
+    pub password: Option<Secret>,
+}
+
+/// The machine's whole configuration: immutable, shared, replaced as a whole on reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolerConfig {
+    /// Every data source, `*` included, in the order of the file.
+    pub data_sources: Vec<DataSource>,
+    /// How clients log in.
+    pub auth: AuthMethod,
+    /// The users file.
+    pub users: BTreeMap<String, User>,
+    /// Users who may command the console. Clients of the console log in like all others.
+    pub admin_users: Vec<String>,
+    /// Users who may only look.
+    pub stats_users: Vec<String>,
+    /// The most clients, logging in or logged in, of the whole process.
+    pub max_clients: u32,
+    /// A client that has not logged in by then is dropped; zero: never.
+    pub client_login_timeout: Duration,
+    /// A server connection must be logged in by then; zero: never.
+    pub connect_timeout: Duration,
+    /// A server connection whose client left in mid-flight must be drained by then, else it is closed.
+    pub recover_timeout: Duration,
+    /// After the server was told that a connection closes, how long its end of stream is awaited.
+    pub close_timeout: Duration,
+    /// How long the server may take over a cancel request.
+    pub cancel_timeout: Duration,
+    /// An idle connection used within this time is handed out untested; older ones are tested first.
+    pub trust_window: Duration,
+    /// Sent to a server connection before it is reused, in session mode; empty: nothing.
+    pub reset_query: String,
+}
+
+impl PoolerConfig {
+    /// The data source that a client asking for `database` gets: the one of that name, else `*`.
+    #[must_use]
+    pub fn data_source(&self, database: &str) -> Option<(usize, &DataSource)> {
+        let named = self.data_sources.iter().position(|s| s.name == database && s.name != "*");
+        let index = named.or_else(|| self.data_sources.iter().position(|s| s.name == "*"))?;
+        Some((index, &self.data_sources[index]))
+    }
+
+    /// The policy of the pool of `user` (on the server). Identities that the configuration does not name are
+    /// made on demand and have no floors: any number of them may come.
+    #[must_use]
+    pub fn pool_settings(&self, source: &DataSource, user: &str) -> PoolSettings {
+        let named = source.name != "*" && (source.user.is_some() || self.users.contains_key(user));
+        let settings = source.pool.clone();
+        if named { settings } else { PoolSettings { min_idle: 0, initial_size: 0, min_size: 0, ..settings } }
+    }
+}

@@ -1,0 +1,104 @@
+//! How clients leave, and what is done when time runs out.
+
+use headpond_core::Tick;
+
+use crate::action::{Action, Actions, ClientId, Link};
+use crate::client::{Client, ClientState, Lease};
+use crate::pooler::Pooler;
+use crate::refuse::Cause;
+use crate::timers::Timer;
+
+impl Pooler {
+    /// A client's socket reached its end or broke.
+    pub(crate) fn client_lost(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
+        self.remove_client(now, id, true, out);
+        out.push(Action::Close(Link::Client(id)));
+    }
+
+    /// A client is gone; what it held or waited for is given up.
+    pub(crate) fn remove_client(&mut self, now: Tick, id: ClientId, abrupt: bool, out: &mut Actions) {
+        let Some(client) = self.forget_client(id) else { return };
+        match client.lease {
+            Lease::None => {}
+            Lease::Waiting(waiter) => {
+                self.with_pool(now, client.pool, out, |policy, _| policy.withdraw(now, waiter));
+            }
+            Lease::Active(server) => self.abandon(now, server, client.streaming > 0, abrupt, out),
+        }
+    }
+
+    /// Closes a client that holds nothing.
+    pub(crate) fn drop_client(&mut self, id: ClientId, out: &mut Actions) {
+        if self.forget_client(id).is_some() {
+            out.push(Action::Close(Link::Client(id)));
+        }
+    }
+
+    /// Takes a client out of the books.
+    pub(crate) fn forget_client(&mut self, id: ClientId) -> Option<Client> {
+        let client = self.clients.remove(id)?;
+        if client.is_logged_in() {
+            self.totals.logged_in -= 1;
+        } else {
+            self.totals.logging_in -= 1;
+            self.trim_login_timers();
+        }
+        if let Some(entry) = self.pools.get_mut(client.pool as usize) {
+            entry.clients -= 1;
+        }
+        Some(client)
+    }
+
+    /// While draining, a client that has nothing under way is told and closed. Whether it was.
+    pub(crate) fn close_if_draining(&mut self, now: Tick, id: ClientId, out: &mut Actions) -> bool {
+        if !self.draining {
+            return false;
+        }
+        let Some(client) = self.clients.get(id) else { return false };
+        let idle = match (&client.state, client.lease) {
+            (ClientState::Refused(_), _) | (_, Lease::Waiting(_)) => false,
+            (_, Lease::None) => true,
+            (_, Lease::Active(server)) => self.servers.get(server).is_some_and(|server| server.is_clean()),
+        };
+        if !idle {
+            return false;
+        }
+        if let Some(client) = self.clients.get_mut(id)
+            && let Lease::Active(server) = std::mem::replace(&mut client.lease, Lease::None)
+        {
+            self.abandon(now, server, false, false, out);
+        }
+        self.close_client(id, Cause::ShuttingDown, "terminating connection due to administrator command", out);
+        true
+    }
+
+    /// Does what is due.
+    pub fn on_timer(&mut self, now: Tick, out: &mut Actions) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Pool(pool) => {
+                    let entry = &mut self.pools[pool as usize];
+                    if entry.armed <= now {
+                        entry.armed = Tick::NEVER;
+                        self.with_pool(now, pool, out, |policy, actions| policy.on_timer(now, actions));
+                    }
+                }
+                Timer::Server(id) => self.server_overdue(now, id, out),
+                Timer::Cancel(id) => self.cancel_overdue(now, id, out),
+                Timer::Login(id) => self.login_overdue(now, id, out),
+            }
+        }
+    }
+
+    fn login_overdue(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
+        let Some(client) = self.clients.get(id) else { return };
+        if client.is_logged_in() {
+            return;
+        }
+        let (lease, pool) = (client.lease, client.pool);
+        if let Lease::Waiting(waiter) = lease {
+            self.with_pool(now, pool, out, |policy, _| policy.withdraw(now, waiter));
+        }
+        self.refuse_login(id, &Cause::LoginTimeout, "the login took longer than client_login_timeout", out);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a pooler shows of itself: plain values, copied out at most a few times a second.
+//!
+//! The console, the HTTP API, the metrics and the page all render these and nothing else.
+
+use std::net::IpAddr;
+
+use headpond_core::{CloseReason, PoolFigures, Tick};
+
+use crate::config::{NodeAddress, PoolMode};
+
+/// Everything one worker shows; those of several workers are concatenated.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The worker's clock when this was taken: the ticks below are relative to it.
+    pub now: Tick,
+    /// Every pool.
+    pub pools: Vec<PoolRow>,
+    /// Every client that has logged in, if asked for.
+    pub clients: Vec<ClientRow>,
+    /// Every server connection, if asked for.
+    pub servers: Vec<ServerRow>,
+    /// Clients that have logged in.
+    pub clients_logged_in: u32,
+    /// Clients that are still logging in.
+    pub clients_logging_in: u32,
+    /// Logins that were refused since start.
+    pub logins_refused: u64,
+    /// Cancel requests received since start.
+    pub cancels_received: u64,
+    /// Cancel requests that were passed on to a server since start.
+    pub cancels_forwarded: u64,
+    /// Replies that matched no request: each closed its pair.
+    pub reply_mismatches: u64,
+}
+
+/// One pool.
+#[derive(Clone, Debug)]
+pub struct PoolRow {
+    /// The name clients use as database.
+    pub data_source: String,
+    /// The user on the server.
+    pub user: String,
+    /// The server.
+    pub node: NodeAddress,
+    /// The database on the server.
+    pub database: String,
+    /// When connections are released.
+    pub mode: PoolMode,
+    /// Sizes, marks and counters of the policy.
+    pub pool: PoolFigures,
+    /// Clients that hold a server connection.
+    pub clients_active: u32,
+    /// Clients that hold none and wait for none.
+    pub clients_idle: u32,
+    /// Clients whose cancel request is on its way to the server.
+    pub clients_cancelling: u32,
+    /// The oldest waiter's age in nanoseconds; zero without waiters.
+    pub oldest_wait: u64,
+    /// No new leases until resumed.
+    pub paused: bool,
+    /// The last error of a login to the server.
+    pub last_error: Option<String>,
+    /// What went through.
+    pub traffic: Traffic,
+}
+
+/// Counters of what went through a pool since it was made. Times in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Leases given.
+    pub leases: u64,
+    /// Transactions that ended.
+    pub transactions: u64,
+    /// Queries: simple queries, and Syncs of the extended protocol.
+    pub queries: u64,
+    /// Bytes from clients.
+    pub received: u64,
+    /// Bytes to clients.
+    pub sent: u64,
+    /// Time in which a transaction was open, idle in it included.
+    pub transaction_time: u64,
+    /// Time in which a query was running.
+    pub query_time: u64,
+    /// Time that requests waited for a connection.
+    pub wait_time: u64,
+    /// Parse messages from clients.
+    pub client_parses: u64,
+    /// Parse messages to servers.
+    pub server_parses: u64,
+    /// Bind messages.
+    pub binds: u64,
+    /// Logins of clients.
+    pub logins: u64,
+}
+
+/// What a client is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientActivity {
+    /// Holds a server connection.
+    Active,
+    /// Waits for one.
+    Waiting,
+    /// Neither.
+    Idle,
+}
+
+/// One client.
+#[derive(Clone, Debug)]
+pub struct ClientRow {
+    /// Unique among the clients of this process's worker, reused after it left.
+    pub id: u64,
+    /// Index into [`Snapshot::pools`].
+    pub pool: usize,
+    /// The name it logged in with.
+    pub user: String,
+    /// What it does.
+    pub activity: ClientActivity,
+    /// Its address; `None` for a Unix socket.
+    pub address: Option<(IpAddr, u16)>,
+    /// When it connected.
+    pub connected: Tick,
+    /// When its last request began.
+    pub requested: Tick,
+    /// The server connection it holds.
+    pub server: Option<u64>,
+    /// As it named itself.
+    pub application_name: String,
+}
+
+/// One server connection.
+#[derive(Clone, Debug)]
+pub struct ServerRow {
+    /// Unique among the server connections of this process's worker, reused after it was closed.
+    pub id: u64,
+    /// Index into [`Snapshot::pools`].
+    pub pool: usize,
+    /// The policy's state of it.
+    pub state: headpond_core::State,
+    /// When it was opened.
+    pub connected: Tick,
+    /// When it was last leased.
+    pub requested: Tick,
+    /// The client that holds it.
+    pub client: Option<u64>,
+    /// Process id of the server's backend; 0 before the login.
+    pub backend_pid: i32,
+    /// It will be closed when released.
+    pub close_needed: Option<CloseReason>,
+    /// Application name as last set on it.
+    pub application_name: String,
+}
+
+impl Snapshot {
+    /// Adds another worker's figures.
+    pub fn append(&mut self, other: Self) {
+        let pools = self.pools.len();
+        self.now = self.now.max(other.now);
+        self.pools.extend(other.pools);
+        self.clients.extend(other.clients.into_iter().map(|row| ClientRow { pool: row.pool + pools, ..row }));
+        self.servers.extend(other.servers.into_iter().map(|row| ServerRow { pool: row.pool + pools, ..row }));
+        self.clients_logged_in += other.clients_logged_in;
+        self.clients_logging_in += other.clients_logging_in;
+        self.logins_refused += other.logins_refused;
+        self.cancels_received += other.cancels_received;
+        self.cancels_forwarded += other.cancels_forwarded;
+        self.reply_mismatches += other.reply_mismatches;
+    }
+}

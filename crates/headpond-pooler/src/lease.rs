@@ -1,0 +1,325 @@
+//! Who holds which server connection: what the policy decides is carried out here, and leases begin and end.
+
+use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, State, Tick};
+use headpond_wire::postgres::frontend;
+
+use crate::action::{Action, Actions, ClientId, Link, ServerId};
+use crate::client::{ClientState, Lease};
+use crate::config::PoolMode;
+use crate::exchange::{Errand, Owner};
+use crate::pooler::Pooler;
+use crate::refuse::Cause;
+use crate::server::{Server, ServerState};
+use crate::timers::Timer;
+
+impl Pooler {
+    /// Speaks to a pool's policy and carries out what it decides.
+    pub(crate) fn with_pool<R>(
+        &mut self,
+        now: Tick,
+        pool: u32,
+        out: &mut Actions,
+        act: impl FnOnce(&mut Pool, &mut Vec<PoolAction>) -> R,
+    ) -> R {
+        let mut actions = std::mem::take(&mut self.pool_actions);
+        let result = act(&mut self.pools[pool as usize].policy, &mut actions);
+        for action in actions.drain(..) {
+            match action {
+                PoolAction::Grant { holder, conn, waited } => {
+                    self.granted(now, pool, ClientId::unpacked(holder), conn, waited, out);
+                }
+                PoolAction::Refuse { holder, why } => self.refused(now, ClientId::unpacked(holder), why, out),
+                PoolAction::Open(conn) => self.open_server(now, pool, conn, out),
+                PoolAction::Check(conn) => self.check_server(now, pool, conn, out),
+                PoolAction::Close(conn, _) => self.close_server(now, pool, conn, out),
+            }
+        }
+        if actions.capacity() > self.pool_actions.capacity() {
+            self.pool_actions = actions;
+        }
+        let entry = &mut self.pools[pool as usize];
+        let deadline = entry.policy.next_deadline();
+        if deadline < entry.armed {
+            entry.armed = deadline;
+            self.timers.set(deadline, Timer::Pool(pool));
+        }
+        result
+    }
+
+    /// Asks the client's pool for a connection.
+    pub(crate) fn acquire(&mut self, now: Tick, pool: u32, id: ClientId, out: &mut Actions) -> Acquired {
+        self.with_pool(now, pool, out, |policy, actions| policy.acquire(now, id.packed(), actions))
+    }
+
+    /// A client that wants a server and has none: it gets one, or a place in the queue, or a refusal.
+    /// Whether it has one now.
+    pub(crate) fn wants_server(&mut self, now: Tick, id: ClientId, out: &mut Actions) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        client.requested = now;
+        let pool = client.pool;
+        match self.acquire(now, pool, id, out) {
+            Acquired::Granted(conn) => {
+                self.granted(now, pool, id, conn, 0, out);
+                true
+            }
+            Acquired::Queued(waiter) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.lease = Lease::Waiting(waiter);
+                    client.unread = true;
+                }
+                false
+            }
+            Acquired::Refused(why) => {
+                self.refused(now, id, why, out);
+                false
+            }
+        }
+    }
+
+    /// A lease begins.
+    pub(crate) fn granted(
+        &mut self,
+        now: Tick,
+        pool: u32,
+        id: ClientId,
+        conn: ConnId,
+        waited: u64,
+        out: &mut Actions,
+    ) {
+        let entry = &mut self.pools[pool as usize];
+        entry.traffic.leases += 1;
+        entry.traffic.wait_time += waited;
+        let server_id = entry.servers.get(conn.index()).copied().flatten();
+        let (Some(server_id), Some(client)) = (server_id, self.clients.get_mut(id)) else { return };
+        if matches!(client.state, ClientState::AwaitsParameters) {
+            client.lease = Lease::None;
+            self.welcome(now, id, out);
+            self.with_pool(now, pool, out, |policy, actions| policy.release(now, conn, actions));
+            return;
+        }
+        client.lease = Lease::Active(server_id);
+        let settings = client.settings;
+        let Some(server) = self.servers.get_mut(server_id) else { return };
+        server.client = Some(id);
+        server.requested = now;
+        server.transaction_begun = now;
+        if server.settings != settings {
+            let change = self.settings.change(server.settings, settings);
+            server.settings = settings;
+            self.run_errand(now, server_id, Errand::Settings, &change, out);
+        }
+        self.read_on(id, out);
+    }
+
+    /// The server connection has nothing outstanding, no transaction, and no message under way.
+    pub(crate) fn came_to_rest(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get(id) else { return };
+        let (pool, conn) = (server.pool, server.conn);
+        let entry = &self.pools[pool as usize];
+        match entry.policy.state(conn) {
+            Some(State::InUse) => match server.client {
+                Some(client) if entry.mode == PoolMode::Transaction => self.end_lease(now, id, client, out),
+                Some(client) => {
+                    self.close_if_draining(now, client, out);
+                }
+                None => {}
+            },
+            Some(State::Recovering) => self.recover(now, id, out),
+            Some(State::BeingCancelled) if server.cancels == 0 => self.recovered(now, id, out),
+            Some(State::Checking | State::Resetting) => self.fit_again(now, id, out),
+            _ => {}
+        }
+    }
+
+    /// The transaction is over: the connection goes on to whoever is next, and only then is the client read on.
+    fn end_lease(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) {
+        let Some(client) = self.clients.get_mut(client_id) else { return };
+        if client.streaming > 0 {
+            return;
+        }
+        client.lease = Lease::None;
+        let unread = std::mem::take(&mut client.unread);
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.client = None;
+        let (pool, conn, cancelling) = (server.pool, server.conn, server.cancels > 0);
+        self.with_pool(now, pool, out, |policy, actions| {
+            if cancelling {
+                policy.retire(now, conn, State::BeingCancelled, actions);
+            } else {
+                policy.release(now, conn, actions);
+            }
+        });
+        if !self.close_if_draining(now, client_id, out) && unread {
+            self.client_readable(now, client_id, out);
+        }
+    }
+
+    /// The client of a server connection is gone. `abrupt`: without a word, so what still runs is cancelled.
+    pub(crate) fn abandon(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        inside_message: bool,
+        abrupt: bool,
+        out: &mut Actions,
+    ) {
+        let deadline = now.plus(self.config.recover_timeout);
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.client = None;
+        server.streaming_to_client = false;
+        let (pool, conn) = (server.pool, server.conn);
+        if inside_message {
+            self.with_pool(now, pool, out, |policy, actions| {
+                policy.close(now, conn, CloseReason::ClientLost, actions);
+            });
+            return;
+        }
+        let runs = server.exchanges.has_boundary();
+        let unread = std::mem::take(&mut server.unread);
+        self.due(id, deadline);
+        self.with_pool(now, pool, out, |policy, actions| {
+            policy.retire(now, conn, State::Recovering, actions);
+        });
+        if abrupt && runs {
+            self.start_cancel(now, id, None, out);
+        }
+        if unread {
+            out.push(Action::Read(Link::Server(id)));
+        }
+        self.recover(now, id, out);
+    }
+
+    /// Brings a connection whose client left back to rest, step by step: whatever it waits for is ended.
+    pub(crate) fn recover(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let owner = Owner::Pooler(Errand::CleanUp);
+        let link = Link::Server(id);
+        if server.exchanges.is_copying() && server.exchanges.sent(b'f', owner).is_ok() {
+            out.send(link, |bytes| frontend::copy_fail(bytes, "the client is gone"));
+        }
+        if server.exchanges.is_unsynced() && server.exchanges.sent(b'S', owner).is_ok() {
+            out.send(link, frontend::sync);
+        }
+        if !server.exchanges.at_rest() || server.streaming > 0 {
+            return;
+        }
+        if server.status != b'I' {
+            self.run_errand(now, id, Errand::CleanUp, "ROLLBACK", out);
+        } else if server.cancels == 0 {
+            self.recovered(now, id, out);
+        }
+    }
+
+    /// A connection without a client is clean as far as transactions go. In session mode its session is reset.
+    fn recovered(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let (pool, conn) = (server.pool, server.conn);
+        let resets = self.pools[pool as usize].mode == PoolMode::Session && !self.config.reset_query.is_empty();
+        if !resets {
+            self.fit_again(now, id, out);
+            return;
+        }
+        server.settings = crate::settings::SettingsId::NONE;
+        self.with_pool(now, pool, out, |policy, actions| {
+            policy.retire(now, conn, State::Resetting, actions);
+        });
+        let reset = self.config.reset_query.clone();
+        self.run_errand(now, id, Errand::Reset, &reset, out);
+    }
+
+    fn fit_again(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.deadline = Tick::NEVER;
+        let (pool, conn) = (server.pool, server.conn);
+        self.with_pool(now, pool, out, |policy, actions| policy.ready(now, conn, actions));
+    }
+
+    /// Runs a query of the pooler's own; its replies are swallowed.
+    pub(crate) fn run_errand(&mut self, now: Tick, id: ServerId, errand: Errand, text: &str, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        if server.exchanges.sent(b'Q', Owner::Pooler(errand)).is_ok() {
+            server.query_begun = now;
+            out.send(Link::Server(id), |bytes| frontend::query(bytes, text));
+        }
+    }
+
+    fn open_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
+        let timeout = self.config.connect_timeout;
+        let deadline = if timeout.is_zero() { Tick::NEVER } else { now.plus(timeout) };
+        let id = self.servers.insert(Server::new(now, pool, conn));
+        self.due(id, deadline);
+        let entry = &mut self.pools[pool as usize];
+        if entry.servers.len() <= conn.index() {
+            entry.servers.resize(conn.index() + 1, None);
+        }
+        entry.servers[conn.index()] = Some(id);
+        out.push(Action::Connect { link: Link::Server(id), data_source: entry.data_source });
+    }
+
+    /// Tests an idle connection with an empty query: the server must be there and answer.
+    fn check_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
+        let Some(id) = self.server_of(pool, conn) else { return };
+        self.due(id, now.plus(self.config.recover_timeout));
+        self.run_errand(now, id, Errand::Check, "", out);
+    }
+
+    /// Tells the server that a connection goes; its slot is free when the server has closed it.
+    fn close_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
+        let Some(id) = self.server_of(pool, conn) else { return };
+        let deadline = now.plus(self.config.close_timeout);
+        let Some(server) = self.servers.get_mut(id) else { return };
+        if server.lost {
+            self.forget_server(now, id, out);
+            return;
+        }
+        let busy = !server.exchanges.at_rest();
+        server.state = ServerState::Closing;
+        self.due(id, deadline);
+        if busy {
+            self.start_cancel(now, id, None, out);
+        } else {
+            out.send(Link::Server(id), frontend::terminate);
+        }
+        out.push(Action::Finish(Link::Server(id)));
+    }
+
+    /// A server connection is gone for good, and its slot free.
+    pub(crate) fn forget_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.remove(id) else { return };
+        let (pool, conn) = (server.pool, server.conn);
+        if let Some(place) = self.pools[pool as usize].servers.get_mut(conn.index()) {
+            *place = None;
+        }
+        out.push(Action::Close(Link::Server(id)));
+        self.with_pool(now, pool, out, |policy, actions| policy.closed(now, conn, actions));
+    }
+
+    /// A server connection must go, and with it the client that holds it, who is told why.
+    pub(crate) fn close_pair(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        reason: CloseReason,
+        cause: Cause,
+        message: &str,
+        out: &mut Actions,
+    ) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let (pool, conn, told) = (server.pool, server.conn, server.said_goodbye);
+        if let Some(client) = server.client.take() {
+            if let Some(client) = self.clients.get_mut(client) {
+                client.lease = Lease::None;
+            }
+            if told {
+                self.drop_client(client, out);
+            } else {
+                self.close_client(client, cause, message, out);
+            }
+        }
+        self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
+    }
+
+    pub(crate) fn server_of(&self, pool: u32, conn: ConnId) -> Option<ServerId> {
+        self.pools[pool as usize].servers.get(conn.index()).copied().flatten()
+    }
+}

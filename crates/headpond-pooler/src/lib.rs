@@ -1,0 +1,29 @@
+//! A PostgreSQL pooler as one machine without I/O.
+//!
+//! [`Pooler`] knows clients, server connections, the exchanges between them, and one policy machine
+//! ([`headpond_core::Pool`]) for each pool. Its driver owns the sockets: it says what became readable, hands
+//! over bytes, and carries out the [`Action`]s it is given. Time comes in with every call, randomness as a
+//! seed, so that a whole day of clients and faulty networks repeats from one number.
+
+mod action;
+mod cancel;
+mod client;
+mod client_login;
+pub mod config;
+mod exchange;
+mod farewell;
+pub mod figures;
+mod lease;
+mod pooler;
+mod refuse;
+mod relay;
+mod server;
+mod server_login;
+mod settings;
+mod show;
+mod table;
+mod timers;
+
+pub use action::{Action, Actions, CancelId, ClientId, Link, Report, ServerId};
+pub use pooler::Pooler;
+pub use table::Id;

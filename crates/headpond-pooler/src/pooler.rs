@@ -1,0 +1,397 @@
+//! The machine's state, and the events it takes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use headpond_core::{Pool, Tick};
+use headpond_wire::postgres::scram::ClientKeys;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, ServerId, ServerMark};
+use crate::cancel::Cancel;
+use crate::client::{Client, ClientState, Lease};
+use crate::config::{PoolMode, PoolerConfig};
+use crate::figures::Traffic;
+use crate::server::{Server, ServerState};
+use crate::settings::SettingsSets;
+use crate::table::Table;
+use crate::timers::Timers;
+
+/// Server connections of one (data source, node, identity), their waiters, and what is known of the server.
+#[derive(Debug)]
+pub(crate) struct PoolEntry {
+    pub(crate) policy: Pool,
+    /// Index into the configuration's data sources.
+    pub(crate) data_source: usize,
+    /// The name clients used as database.
+    pub(crate) name: String,
+    /// User on the server.
+    pub(crate) user: String,
+    /// Database on the server.
+    pub(crate) database: String,
+    pub(crate) mode: PoolMode,
+    /// Which server connection each of the policy's connections is, by the index of its name there.
+    pub(crate) servers: Vec<Option<ServerId>>,
+    /// What the server last said of itself at a login: names and values in its order.
+    pub(crate) parameters: Vec<(String, String)>,
+    /// A login has succeeded once: `parameters` is complete.
+    pub(crate) known: bool,
+    /// The last failed login: SQLSTATE and text.
+    pub(crate) last_error: Option<(String, String)>,
+    pub(crate) traffic: Traffic,
+    /// Clients that are in.
+    pub(crate) clients: u32,
+    /// No timer is needed before this one, which is set.
+    pub(crate) armed: Tick,
+}
+
+/// Counters of the machine as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) logging_in: u32,
+    pub(crate) logged_in: u32,
+    pub(crate) logins_refused: u64,
+    pub(crate) cancels_received: u64,
+    pub(crate) cancels_forwarded: u64,
+    pub(crate) reply_mismatches: u64,
+}
+
+/// Clients and server connections of one worker.
+///
+/// Every input takes `now`, which never goes back, and appends to `out` what the driver must do, in order.
+/// Ids of things that are gone are ignored, so the driver need not filter what crosses on the way.
+#[derive(Debug)]
+pub struct Pooler {
+    pub(crate) config: Arc<PoolerConfig>,
+    /// Which of how many workers this is: pools are spread over them.
+    pub(crate) worker: usize,
+    pub(crate) workers: usize,
+    pub(crate) clients: Table<Client, ClientMark>,
+    pub(crate) servers: Table<Server, ServerMark>,
+    pub(crate) cancels: Table<Cancel, CancelMark>,
+    pub(crate) pools: Vec<PoolEntry>,
+    pub(crate) pool_names: HashMap<(String, String), u32>,
+    pub(crate) users: Names,
+    pub(crate) settings: SettingsSets,
+    /// Keys of users who logged in by SCRAM: they open connections to a server with the same secret.
+    pub(crate) client_keys: HashMap<String, LearnedKeys>,
+    /// Keys derived from a password, salt and iterations before.
+    pub(crate) derived_keys: HashMap<(String, Vec<u8>, u32), ClientKeys>,
+    pub(crate) random: ChaCha20Rng,
+    /// Secret of this process: fake salts and long cancel keys come from it.
+    pub(crate) seed: [u8; 32],
+    pub(crate) timers: Timers,
+    pub(crate) pool_actions: Vec<headpond_core::Action>,
+    pub(crate) totals: Totals,
+    pub(crate) draining: bool,
+}
+
+/// What a good login by SCRAM teaches.
+#[derive(Clone, Debug)]
+pub(crate) struct LearnedKeys {
+    pub(crate) keys: ClientKeys,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) iterations: u32,
+}
+
+/// User names, each kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    names: Vec<String>,
+    ids: HashMap<String, u32>,
+}
+
+impl Names {
+    pub(crate) fn intern(&mut self, name: &str) -> u32 {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push(name.to_owned());
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    pub(crate) fn name(&self, id: u32) -> &str {
+        self.names.get(id as usize).map_or("", String::as_str)
+    }
+}
+
+impl Pooler {
+    /// A machine for worker `worker` of `workers`. `seed` must be secret: cancel keys and nonces come from it.
+    #[must_use]
+    pub fn new(config: Arc<PoolerConfig>, worker: usize, workers: usize, seed: [u8; 32]) -> Self {
+        let mut random = ChaCha20Rng::from_seed(seed);
+        let mut own = [0; 32];
+        random.fill_bytes(&mut own);
+        Self {
+            config,
+            worker,
+            workers: workers.max(1),
+            clients: Table::new(),
+            servers: Table::new(),
+            cancels: Table::new(),
+            pools: Vec::new(),
+            pool_names: HashMap::new(),
+            users: Names::default(),
+            settings: SettingsSets::new(),
+            client_keys: HashMap::new(),
+            derived_keys: HashMap::new(),
+            random,
+            seed: own,
+            timers: Timers::default(),
+            pool_actions: Vec::new(),
+            totals: Totals::default(),
+            draining: false,
+        }
+    }
+
+    /// Opens what the configuration wants open from the start: pools whose user it names.
+    pub fn start(&mut self, now: Tick, out: &mut Actions) {
+        let config = Arc::clone(&self.config);
+        for source in &config.data_sources {
+            let Some(user) = source.user.as_deref().filter(|_| source.name != "*") else { continue };
+            if self.home(&source.name, user) != self.worker {
+                continue;
+            }
+            if let Some(pool) = self.pool_for(&source.name, user) {
+                self.with_pool(now, pool, out, |policy, actions| policy.start(now, actions));
+            }
+        }
+    }
+
+    /// A client connected. `over_limit`: the process has as many as it may have, so this one is to be refused.
+    pub fn accepted(&mut self, now: Tick, peer: Option<SocketAddr>, over_limit: bool) -> ClientId {
+        let secret = self.random.next_u32();
+        self.totals.logging_in += 1;
+        let client = self.clients.insert(Client::new(now, peer, secret, over_limit));
+        let timeout = self.config.client_login_timeout;
+        if !timeout.is_zero() {
+            self.timers.client_login(now.plus(timeout), client);
+        }
+        client
+    }
+
+    /// A link has something to read, or had more than the last read took.
+    pub fn readable(&mut self, now: Tick, link: Link, out: &mut Actions) {
+        match link {
+            Link::Client(id) => self.client_readable(now, id, out),
+            Link::Server(id) => self.server_readable(id, out),
+            Link::Cancel(_) => out.push(Action::Read(link)),
+        }
+    }
+
+    /// Bytes of a link: what was left unconsumed before, followed by what was just read. Returns how many are
+    /// consumed; the driver keeps the others and hands them over again at the next [`Action::Read`].
+    #[must_use]
+    pub fn received(&mut self, now: Tick, link: Link, bytes: &[u8], out: &mut Actions) -> usize {
+        match link {
+            Link::Client(id) => self.client_received(now, id, bytes, out),
+            Link::Server(id) => self.server_received(now, id, bytes, out),
+            Link::Cancel(_) => bytes.len(),
+        }
+    }
+
+    /// A link reached its end, broke, or could not be connected (`why` says so for the log).
+    pub fn closed(&mut self, now: Tick, link: Link, why: &str, out: &mut Actions) {
+        match link {
+            Link::Client(id) => self.client_lost(now, id, out),
+            Link::Server(id) => self.server_lost(now, id, why, out),
+            Link::Cancel(id) => self.cancel_done(now, id, out),
+        }
+    }
+
+    /// A client will send no more; what it sent may still be unread.
+    pub fn hung_up(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
+        let Some(client) = self.clients.get(id) else { return };
+        match (&client.state, client.lease) {
+            // Queued or idle: what it wanted is not begun.
+            (ClientState::Ready | ClientState::AwaitsParameters, Lease::None | Lease::Waiting(_)) => {
+                self.client_lost(now, id, out);
+            }
+            _ => out.push(Action::Read(Link::Client(id))),
+        }
+    }
+
+    /// A connect that was asked for succeeded.
+    pub fn connected(&mut self, now: Tick, link: Link, out: &mut Actions) {
+        match link {
+            Link::Client(_) => {}
+            Link::Server(id) => self.server_connected(now, id, out),
+            Link::Cancel(id) => self.cancel_connected(id, out),
+        }
+    }
+
+    /// A link's socket takes no more for now: its peer is not read until [`Pooler::unblocked`].
+    pub fn blocked(&mut self, link: Link) {
+        match link {
+            Link::Client(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.blocked = true;
+                }
+            }
+            Link::Server(id) => {
+                if let Some(server) = self.servers.get_mut(id) {
+                    server.blocked = true;
+                }
+            }
+            Link::Cancel(_) => {}
+        }
+    }
+
+    /// All that was sent to a link has gone out.
+    pub fn unblocked(&mut self, link: Link, out: &mut Actions) {
+        match link {
+            Link::Client(id) => {
+                let Some(client) = self.clients.get_mut(id) else { return };
+                client.blocked = false;
+                if let Some(server_id) = client.server()
+                    && let Some(server) = self.servers.get_mut(server_id)
+                    && std::mem::take(&mut server.unread)
+                {
+                    out.push(Action::Read(Link::Server(server_id)));
+                }
+            }
+            Link::Server(id) => {
+                let Some(server) = self.servers.get_mut(id) else { return };
+                server.blocked = false;
+                if let Some(client) = server.client {
+                    self.read_on(client, out);
+                }
+            }
+            Link::Cancel(_) => {}
+        }
+    }
+
+    /// A new configuration. Pools keep their connections; those whose server or identity changed are renewed.
+    pub fn reload(&mut self, now: Tick, config: Arc<PoolerConfig>, out: &mut Actions) {
+        let old = std::mem::replace(&mut self.config, config);
+        self.derived_keys.clear();
+        for index in 0..self.pools.len() {
+            let entry = &mut self.pools[index];
+            let Some((place, source)) = self.config.data_source(&entry.name) else {
+                // The data source is gone: its clients are served until they leave, new ones find nothing.
+                entry.data_source = usize::MAX;
+                let pool = pool_index(index);
+                self.with_pool(now, pool, out, |policy, actions| policy.drain(now, actions));
+                continue;
+            };
+            let same_server = old.data_sources.get(entry.data_source).is_some_and(|before| {
+                (&before.node, &before.database, &before.password)
+                    == (&source.node, &source.database, &source.password)
+            });
+            entry.data_source = place;
+            entry.mode = source.mode;
+            if let Some(database) = &source.database {
+                entry.database.clone_from(database);
+            }
+            entry.policy.trust_for(self.config.trust_window);
+            let settings = self.config.pool_settings(source, &entry.user);
+            self.with_pool(now, pool_index(index), out, |policy, actions| {
+                policy.configure(now, settings, actions);
+                if !same_server {
+                    policy.renew(now, actions);
+                }
+            });
+        }
+    }
+
+    /// Grants nothing in the pools of a data source (`None`: of all), and closes their connections at rest.
+    pub fn suspend(&mut self, now: Tick, data_source: Option<&str>, out: &mut Actions) {
+        self.each_pool(now, data_source, out, |policy, actions| policy.suspend(now, actions));
+    }
+
+    /// Ends a suspension.
+    pub fn resume(&mut self, now: Tick, data_source: Option<&str>, out: &mut Actions) {
+        self.each_pool(now, data_source, out, |policy, actions| policy.resume(now, actions));
+    }
+
+    /// Replaces every server connection when it is next at rest.
+    pub fn renew(&mut self, now: Tick, data_source: Option<&str>, out: &mut Actions) {
+        self.each_pool(now, data_source, out, |policy, actions| policy.renew(now, actions));
+    }
+
+    /// Starts all high-water marks anew.
+    pub fn reset_marks(&mut self) {
+        self.pools.iter_mut().for_each(|pool| pool.policy.reset_marks());
+    }
+
+    /// Finishes what runs and takes nothing new: idle clients are told and closed, others when they come to rest.
+    pub fn drain(&mut self, now: Tick, out: &mut Actions) {
+        self.draining = true;
+        for id in self.clients.ids() {
+            self.close_if_draining(now, id, out);
+        }
+        self.each_pool(now, None, out, |policy, actions| policy.drain(now, actions));
+    }
+
+    /// Nothing is left: no client, no server connection.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clients.len() == 0 && self.servers.len() == 0 && self.cancels.len() == 0
+    }
+
+    /// Clients, logging in or logged in.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// When [`Pooler::on_timer`] is due next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.timers.next()
+    }
+
+    /// The worker on which the pool of (`database`, `user`) lives: named data sources are dealt out in their
+    /// order, users of one are spread further.
+    pub(crate) fn home(&self, database: &str, user: &str) -> usize {
+        let Some((index, source)) = self.config.data_source(database) else { return self.worker };
+        let spread = |text: &str| text.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let user = if source.user.is_some() { 0 } else { spread(user) };
+        let name = if source.name == "*" { spread(database) } else { 0 };
+        index.wrapping_add(user).wrapping_add(name) % self.workers
+    }
+
+    fn each_pool(
+        &mut self,
+        now: Tick,
+        data_source: Option<&str>,
+        out: &mut Actions,
+        act: impl Fn(&mut Pool, &mut Vec<headpond_core::Action>),
+    ) {
+        for index in 0..self.pools.len() {
+            if data_source.is_none_or(|name| self.pools[index].name == name) {
+                self.with_pool(now, pool_index(index), out, &act);
+            }
+        }
+    }
+
+    /// Whether a server connection is read now, or later when its client has room.
+    fn server_readable(&mut self, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let blocked = matches!(server.state, ServerState::Live)
+            && server.client.and_then(|client| self.clients.get(client)).is_some_and(|client| client.blocked);
+        if blocked {
+            server.unread = true;
+        } else {
+            out.push(Action::Read(Link::Server(id)));
+        }
+    }
+
+    /// Reads a client that was left unread, if it was.
+    pub(crate) fn read_on(&mut self, id: ClientId, out: &mut Actions) {
+        if let Some(client) = self.clients.get_mut(id)
+            && std::mem::take(&mut client.unread)
+        {
+            out.push(Action::Read(Link::Client(id)));
+        }
+    }
+}
+
+/// Pools are far fewer than 2^32.
+pub(crate) fn pool_index(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,215 @@
+//! What clients are told when something cannot be had: one table of causes, codes and consequences.
+//!
+//! Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+
+use headpond_core::{FailureClass, Refusal, State, Tick};
+use headpond_wire::postgres::encode::{self, Report as Fields, Severity};
+
+use crate::action::{Action, Actions, ClientId, Link, Report};
+use crate::client::{Client, ClientState, Discard, Lease};
+use crate::pooler::Pooler;
+
+/// Why a client does not get what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The first packet makes no sense.
+    BadStartup,
+    /// A version of the protocol that is not spoken.
+    Version,
+    /// The proof was wrong, or there is no such user.
+    WrongPassword,
+    /// No data source has this name.
+    UnknownDatabase,
+    /// `max_clients` is reached.
+    TooManyClients,
+    /// A client broke the protocol.
+    ProtocolViolation,
+    /// No connection came free within `acquire_timeout`.
+    AcquireTimeout,
+    /// `max_waiters` wait already.
+    QueueFull,
+    /// Every login to the server fails for good.
+    ServerRefuses,
+    /// It was cancelled while it waited.
+    Cancelled,
+    /// The pooler stops.
+    ShuttingDown,
+    /// The server connection broke.
+    ServerLost,
+    /// The startup settings cannot be made true.
+    SettingsRefused,
+    /// The login took too long.
+    LoginTimeout,
+}
+
+impl Cause {
+    fn sqlstate(self) -> &'static str {
+        match self {
+            Self::BadStartup | Self::ProtocolViolation => "08P01",
+            Self::Version => "0A000",
+            Self::WrongPassword => "28P01",
+            Self::UnknownDatabase => "3D000",
+            Self::TooManyClients | Self::QueueFull => "53300",
+            Self::AcquireTimeout | Self::Cancelled => "57014",
+            Self::ServerRefuses | Self::ServerLost => "08006",
+            Self::ShuttingDown => "57P01",
+            Self::SettingsRefused => "22023",
+            Self::LoginTimeout => "08006",
+        }
+    }
+}
+
+impl From<Refusal> for Cause {
+    fn from(why: Refusal) -> Self {
+        match why {
+            Refusal::TimedOut => Self::AcquireTimeout,
+            Refusal::QueueFull => Self::QueueFull,
+            Refusal::Database(_) => Self::ServerRefuses,
+            Refusal::Draining => Self::ShuttingDown,
+        }
+    }
+}
+
+/// How many of the oldest leases an error names.
+const HOLDERS_SHOWN: usize = 3;
+
+impl Pooler {
+    /// A request, queued or not, gets no connection: a login ends, a request is answered by an error.
+    pub(crate) fn refused(&mut self, now: Tick, id: ClientId, why: Refusal, out: &mut Actions) {
+        self.refuse_request(now, id, why.into(), out);
+    }
+
+    /// As [`Pooler::refused`], for any cause.
+    pub(crate) fn refuse_request(&mut self, now: Tick, id: ClientId, cause: Cause, out: &mut Actions) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.lease = Lease::None;
+        match client.state {
+            ClientState::Ready => {
+                client.state = ClientState::Refused(Discard::First(cause));
+                client.unread = false;
+                out.push(Action::Read(Link::Client(id)));
+            }
+            _ => {
+                let (code, message, detail) = self.explain(now, id, cause);
+                let report = Fields::new(Severity::Fatal, &code, &message);
+                let report = if detail.is_empty() { report } else { report.detail(&detail) };
+                out.send(Link::Client(id), |bytes| encode::error_response(bytes, &report));
+                self.totals.logins_refused += 1;
+                out.report(Report::LoginRefused { message });
+                self.drop_client(id, out);
+            }
+        }
+    }
+
+    /// A client cannot come in: says why, in the words given, and closes it.
+    pub(crate) fn refuse_login(&mut self, id: ClientId, cause: &Cause, message: &str, out: &mut Actions) {
+        self.totals.logins_refused += 1;
+        out.report(Report::LoginRefused { message: message.to_owned() });
+        self.close_client(id, *cause, message, out);
+    }
+
+    /// Tells a client why it is closed, and closes it.
+    pub(crate) fn close_client(&mut self, id: ClientId, cause: Cause, message: &str, out: &mut Actions) {
+        if self.clients.get(id).is_some() {
+            let report = Fields::new(Severity::Fatal, cause.sqlstate(), message);
+            out.send(Link::Client(id), |bytes| encode::error_response(bytes, &report));
+            self.drop_client(id, out);
+        }
+    }
+
+    /// The error that answers a refused request.
+    pub(crate) fn send_refusal(&mut self, now: Tick, id: ClientId, cause: Cause, out: &mut Actions) {
+        let (code, message, detail) = self.explain(now, id, cause);
+        let severity = if cause == Cause::ShuttingDown { Severity::Fatal } else { Severity::Error };
+        let report = Fields::new(severity, &code, &message);
+        let report = if detail.is_empty() { report } else { report.detail(&detail) };
+        out.send(Link::Client(id), |bytes| encode::error_response(bytes, &report));
+    }
+
+    /// Code, text and detail for the operator.
+    fn explain(&self, now: Tick, id: ClientId, cause: Cause) -> (String, String, String) {
+        let code = cause.sqlstate().to_owned();
+        let pool = self.clients.get(id).and_then(|client| self.pools.get(client.pool as usize));
+        let Some(pool) = pool else { return (code, "the request was refused".to_owned(), String::new()) };
+        let figures = pool.policy.figures();
+        let settings = &figures.settings;
+        match cause {
+            Cause::AcquireTimeout => {
+                let message = format!(
+                    "no server connection became free within acquire_timeout ({:?})",
+                    settings.acquire_timeout
+                );
+                (code, message, self.saturation(now, id))
+            }
+            Cause::QueueFull => {
+                let message = format!("too many requests wait already (max_waiters = {})", settings.max_waiters);
+                (code, message, self.saturation(now, id))
+            }
+            Cause::ServerRefuses => match &pool.last_error {
+                Some((state, text)) => (state.clone(), text.clone(), "The database server refuses logins.".to_owned()),
+                None => (code, "the database server refuses logins".to_owned(), String::new()),
+            },
+            Cause::Cancelled => (code, "canceling statement due to user request".to_owned(), String::new()),
+            Cause::ShuttingDown => {
+                (code, "terminating connection due to administrator command".to_owned(), String::new())
+            }
+            _ => (code, "the request was refused".to_owned(), String::new()),
+        }
+    }
+
+    /// Who holds what the client waited for.
+    fn saturation(&self, now: Tick, id: ClientId) -> String {
+        let Some(client) = self.clients.get(id) else { return String::new() };
+        let Some(pool) = self.pools.get(client.pool as usize) else { return String::new() };
+        let figures = pool.policy.figures();
+        let mut text = format!(
+            "Pool {}/{}: {} in use, {} opening, {} idle of max_size {}; {} waiting.",
+            pool.name,
+            pool.user,
+            figures.count(State::InUse),
+            figures.count(State::Opening),
+            figures.count(State::Idle),
+            figures.settings.max_size,
+            figures.waiting,
+        );
+        if let Some((code, error)) = &pool.last_error {
+            text.push_str(&format!(" Last failed login: {code} {error}."));
+        }
+        let mut leases: Vec<_> = pool
+            .servers
+            .iter()
+            .flatten()
+            .filter_map(|id| self.servers.get(*id))
+            .filter_map(|server| Some((server.requested, server.status, self.clients.get(server.client?)?)))
+            .collect();
+        leases.sort_by_key(|(since, ..)| *since);
+        for (since, status, holder) in leases.into_iter().take(HOLDERS_SHOWN) {
+            let doing = if status == b'I' { "" } else { ", in a transaction" };
+            text.push_str(&format!(" Held for {:.1?} by {}{doing}.", now.since(since), self.describe(holder)));
+        }
+        text
+    }
+
+    fn describe(&self, client: &Client) -> String {
+        let user = self.users.name(client.user);
+        let application = self.settings.value(client.settings, "application_name").unwrap_or("");
+        match (application, client.peer) {
+            ("", None) => user.to_owned(),
+            ("", Some((address, port))) => format!("{user} at {address}:{port}"),
+            (_, None) => format!("{user} ({application})"),
+            (_, Some((address, port))) => format!("{user} ({application}) at {address}:{port}"),
+        }
+    }
+}
+
+/// What a failed login to a server means to the pool, from its SQLSTATE.
+pub(crate) fn classify(sqlstate: &str) -> FailureClass {
+    match sqlstate {
+        "53300" => FailureClass::TooManyConnections,
+        "57P03" => FailureClass::StartingUp,
+        "3D000" | "42501" => FailureClass::Refused,
+        _ if sqlstate.starts_with("28") => FailureClass::Authentication,
+        _ if sqlstate.starts_with("08") || sqlstate.starts_with("57P") => FailureClass::Unreachable,
+        _ => FailureClass::Other,
+    }
+}

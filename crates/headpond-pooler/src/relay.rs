@@ -1,0 +1,452 @@
+//! Bytes from socket to socket: requests to the server that holds the lease, replies to the client that asked.
+//!
+//! Messages are relayed whole; one too large to be held streams. Only headers are read, bodies never.
+
+use headpond_core::{CloseReason, Tick};
+use headpond_wire::postgres::backend::ErrorFields;
+use headpond_wire::postgres::encode;
+use headpond_wire::postgres::frame::{self, Header, Next};
+
+use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
+use crate::client::{ClientState, Discard, Lease};
+use crate::config::PoolMode;
+use crate::exchange::{Errand, Kind, Owner};
+use crate::pooler::Pooler;
+use crate::refuse::Cause;
+use crate::server::ServerState;
+
+/// Bytes of one event that go on together: from where, and up to where.
+struct Run {
+    from: usize,
+    at: usize,
+}
+
+/// What the relay does after a client's message.
+enum Step {
+    Next,
+    Stop,
+    Gone,
+}
+
+impl Pooler {
+    /// A client has something to read. It is read if somebody can make use of it, else it queues unread.
+    pub(crate) fn client_readable(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        match (&client.state, client.lease) {
+            (ClientState::Ready, Lease::Active(server)) => {
+                if self.may_send(id, server) {
+                    out.push(Action::Read(Link::Client(id)));
+                } else if let Some(client) = self.clients.get_mut(id) {
+                    client.unread = true;
+                }
+            }
+            (ClientState::Ready, Lease::None) => {
+                let pool = &self.pools[client.pool as usize];
+                // With a connection at hand the message is read first: it may need none, or not be whole.
+                if client.copy_tail || pool.policy.has_trusted_idle(now) || self.wants_server(now, id, out) {
+                    out.push(Action::Read(Link::Client(id)));
+                }
+            }
+            (ClientState::Ready, Lease::Waiting(_)) | (ClientState::AwaitsParameters, _) => client.unread = true,
+            _ => out.push(Action::Read(Link::Client(id))),
+        }
+    }
+
+    /// Whether the client's next message may go to its server now.
+    fn may_send(&self, id: ClientId, server_id: ServerId) -> bool {
+        let (Some(client), Some(server)) = (self.clients.get(id), self.servers.get(server_id)) else {
+            return true;
+        };
+        !server.blocked && server.cancels == 0 && (client.streaming > 0 || !self.stops_at_boundary(server_id))
+    }
+
+    /// In transaction mode, while others wait, a client goes no further than its first request's end until the
+    /// transaction status after it is known: one that pipelines cannot keep the connection for ever.
+    fn stops_at_boundary(&self, server_id: ServerId) -> bool {
+        let Some(server) = self.servers.get(server_id) else { return false };
+        let pool = &self.pools[server.pool as usize];
+        pool.mode == PoolMode::Transaction && server.exchanges.has_boundary() && pool.policy.waiting() > 0
+    }
+
+    /// Bytes of a client. Returns how many are consumed.
+    pub(crate) fn client_received(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        bytes: &[u8],
+        out: &mut Actions,
+    ) -> usize {
+        let Some(client) = self.clients.get(id) else { return bytes.len() };
+        match client.state {
+            ClientState::Startup => self.startup_received(now, id, bytes, out),
+            ClientState::Login(_) => self.login_received(now, id, bytes, out),
+            ClientState::AwaitsParameters => 0,
+            ClientState::Refused(discard) => self.discard(now, id, discard, bytes, out),
+            ClientState::Ready => self.relay_requests(now, id, bytes, out),
+        }
+    }
+
+    fn relay_requests(&mut self, now: Tick, id: ClientId, bytes: &[u8], out: &mut Actions) -> usize {
+        let mut run = Run { from: 0, at: 0 };
+        self.continue_request(id, bytes, &mut run);
+        loop {
+            let header = match frame::next(&bytes[run.at..]) {
+                Ok(Next::Whole(header) | Next::Begun(header)) => header,
+                Ok(Next::More) => break,
+                Err(bad) => {
+                    self.misbehaved(now, id, &format!("invalid message length {}", bad.0), out);
+                    return bytes.len();
+                }
+            };
+            match self.relay_request(now, id, header, bytes.len(), &mut run, out) {
+                Step::Next => {}
+                Step::Stop => break,
+                Step::Gone => return bytes.len(),
+            }
+        }
+        if let Some(client) = self.clients.get(id)
+            && let Some(server_id) = client.server()
+        {
+            let pool = &mut self.pools[client.pool as usize];
+            pool.traffic.received += (run.at - run.from) as u64;
+            out.forward(Link::Server(server_id), run.from, run.at);
+            // Nothing was begun: there was no whole message after all, or only the end of one that streamed
+            // past the end of its COPY. The connection is not kept for what may come.
+            if client.streaming == 0 && self.servers.get(server_id).is_some_and(|s| s.is_clean()) {
+                self.came_to_rest(now, server_id, out);
+            }
+        }
+        run.at
+    }
+
+    /// The rest of a message that streams.
+    fn continue_request(&mut self, id: ClientId, bytes: &[u8], run: &mut Run) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let take = bytes.len().min(client.streaming as usize);
+        client.streaming -= u32::try_from(take).unwrap_or(0);
+        run.at = take;
+        if client.server().is_none() {
+            run.from = take;
+        }
+    }
+
+    /// One message of a client, of which at least the header is there.
+    #[inline]
+    fn relay_request(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        header: Header,
+        end: usize,
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        if header.tag == b'X' {
+            self.leaves(now, id, run, out);
+            return Step::Gone;
+        }
+        let Some(client) = self.clients.get_mut(id) else { return Step::Gone };
+        let take = header.size.min(end - run.at);
+        let rest = u32::try_from(header.size - take).unwrap_or(0);
+        let Some(server_id) = client.server() else {
+            if matches!(header.tag, b'd' | b'c' | b'f') {
+                // Data for a COPY that has ended: PostgreSQL reads over it too.
+                client.streaming = rest;
+                run.at += take;
+                run.from = run.at;
+                return Step::Next;
+            }
+            client.copy_tail = false;
+            return if self.wants_server(now, id, out) { Step::Next } else { Step::Stop };
+        };
+        if !self.may_send(id, server_id) {
+            if let Some(client) = self.clients.get_mut(id) {
+                client.unread = true;
+            }
+            return Step::Stop;
+        }
+        let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
+        if server.exchanges.at_rest() {
+            server.query_begun = now;
+        }
+        if server.exchanges.sent(header.tag, Owner::Client).is_err() {
+            self.misbehaved(now, id, &format!("invalid frontend message type {}", header.tag), out);
+            return Step::Gone;
+        }
+        let traffic = &mut self.pools[server.pool as usize].traffic;
+        match header.tag {
+            b'Q' | b'F' | b'S' => traffic.queries += 1,
+            b'P' => {
+                traffic.client_parses += 1;
+                traffic.server_parses += 1;
+            }
+            b'B' => traffic.binds += 1,
+            _ => {}
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            client.streaming = rest;
+        }
+        run.at += take;
+        Step::Next
+    }
+
+    /// Goodbye: what was sent before it is still carried out.
+    fn leaves(&mut self, now: Tick, id: ClientId, run: &Run, out: &mut Actions) {
+        let Some(client) = self.clients.get(id) else { return };
+        let server = client.server();
+        if let Some(server) = server {
+            out.forward(Link::Server(server), run.from, run.at);
+        }
+        self.remove_client(now, id, false, out);
+        out.push(Action::Close(Link::Client(id)));
+    }
+
+    /// Reads over a request that was refused, and answers it once.
+    fn discard(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        mut discard: Discard,
+        bytes: &[u8],
+        out: &mut Actions,
+    ) -> usize {
+        let mut run = Run { from: 0, at: 0 };
+        self.continue_request(id, bytes, &mut run);
+        let mut at = run.at;
+        loop {
+            let header = match frame::next(&bytes[at..]) {
+                Ok(Next::Whole(header) | Next::Begun(header)) => header,
+                Ok(Next::More) => return at,
+                Err(bad) => {
+                    self.misbehaved(now, id, &format!("invalid message length {}", bad.0), out);
+                    return bytes.len();
+                }
+            };
+            if header.tag == b'X' {
+                self.drop_client(id, out);
+                return bytes.len();
+            }
+            let take = header.size.min(bytes.len() - at);
+            at += take;
+            if let Discard::First(cause) = discard {
+                self.send_refusal(now, id, cause, out);
+                if cause == Cause::ShuttingDown {
+                    self.drop_client(id, out);
+                    return bytes.len();
+                }
+                discard = Discard::ToSync;
+            }
+            let over = matches!(header.tag, b'Q' | b'F' | b'S');
+            let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
+            client.streaming = u32::try_from(header.size - take).unwrap_or(0);
+            client.state = if over { ClientState::Ready } else { ClientState::Refused(discard) };
+            if over {
+                out.send(Link::Client(id), |bytes| encode::ready_for_query(bytes, b'I'));
+                if at < bytes.len() {
+                    self.client_readable(now, id, out);
+                }
+                return at;
+            }
+        }
+    }
+
+    /// Bytes of a server. Returns how many are consumed.
+    pub(crate) fn server_received(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        bytes: &[u8],
+        out: &mut Actions,
+    ) -> usize {
+        let Some(server) = self.servers.get(id) else { return bytes.len() };
+        match server.state {
+            ServerState::Connecting => 0,
+            ServerState::Login(_) => self.server_login_received(now, id, bytes, out),
+            ServerState::Live => self.relay_replies(now, id, bytes, out),
+            ServerState::Closing | ServerState::Unconfirmed => bytes.len(),
+        }
+    }
+
+    fn relay_replies(&mut self, now: Tick, id: ServerId, bytes: &[u8], out: &mut Actions) -> usize {
+        let mut run = self.continue_reply(id, bytes);
+        loop {
+            let header = match frame::next(&bytes[run.at..]) {
+                Ok(Next::Whole(header) | Next::Begun(header)) => header,
+                Ok(Next::More) => break,
+                Err(_) => {
+                    self.mismatch(now, id, bytes[run.at], out);
+                    return bytes.len();
+                }
+            };
+            let take = header.size.min(bytes.len() - run.at);
+            let message = &bytes[run.at..run.at + take];
+            match self.relay_reply(now, id, header, message, &mut run, out) {
+                Step::Next => {}
+                Step::Stop | Step::Gone => return bytes.len(),
+            }
+        }
+        self.forward_run(id, &mut run, out);
+        if let Some(server) = self.servers.get(id)
+            && server.client.is_none()
+            && server.exchanges.is_copying()
+        {
+            self.recover(now, id, out);
+        }
+        run.at
+    }
+
+    /// The rest of a reply that streams: to the client, or to nobody.
+    fn continue_reply(&mut self, id: ServerId, bytes: &[u8]) -> Run {
+        let Some(server) = self.servers.get_mut(id) else { return Run { from: 0, at: 0 } };
+        let take = bytes.len().min(server.streaming as usize);
+        server.streaming -= u32::try_from(take).unwrap_or(0);
+        Run { from: if server.streaming_to_client { 0 } else { take }, at: take }
+    }
+
+    /// One message of a server, of which at least the header is there.
+    #[inline]
+    fn relay_reply(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        header: Header,
+        message: &[u8],
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        let first = message.get(frame::HEADER).copied().unwrap_or(0);
+        let Ok(reply) = server.exchanges.received(header.tag, first) else {
+            self.forward_run(id, run, out);
+            return self.mismatch(now, id, header.tag, out);
+        };
+        server.streaming = u32::try_from(header.size - message.len()).unwrap_or(0);
+        let forwards = reply.owner == Owner::Client && server.client.is_some();
+        server.streaming_to_client = forwards;
+        if !forwards {
+            self.forward_run(id, run, out);
+            run.from = run.at + message.len();
+        }
+        run.at += message.len();
+        match reply.kind {
+            Kind::Part | Kind::Asynchronous => Step::Next,
+            Kind::Ready(status) => self.exchange_over(now, id, status, run, out),
+            Kind::Error { in_copy } => self.request_failed(now, id, reply.owner, in_copy, message, run, out),
+            Kind::Unasked => self.said_goodbye(id, message, run, out),
+        }
+    }
+
+    #[inline]
+    fn exchange_over(&mut self, now: Tick, id: ServerId, status: u8, run: &mut Run, out: &mut Actions) -> Step {
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        server.status = status;
+        let traffic = &mut self.pools[server.pool as usize].traffic;
+        traffic.query_time += now.0.saturating_sub(server.query_begun.0);
+        server.query_begun = now;
+        if server.client.is_some() && status == b'I' {
+            traffic.transactions += 1;
+            traffic.transaction_time += now.0.saturating_sub(server.transaction_begun.0);
+            server.transaction_begun = now;
+        }
+        let (clean, client) = (server.is_clean(), server.client);
+        if clean || client.is_none() {
+            self.forward_run(id, run, out);
+        }
+        if clean {
+            self.came_to_rest(now, id, out);
+        } else if let Some(client) = client {
+            // Stopped at a boundary, or held back until this one was known.
+            self.read_on_if_allowed(client, id, out);
+        } else {
+            self.recover(now, id, out);
+        }
+        Step::Next
+    }
+
+    fn read_on_if_allowed(&mut self, client: ClientId, server: ServerId, out: &mut Actions) {
+        if self.clients.get(client).is_some_and(|client| client.unread) && self.may_send(client, server) {
+            self.read_on(client, out);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of the relay, called from one place")]
+    fn request_failed(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        owner: Owner,
+        in_copy: bool,
+        message: &[u8],
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        match owner {
+            Owner::Client => {
+                let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+                server.said_goodbye = error.is_fatal();
+                if in_copy
+                    && let Some(client) = server.client
+                    && let Some(client) = self.clients.get_mut(client)
+                {
+                    client.copy_tail = true;
+                }
+                Step::Next
+            }
+            Owner::Pooler(errand) => {
+                self.forward_run(id, run, out);
+                let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+                let (reason, cause) = match errand {
+                    Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
+                    Errand::Check => (CloseReason::CheckFailed, Cause::ServerLost),
+                    Errand::Reset | Errand::CleanUp => (CloseReason::ResetFailed, Cause::ServerLost),
+                };
+                self.close_pair(now, id, reason, cause, &error.message, out);
+                Step::Gone
+            }
+        }
+    }
+
+    /// An error nobody asked for: the server says why it is about to close. A client that holds the connection
+    /// hears it as it would from the server itself.
+    fn said_goodbye(&mut self, id: ServerId, message: &[u8], run: &mut Run, out: &mut Actions) -> Step {
+        let fatal = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default()).is_fatal();
+        if let Some(server) = self.servers.get_mut(id) {
+            server.said_goodbye = fatal && server.client.is_some();
+        }
+        self.forward_run(id, run, out);
+        Step::Next
+    }
+
+    /// Sends what has been found to be the client's so far.
+    fn forward_run(&mut self, id: ServerId, run: &mut Run, out: &mut Actions) {
+        if let Some(server) = self.servers.get(id)
+            && let Some(client) = server.client
+        {
+            self.pools[server.pool as usize].traffic.sent += (run.at - run.from) as u64;
+            out.forward(Link::Client(client), run.from, run.at);
+        }
+        run.from = run.at;
+    }
+
+    fn mismatch(&mut self, now: Tick, id: ServerId, tag: u8, out: &mut Actions) -> Step {
+        let Some(server) = self.servers.get(id) else { return Step::Gone };
+        self.totals.reply_mismatches += 1;
+        out.report(Report::ReplyMismatch { pool: self.pool_title(server.pool), tag });
+        let message = "the server's reply matches no request (reply_mismatch)";
+        self.close_pair(now, id, CloseReason::ReplyMismatch, Cause::ProtocolViolation, message, out);
+        Step::Gone
+    }
+
+    /// A client broke the protocol: it is told and closed.
+    pub(crate) fn misbehaved(&mut self, now: Tick, id: ClientId, message: &str, out: &mut Actions) {
+        out.report(Report::ClientMisbehaved { message: message.to_owned() });
+        if let Some(client) = self.clients.get_mut(id)
+            && let Lease::Active(server) = std::mem::replace(&mut client.lease, Lease::None)
+        {
+            let inside = client.streaming > 0;
+            self.abandon(now, server, inside, true, out);
+        }
+        self.close_client(id, Cause::ProtocolViolation, message, out);
+    }
+}

@@ -1,0 +1,121 @@
+//! One server connection.
+
+use headpond_core::{CloseReason, ConnId, Tick};
+use headpond_wire::postgres::scram::{Challenge, ClientRole, Verifier};
+
+use crate::action::ClientId;
+use crate::exchange::Exchanges;
+use crate::settings::SettingsId;
+
+/// How far a server connection is.
+#[derive(Debug)]
+pub(crate) enum ServerState {
+    /// The socket is being connected.
+    Connecting,
+    /// The login is under way.
+    Login(Box<ServerLogin>),
+    /// It serves: leased, idle, or on an errand of the pooler.
+    Live,
+    /// It was told to go; its end of stream is awaited.
+    Closing,
+    /// Nobody can tell whether the server still has it; its slot stays counted until the deadline.
+    Unconfirmed,
+}
+
+/// Where a login to a server stands.
+#[derive(Debug)]
+pub(crate) enum ServerLogin {
+    /// The startup packet was sent.
+    Started,
+    /// SCRAM was begun.
+    ScramFirst(ClientRole),
+    /// The keys are being derived elsewhere.
+    ScramKeys(Challenge),
+    /// The proof was sent.
+    ScramFinal(Verifier),
+    /// The server's proof was good.
+    ScramDone,
+}
+
+/// The key under which the server cancels what a connection runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BackendKey {
+    pub(crate) process: u32,
+    pub(crate) secret: Box<[u8]>,
+}
+
+/// One server connection.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) state: ServerState,
+    pub(crate) pool: u32,
+    /// Its name in the pool's policy.
+    pub(crate) conn: ConnId,
+    pub(crate) client: Option<ClientId>,
+    pub(crate) exchanges: Exchanges,
+    /// Transaction status as last heard: `I`, `T` or `E`.
+    pub(crate) status: u8,
+    /// The startup settings its session has.
+    pub(crate) settings: SettingsId,
+    pub(crate) key: BackendKey,
+    /// The reply being streamed goes to the client.
+    pub(crate) streaming_to_client: bool,
+    /// Bytes still to come of a reply that is being streamed.
+    pub(crate) streaming: u32,
+    /// There is something to read of it that was left unread.
+    pub(crate) unread: bool,
+    /// Its socket takes no more for now.
+    pub(crate) blocked: bool,
+    /// The socket is gone.
+    pub(crate) lost: bool,
+    /// The server said why it ends the connection, and the client has heard it.
+    pub(crate) said_goodbye: bool,
+    /// Cancel requests that are under way for it.
+    pub(crate) cancels: u32,
+    /// It will be closed for this when the present errand allows.
+    pub(crate) close_needed: Option<CloseReason>,
+    /// What it does now must be done by then.
+    pub(crate) deadline: Tick,
+    /// When its timer, if one is set, goes off: perhaps too early, never too late.
+    pub(crate) armed: Tick,
+    pub(crate) connected: Tick,
+    pub(crate) requested: Tick,
+    /// When the present lease's first message went out, in the present transaction.
+    pub(crate) transaction_begun: Tick,
+    /// When the oldest outstanding request went out.
+    pub(crate) query_begun: Tick,
+}
+
+impl Server {
+    pub(crate) fn new(now: Tick, pool: u32, conn: ConnId) -> Self {
+        Self {
+            state: ServerState::Connecting,
+            pool,
+            conn,
+            client: None,
+            exchanges: Exchanges::default(),
+            status: b'I',
+            settings: SettingsId::NONE,
+            key: BackendKey::default(),
+            streaming_to_client: false,
+            streaming: 0,
+            unread: false,
+            blocked: false,
+            lost: false,
+            said_goodbye: false,
+            cancels: 0,
+            close_needed: None,
+            deadline: Tick::NEVER,
+            armed: Tick::NEVER,
+            connected: now,
+            requested: now,
+            transaction_begun: now,
+            query_begun: now,
+        }
+    }
+
+    /// Every request is answered and no transaction is open.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.exchanges.at_rest() && self.status == b'I' && self.streaming == 0
+    }
+}

@@ -1,0 +1,354 @@
+//! How a server connection logs in, and how it ends.
+
+use headpond_core::{CloseReason, FailureClass, State, Tick};
+use headpond_wire::postgres::backend::{Authentication, ErrorFields};
+use headpond_wire::postgres::frame::{self, Fields, Next};
+use headpond_wire::postgres::frontend;
+use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
+use headpond_wire::postgres::startup;
+
+use crate::action::{Action, Actions, Link, Report, ServerId};
+use crate::config::Secret;
+use crate::pooler::Pooler;
+use crate::refuse::{Cause, classify};
+use crate::client::{ClientState, Lease};
+use crate::server::{BackendKey, ServerLogin, ServerState};
+use crate::timers::Timer;
+
+const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// Longest list of parameters kept of a server; PostgreSQL 18 reports 16.
+const PARAMETERS_MAX: usize = 64;
+
+/// Why a login cannot go on.
+struct Failed {
+    class: FailureClass,
+    sqlstate: String,
+    message: String,
+}
+
+impl Failed {
+    fn new(class: FailureClass, sqlstate: &str, message: impl Into<String>) -> Self {
+        Self { class, sqlstate: sqlstate.to_owned(), message: message.into() }
+    }
+
+    fn protocol(message: &str) -> Self {
+        Self::new(FailureClass::Other, "08P01", message)
+    }
+}
+
+impl Pooler {
+    /// The socket is connected: the login begins.
+    pub(crate) fn server_connected(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        if !matches!(server.state, ServerState::Connecting) {
+            return;
+        }
+        server.connected = now;
+        server.state = ServerState::Login(Box::new(ServerLogin::Started));
+        let entry = &self.pools[server.pool as usize];
+        let parameters = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
+        out.send(Link::Server(id), |bytes| startup::encode(bytes, parameters.into_iter()));
+    }
+
+    /// Bytes of a server during the login. Returns how many are consumed.
+    pub(crate) fn server_login_received(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        bytes: &[u8],
+        out: &mut Actions,
+    ) -> usize {
+        let mut at = 0;
+        loop {
+            let header = match frame::next(&bytes[at..]) {
+                Ok(Next::Whole(header)) => header,
+                Ok(Next::More) => return at,
+                Ok(Next::Begun(_)) | Err(_) => {
+                    let failed = Failed::protocol("the server does not speak PostgreSQL's protocol");
+                    self.login_failed(now, id, failed, out);
+                    return bytes.len();
+                }
+            };
+            let body = &bytes[at + frame::HEADER..at + header.size];
+            at += header.size;
+            match self.login_message(now, id, header.tag, body, out) {
+                Ok(false) => {}
+                // Live from here on: what follows is read as replies.
+                Ok(true) => {
+                    if at < bytes.len() {
+                        out.push(Action::Read(Link::Server(id)));
+                    }
+                    return at;
+                }
+                Err(failed) => {
+                    self.login_failed(now, id, failed, out);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    /// One message of a login; whether the login is done.
+    fn login_message(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        tag: u8,
+        body: &[u8],
+        out: &mut Actions,
+    ) -> Result<bool, Failed> {
+        let Some(server) = self.servers.get_mut(id) else { return Ok(false) };
+        let pool = server.pool;
+        match tag {
+            b'R' => self.authenticate(id, body, out)?,
+            b'S' => self.note_parameter(pool, body),
+            b'K' => {
+                let mut body = Fields(body);
+                let process = body.int32().unwrap_or(0);
+                if body.0.len() > startup::KEY_MAX {
+                    return Err(Failed::protocol("the server's cancel key is too long"));
+                }
+                server.key = BackendKey { process, secret: body.0.into() };
+            }
+            b'E' => {
+                let error = ErrorFields::read(body);
+                return Err(Failed::new(classify(&error.sqlstate), &error.sqlstate, error.message));
+            }
+            b'N' => {}
+            b'Z' => {
+                server.state = ServerState::Live;
+                server.deadline = Tick::NEVER;
+                let conn = server.conn;
+                let entry = &mut self.pools[pool as usize];
+                entry.last_error = None;
+                let first = !std::mem::replace(&mut entry.known, true);
+                self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
+                if first {
+                    self.welcome_all(now, pool, out);
+                }
+                return Ok(true);
+            }
+            _ => return Err(Failed::protocol("unexpected message during the login")),
+        }
+        Ok(false)
+    }
+
+    fn authenticate(&mut self, id: ServerId, body: &[u8], out: &mut Actions) -> Result<(), Failed> {
+        let bad = || Failed::protocol("the server's authentication request makes no sense");
+        let request = Authentication::read(body).ok_or_else(bad)?;
+        let Some(server) = self.servers.get_mut(id) else { return Ok(()) };
+        let ServerState::Login(login) = &mut server.state else { return Ok(()) };
+        let stage = std::mem::replace(&mut **login, ServerLogin::Started);
+        match (stage, request) {
+            (ServerLogin::Started | ServerLogin::ScramDone, Authentication::Ok) => Ok(()),
+            (ServerLogin::Started, Authentication::Sasl(mechanisms)) => {
+                if !Authentication::offers(mechanisms, MECHANISM) {
+                    return Err(unsupported("a SASL mechanism other than SCRAM-SHA-256"));
+                }
+                let nonce = self.nonce();
+                let (role, first) = ClientRole::new(&nonce);
+                self.set_login(id, ServerLogin::ScramFirst(role));
+                out.send(Link::Server(id), |bytes| frontend::sasl_initial_response(bytes, MECHANISM, &first));
+                Ok(())
+            }
+            (ServerLogin::ScramFirst(role), Authentication::SaslContinue(data)) => {
+                let challenge = role.challenge(data).map_err(|error| Failed::protocol(&error.to_string()))?;
+                self.answer_challenge(id, challenge, out)
+            }
+            (ServerLogin::ScramFinal(verifier), Authentication::SaslFinal(data)) => {
+                verifier.verify(data).map_err(|error| {
+                    Failed::new(FailureClass::Authentication, "28000", error.to_string())
+                })?;
+                self.set_login(id, ServerLogin::ScramDone);
+                Ok(())
+            }
+            (ServerLogin::Started, Authentication::Other(3)) => Err(unsupported("a password in clear")),
+            (ServerLogin::Started, Authentication::Other(5)) => Err(unsupported("an md5 password")),
+            (ServerLogin::Started, Authentication::Other(_)) => Err(unsupported("an unsupported method")),
+            _ => Err(bad()),
+        }
+    }
+
+    /// Finds the keys that answer a challenge: learned from a client's login, derived before, or to be derived.
+    fn answer_challenge(&mut self, id: ServerId, challenge: Challenge, out: &mut Actions) -> Result<(), Failed> {
+        let Some(server) = self.servers.get(id) else { return Ok(()) };
+        let entry = &self.pools[server.pool as usize];
+        let user = entry.user.clone();
+        let source = self.config.data_sources.get(entry.data_source);
+        let password = source
+            .and_then(|source| source.password.clone())
+            .or_else(|| self.config.users.get(&user).and_then(|user| user.password.clone()));
+        let Some(password) = password else {
+            let learned = self.client_keys.get(&user).filter(|learned| {
+                learned.salt == challenge.salt && learned.iterations == challenge.iterations
+            });
+            let Some(learned) = learned else {
+                let message = format!("no password is known for user \"{user}\" on the server");
+                return Err(Failed::new(FailureClass::Authentication, "28P01", message));
+            };
+            let keys = learned.keys.clone();
+            self.send_proof(id, challenge, &keys, out);
+            return Ok(());
+        };
+        let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+        if let Some(keys) = self.derived_keys.get(&known).cloned() {
+            self.send_proof(id, challenge, &keys, out);
+            return Ok(());
+        }
+        let (salt, iterations) = (challenge.salt.clone(), challenge.iterations);
+        self.set_login(id, ServerLogin::ScramKeys(challenge));
+        out.push(Action::DeriveKeys { server: id, password, salt, iterations });
+        Ok(())
+    }
+
+    /// The keys that [`Action::DeriveKeys`] asked for.
+    pub fn keys_derived(&mut self, id: ServerId, password: &Secret, keys: &ClientKeys, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let ServerState::Login(login) = &mut server.state else { return };
+        if let ServerLogin::ScramKeys(challenge) = std::mem::replace(&mut **login, ServerLogin::Started) {
+            let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+            self.derived_keys.insert(known, keys.clone());
+            self.send_proof(id, challenge, keys, out);
+        }
+    }
+
+    fn send_proof(&mut self, id: ServerId, challenge: Challenge, keys: &ClientKeys, out: &mut Actions) {
+        let (proof, verifier) = challenge.respond(keys);
+        self.set_login(id, ServerLogin::ScramFinal(verifier));
+        out.send(Link::Server(id), |bytes| frontend::sasl_response(bytes, &proof));
+    }
+
+    fn set_login(&mut self, id: ServerId, stage: ServerLogin) {
+        if let Some(server) = self.servers.get_mut(id) {
+            server.state = ServerState::Login(Box::new(stage));
+        }
+    }
+
+    fn note_parameter(&mut self, pool: u32, body: &[u8]) {
+        let mut body = Fields(body);
+        let (Some(name), Some(value)) = (body.string(), body.string()) else { return };
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (name, value) = (text(name), text(value));
+        let parameters = &mut self.pools[pool as usize].parameters;
+        if let Some((_, known)) = parameters.iter_mut().find(|(known, _)| *known == name) {
+            *known = value;
+        } else if parameters.len() < PARAMETERS_MAX {
+            parameters.push((name, value));
+        }
+    }
+
+    /// The server is known now: whoever only waited to be told about it is let in.
+    fn welcome_all(&mut self, now: Tick, pool: u32, out: &mut Actions) {
+        let waiting: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| {
+                client.pool == pool && matches!(client.state, ClientState::AwaitsParameters)
+            })
+            .map(|(id, client)| (id, client.lease))
+            .collect();
+        for (id, lease) in waiting {
+            if let Lease::Waiting(waiter) = lease {
+                self.with_pool(now, pool, out, |policy, _| policy.withdraw(now, waiter));
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.lease = Lease::None;
+                }
+                self.welcome(now, id, out);
+            }
+        }
+    }
+
+    fn login_failed(&mut self, now: Tick, id: ServerId, failed: Failed, out: &mut Actions) {
+        let Some(server) = self.servers.remove(id) else { return };
+        let (pool, conn) = (server.pool, server.conn);
+        let title = self.pool_title(pool);
+        out.report(Report::ServerLoginFailed { pool: title, message: failed.message.clone() });
+        let entry = &mut self.pools[pool as usize];
+        entry.last_error = Some((failed.sqlstate, failed.message));
+        if let Some(place) = entry.servers.get_mut(conn.index()) {
+            *place = None;
+        }
+        out.push(Action::Close(Link::Server(id)));
+        self.with_pool(now, pool, out, |policy, actions| {
+            policy.open_failed(now, conn, failed.class, actions);
+        });
+    }
+
+    /// The socket of a server connection reached its end or broke.
+    pub(crate) fn server_lost(&mut self, now: Tick, id: ServerId, why: &str, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.lost = true;
+        let pool = server.pool;
+        match server.state {
+            ServerState::Connecting | ServerState::Login(_) => {
+                let failed = Failed::new(FailureClass::Unreachable, "08006", why);
+                self.login_failed(now, id, failed, out);
+            }
+            ServerState::Closing | ServerState::Unconfirmed => self.forget_server(now, id, out),
+            ServerState::Live => {
+                out.report(Report::ServerLost { pool: self.pool_title(pool) });
+                let message = "the server closed the connection unexpectedly";
+                self.close_pair(now, id, CloseReason::ServerLost, Cause::ServerLost, message, out);
+            }
+        }
+    }
+
+    /// What a server connection was doing took too long.
+    pub(crate) fn server_overdue(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        if server.armed > now {
+            return;
+        }
+        server.armed = Tick::NEVER;
+        let deadline = std::mem::replace(&mut server.deadline, Tick::NEVER);
+        if deadline > now {
+            self.due(id, deadline);
+            return;
+        }
+        let (pool, conn) = (server.pool, server.conn);
+        match server.state {
+            ServerState::Connecting | ServerState::Login(_) => {
+                let message = "the login took longer than connect_timeout";
+                let failed = Failed::new(FailureClass::Unreachable, "08006", message);
+                self.login_failed(now, id, failed, out);
+            }
+            ServerState::Live => {
+                let reason = match self.pools[pool as usize].policy.state(conn) {
+                    Some(State::Checking) => CloseReason::CheckFailed,
+                    Some(State::Resetting) => CloseReason::ResetFailed,
+                    Some(State::Recovering | State::BeingCancelled) => CloseReason::RecoverTimeout,
+                    _ => return,
+                };
+                self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
+            }
+            ServerState::Closing => {
+                // Nobody knows whether the server still counts it: we do, for as long again.
+                let deadline = now.plus(self.config.close_timeout);
+                server.state = ServerState::Unconfirmed;
+                self.due(id, deadline);
+                out.report(Report::CloseUnconfirmed { pool: self.pool_title(pool) });
+            }
+            ServerState::Unconfirmed => self.forget_server(now, id, out),
+        }
+    }
+
+    /// What a server connection does now must be done by `deadline`.
+    pub(crate) fn due(&mut self, id: ServerId, deadline: Tick) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.deadline = deadline;
+        if deadline < server.armed {
+            server.armed = deadline;
+            self.timers.set(deadline, Timer::Server(id));
+        }
+    }
+
+    /// How a pool is called in logs and errors.
+    pub(crate) fn pool_title(&self, pool: u32) -> String {
+        self.pools.get(pool as usize).map_or_else(String::new, |pool| format!("{}/{}", pool.name, pool.user))
+    }
+}
+
+fn unsupported(what: &str) -> Failed {
+    Failed::new(FailureClass::Authentication, "28000", format!("the server asks for {what}; Headpond has SCRAM-SHA-256"))
+}

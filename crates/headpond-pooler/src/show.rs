@@ -1,0 +1,112 @@
+//! Copies of the machine's numbers for console, API, metrics and page.
+
+use headpond_core::{State, Tick};
+
+use crate::action::ClientId;
+use crate::client::{Client, Lease};
+use crate::config::NodeAddress;
+use crate::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot};
+use crate::pooler::{PoolEntry, Pooler};
+
+impl Pooler {
+    /// The figures of now; with every client and server connection if `detail`.
+    #[must_use]
+    pub fn snapshot(&self, now: Tick, detail: bool) -> Snapshot {
+        let mut pools: Vec<_> = self.pools.iter().map(|entry| self.pool_row(now, entry)).collect();
+        for (_, client) in self.clients.iter().filter(|(_, client)| client.is_logged_in()) {
+            let Some(pool) = pools.get_mut(client.pool as usize) else { continue };
+            match client.lease {
+                Lease::Active(_) => pool.clients_active += 1,
+                Lease::None => pool.clients_idle += 1,
+                Lease::Waiting(_) => {}
+            }
+        }
+        for (_, cancel) in self.cancels.iter() {
+            let pool = self.servers.get(cancel.server).and_then(|server| pools.get_mut(server.pool as usize));
+            if let Some(pool) = pool {
+                pool.clients_cancelling += 1;
+            }
+        }
+        Snapshot {
+            now,
+            pools,
+            clients: if detail { self.client_rows() } else { Vec::new() },
+            servers: if detail { self.server_rows() } else { Vec::new() },
+            clients_logged_in: self.totals.logged_in,
+            clients_logging_in: self.totals.logging_in,
+            logins_refused: self.totals.logins_refused,
+            cancels_received: self.totals.cancels_received,
+            cancels_forwarded: self.totals.cancels_forwarded,
+            reply_mismatches: self.totals.reply_mismatches,
+        }
+    }
+
+    fn pool_row(&self, now: Tick, entry: &PoolEntry) -> PoolRow {
+        let source = self.config.data_sources.get(entry.data_source);
+        let nowhere = || NodeAddress::Tcp { host: String::new(), port: 0 };
+        PoolRow {
+            data_source: entry.name.clone(),
+            user: entry.user.clone(),
+            node: source.map_or_else(nowhere, |source| source.node.clone()),
+            database: entry.database.clone(),
+            mode: entry.mode,
+            pool: entry.policy.figures(),
+            clients_active: 0,
+            clients_idle: 0,
+            clients_cancelling: 0,
+            oldest_wait: entry.policy.oldest_wait().map_or(0, |since| now.0.saturating_sub(since.0)),
+            paused: entry.policy.is_suspended(),
+            last_error: entry.last_error.as_ref().map(|(code, text)| format!("{code} {text}")),
+            traffic: entry.traffic,
+        }
+    }
+
+    fn client_rows(&self) -> Vec<ClientRow> {
+        let logged_in = self.clients.iter().filter(|(_, client)| client.is_logged_in());
+        logged_in.map(|(id, client)| self.client_row(id, client)).collect()
+    }
+
+    fn client_row(&self, id: ClientId, client: &Client) -> ClientRow {
+        ClientRow {
+            id: u64::from(self.process_of(id)),
+            pool: client.pool as usize,
+            user: self.users.name(client.user).to_owned(),
+            activity: match client.lease {
+                Lease::Active(_) => ClientActivity::Active,
+                Lease::Waiting(_) => ClientActivity::Waiting,
+                Lease::None => ClientActivity::Idle,
+            },
+            address: client.peer,
+            connected: client.connected,
+            requested: client.requested,
+            server: client.server().map(|server| self.server_number(server.index())),
+            application_name: self.settings.value(client.settings, "application_name").unwrap_or("").to_owned(),
+        }
+    }
+
+    fn server_rows(&self) -> Vec<ServerRow> {
+        self.servers
+            .iter()
+            .map(|(id, server)| ServerRow {
+                id: self.server_number(id.index()),
+                pool: server.pool as usize,
+                state: self.pools[server.pool as usize].policy.state(server.conn).unwrap_or(State::Closing),
+                connected: server.connected,
+                requested: server.requested,
+                client: server.client.map(|client| u64::from(self.process_of(client))),
+                backend_pid: server.key.process.cast_signed(),
+                close_needed: server.close_needed,
+                application_name: self
+                    .settings
+                    .value(server.settings, "application_name")
+                    .unwrap_or("")
+                    .to_owned(),
+            })
+            .collect()
+    }
+
+    /// Worker and place in one number, as clients have theirs.
+    fn server_number(&self, index: usize) -> u64 {
+        (self.worker as u64 + 1) << 24 | (index as u64 & 0x00ff_ffff)
+    }
+}

@@ -1,0 +1,74 @@
+//! What is due when. Entries are never removed early: each is looked at when due, and means nothing if what it
+//! was for has gone or moved on.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use headpond_core::Tick;
+
+use crate::action::{CancelId, ClientId, ServerId};
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A pool's policy has something to do.
+    Pool(u32),
+    /// A server connection's login, errand, recovery or close takes too long.
+    Server(ServerId),
+    /// A cancel request takes too long.
+    Cancel(CancelId),
+    /// A client has not logged in.
+    Login(ClientId),
+}
+
+/// All timers of a machine.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Tick, Timer)>>,
+    /// Logins are many and all have the same time: they are due in the order they came.
+    logins: VecDeque<(Tick, ClientId)>,
+}
+
+impl Timers {
+    pub(crate) fn set(&mut self, at: Tick, timer: Timer) {
+        if at < Tick::NEVER {
+            self.heap.push(Reverse((at, timer)));
+        }
+    }
+
+    pub(crate) fn client_login(&mut self, at: Tick, client: ClientId) {
+        self.logins.push_back((at, client));
+    }
+
+    /// Forgets the logins at the front that `is_over`: called as logins end, so that a storm of short ones
+    /// does not pile up until their time-out.
+    pub(crate) fn trim_logins(&mut self, is_over: impl Fn(ClientId) -> bool) {
+        while self.logins.front().is_some_and(|(_, client)| is_over(*client)) {
+            self.logins.pop_front();
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Tick> {
+        let login = self.logins.front().map(|(at, _)| *at);
+        let other = self.heap.peek().map(|Reverse((at, _))| *at);
+        login.into_iter().chain(other).min()
+    }
+
+    /// A timer that is due, if any.
+    pub(crate) fn pop(&mut self, now: Tick) -> Option<Timer> {
+        if let Some((at, client)) = self.logins.front().copied()
+            && at <= now
+        {
+            self.logins.pop_front();
+            return Some(Timer::Login(client));
+        }
+        match self.heap.peek() {
+            Some(Reverse((at, timer))) if *at <= now => {
+                let timer = *timer;
+                self.heap.pop();
+                Some(timer)
+            }
+            _ => None,
+        }
+    }
+}

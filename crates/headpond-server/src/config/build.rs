@@ -1,0 +1,209 @@
+//! From entries to one checked [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use headpond_core::PoolSettings;
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode};
+
+use super::diagnostic::{At, Diagnostic};
+use super::entries::{self, Entries, Entry, Scope};
+use super::table::Field;
+use super::users::Users;
+use super::values::echo_path;
+use super::{Config, Dialect};
+
+/// Names that the console answers to.
+const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
+
+/// Where the settings of one block are stated, by name.
+type Stated<'e> = BTreeMap<&'static str, &'e At>;
+
+pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Config, Vec<Diagnostic>> {
+    let Entries { file, entries, sources, warnings, errors } = read;
+    let mut blocks = Blocks { sources: vec![Vec::new(); sources.len()], ..Blocks::default() };
+    for entry in &entries {
+        match entry.scope {
+            Scope::Top => blocks.top.push(entry),
+            Scope::Pool => blocks.pool.push(entry),
+            Scope::Source(index) => blocks.sources[index].push(entry),
+        }
+    }
+    let mut builder = Builder { config: Config::defaults(dialect), blocks, errors };
+    builder.config.warnings = warnings;
+    let top = builder.top();
+    builder.pool();
+    for (index, (name, at)) in sources.iter().enumerate().filter(|(_, (name, _))| !name.is_empty()) {
+        builder.source(index, name, at);
+    }
+    if builder.config.pooler.data_sources.is_empty() {
+        let add = if dialect == Dialect::Toml { "[data_source.NAME]" } else { "a line in [databases]" };
+        let message = format!("no data source: clients find no database; add {add}");
+        builder.config.warnings.push(At { file, line: 0 }.says("", message));
+    }
+    builder.users(&top, folder);
+    builder.finish()
+}
+
+/// A data source that says nothing but its name.
+pub(super) fn data_source(name: &str, mode: PoolMode, pool: PoolSettings) -> DataSource {
+    let node = NodeAddress::Tcp { host: "127.0.0.1".into(), port: 5432 };
+    DataSource { name: name.to_owned(), node, database: None, user: None, password: None, mode, pool }
+}
+
+/// Entries by what they are for.
+#[derive(Default)]
+struct Blocks<'e> {
+    top: Vec<&'e Entry>,
+    pool: Vec<&'e Entry>,
+    sources: Vec<Vec<&'e Entry>>,
+}
+
+struct Builder<'e> {
+    config: Config,
+    blocks: Blocks<'e>,
+    errors: Vec<Diagnostic>,
+}
+
+impl<'e> Builder<'e> {
+    fn top(&mut self) -> Stated<'e> {
+        let mut stated = Stated::new();
+        for entry in std::mem::take(&mut self.blocks.top) {
+            if let Field::Top(field) = entry.setting.field {
+                let read = field(&mut self.config).read(&entry.raw);
+                self.note(entry, read, &mut stated);
+            }
+        }
+        stated
+    }
+
+    fn pool(&mut self) {
+        let mut pool = self.config.pool.clone();
+        let mut stated = Stated::new();
+        self.inherit(&mut pool, &mut stated);
+        self.settle(&mut pool, &stated);
+        self.config.pool = pool;
+    }
+
+    fn source(&mut self, index: usize, name: &str, at: &At) {
+        if CONSOLES.contains(&name) {
+            self.errors.push(at.says(name, "is the console's name; another name for the data source"));
+        }
+        let defaults = match self.config.dialect {
+            Dialect::Ini => Config::defaults(Dialect::Ini).pool,
+            Dialect::Toml if name == "*" => PoolSettings::on_demand(),
+            Dialect::Toml => PoolSettings::named(),
+        };
+        let mut source = data_source(name, self.config.pool_mode, defaults);
+        let mut stated = Stated::new();
+        self.inherit(&mut source.pool, &mut stated);
+        for entry in std::mem::take(&mut self.blocks.sources[index]) {
+            let read = match entry.setting.field {
+                Field::Source(field) => field(&mut source).read(&entry.raw),
+                Field::Pool(field) => field(&mut source.pool).read(&entry.raw),
+                Field::Top(_) => continue,
+            };
+            self.note(entry, read, &mut stated);
+        }
+        self.settle(&mut source.pool, &stated);
+        Arc::make_mut(&mut self.config.pooler).data_sources.push(source);
+    }
+
+    /// What `[pool]` says holds for every pool.
+    fn inherit(&mut self, pool: &mut PoolSettings, stated: &mut Stated<'e>) {
+        for entry in self.blocks.pool.clone() {
+            if let Field::Pool(field) = entry.setting.field {
+                let read = field(pool).read(&entry.raw);
+                self.note(entry, read, stated);
+            }
+        }
+    }
+
+    fn note(&mut self, entry: &'e Entry, read: Result<(), String>, stated: &mut Stated<'e>) {
+        match read {
+            Ok(()) => drop(stated.insert(entry.setting.name, &entry.at)),
+            Err(why) => self.errors.push(entry.at.says(&entry.key, why)),
+        }
+    }
+
+    /// Defaults follow what is stated; stated sizes must fit each other.
+    fn settle(&mut self, pool: &mut PoolSettings, stated: &Stated<'_>) {
+        let free = |name| !stated.contains_key(name);
+        let ini = self.config.dialect == Dialect::Ini;
+        if ini {
+            // PgBouncer: "effectively capped at the pool size".
+            for size in [&mut pool.min_idle, &mut pool.initial_size, &mut pool.min_size] {
+                *size = (*size).min(pool.max_size);
+            }
+        }
+        if free("min_idle") {
+            let idle = if free("max_idle") { pool.max_size } else { pool.max_idle.min(pool.max_size) };
+            pool.min_idle = pool.min_idle.min(idle);
+        }
+        if free("max_idle") {
+            let usual = if ini { pool.max_size } else { PoolSettings::named().max_idle };
+            pool.max_idle = usual.max(pool.min_idle).min(pool.max_size);
+        }
+        if free("initial_size") {
+            pool.initial_size = pool.min_idle;
+        }
+        if free("min_size") {
+            pool.min_size = pool.initial_size.min(pool.max_size);
+        }
+        let most = ("max_size", pool.max_size);
+        let idle = if free("max_idle") { most } else { ("max_idle", pool.max_idle) };
+        let pairs = [
+            (("min_idle", pool.min_idle), most),
+            (("initial_size", pool.initial_size), most),
+            (("min_size", pool.min_size), most),
+            (("min_idle", pool.min_idle), idle),
+        ];
+        for ((small, less), (large, more)) in pairs {
+            // What is not stated follows, and its own error would only repeat another.
+            let (Some(at), true) = (stated.get(small), less > more) else { continue };
+            let place = stated.get(large).map_or("its default".into(), |l| l.seen_from(at));
+            self.errors.push(
+                at.says(small, format!("{less} is more than {large} = {more} ({place}); at most {more}")),
+            );
+        }
+    }
+
+    fn users(&mut self, top: &Stated<'_>, folder: &Path) {
+        let scram = self.config.pooler.auth == AuthMethod::ScramSha256;
+        let Some(path) = self.config.auth_file.take() else {
+            if let (true, Some(at)) = (scram, top.get("auth_type")) {
+                self.errors
+                    .push(at.says("auth_type", "scram-sha-256 needs users; set auth_file to a file of them"));
+            }
+            return;
+        };
+        let path = folder.join(path);
+        let name = echo_path(&path);
+        match entries::read(&path) {
+            Ok(text) => {
+                let read = Users::read(&name, &text, scram);
+                Arc::make_mut(&mut self.config.pooler).users = read.users;
+                self.config.warnings.extend(read.warnings);
+                self.errors.extend(read.errors);
+            }
+            Err(why) => {
+                if let Some(at) = top.get("auth_file") {
+                    self.errors.push(at.says("auth_file", format!("{name} {why}")));
+                }
+            }
+        }
+        self.config.auth_file = Some(path);
+    }
+
+    fn finish(mut self) -> Result<Config, Vec<Diagnostic>> {
+        if self.errors.is_empty() {
+            self.config.warnings.sort();
+            return Ok(self.config);
+        }
+        // What [pool] has wrong was found again in every data source.
+        self.errors.sort();
+        self.errors.dedup();
+        Err(self.errors)
+    }
+}

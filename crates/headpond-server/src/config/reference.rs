@@ -1,0 +1,36 @@
+//! The reference file, made from the table.
+
+use headpond_core::PoolSettings;
+use headpond_pooler::config::PoolMode;
+
+use super::table::{Field, SETTINGS};
+use super::{Config, Dialect, build};
+
+const HEAD: &str = "\
+# Headpond's configuration: every setting with its default. A file needs only what differs.
+# A reload (SIGHUP, or RELOAD on the console) changes all but the settings marked [restart].
+# Times are numbers with ms, s, m or h. Made from the table of settings; a test keeps the two equal.
+";
+
+/// The text of `reference.toml`: every setting with what it does and its default.
+#[must_use]
+pub fn reference() -> String {
+    let mut config = Config::defaults(Dialect::Toml);
+    let mut source = build::data_source("shop", PoolMode::Session, PoolSettings::named());
+    let (mut top, mut pool, mut of_source) = (String::new(), String::new(), String::new());
+    for setting in SETTINGS {
+        let (block, slot) = match setting.field {
+            Field::Top(field) => (&mut top, field(&mut config)),
+            Field::Pool(field) => (&mut pool, field(&mut source.pool)),
+            Field::Source(field) => (&mut of_source, field(&mut source)),
+        };
+        let restart = if setting.reload { "" } else { " [restart]" };
+        block.push_str(&format!("\n# {}{restart}\n{} = {}\n", setting.doc, setting.name, slot.toml()));
+    }
+    format!(
+        "{HEAD}{top}\n# The pool of every data source that does not say otherwise.\n[pool]\n{pool}\n\
+         # What clients ask for as database. [data_source.\"*\"] stands for all names not listed; its pools are made\n\
+         # on demand: max_size = 20, and nothing is opened before it is used. Every setting of [pool] may stand here too.\n\
+         [data_source.shop]\n{of_source}"
+    )
+}

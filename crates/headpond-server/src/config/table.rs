@@ -1,0 +1,345 @@
+//! The table of settings: the one place that knows their names, limits and meaning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headpond_core::PoolSettings;
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
+
+use super::values::Slot;
+use super::{Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
+
+/// PostgreSQL's own limit of `max_connections`.
+const CONNECTIONS_MAX: u32 = 262_143;
+const CLIENTS_MAX: u32 = 1_000_000;
+const WORKERS_MAX: u32 = 64;
+const NO_TIME: Duration = Duration::ZERO;
+/// Below this a server that refuses would be asked without pause.
+const RETRY_LEAST: Duration = Duration::from_millis(10);
+
+/// One setting.
+pub(super) struct Setting {
+    /// In TOML, and in the section `[headpond]` of an ini file.
+    pub(super) name: &'static str,
+    /// In the section `[pgbouncer]`; empty: PgBouncer has none.
+    pub(super) pgbouncer: &'static str,
+    /// In a line of the section `[databases]`; empty: it cannot stand there.
+    pub(super) database: &'static str,
+    /// Whether a reload changes it.
+    pub(super) reload: bool,
+    /// One sentence or two, with the meaning of zero.
+    pub(super) doc: &'static str,
+    pub(super) field: Field,
+}
+
+/// Where a setting may stand, and where its value is kept.
+pub(super) enum Field {
+    /// At the top of the file.
+    Top(fn(&mut Config) -> Slot<'_>),
+    /// In `[data_source.NAME]`.
+    Source(fn(&mut DataSource) -> Slot<'_>),
+    /// In `[pool]` and in `[data_source.NAME]`.
+    Pool(fn(&mut PoolSettings) -> Slot<'_>),
+}
+
+impl Setting {
+    /// The name in `SHOW CONFIG`.
+    pub(super) fn shown_name(&self) -> &'static str {
+        if self.pgbouncer.is_empty() { self.name } else { self.pgbouncer }
+    }
+
+    /// The value in `SHOW CONFIG`; `None` for what belongs to single data sources.
+    pub(super) fn shown_in(&self, config: &mut Config) -> Option<String> {
+        let slot = match self.field {
+            Field::Top(field) => field(config),
+            Field::Pool(field) => field(&mut config.pool),
+            Field::Source(_) => return None,
+        };
+        Some(if self.pgbouncer.is_empty() { slot.notation() } else { slot.plain() })
+    }
+}
+
+impl Config {
+    /// What holds where a file says nothing.
+    pub(super) fn defaults(dialect: Dialect) -> Self {
+        let ini = dialect == Dialect::Ini;
+        let seconds = Duration::from_secs;
+        let pool = PoolSettings {
+            idle_timeout: seconds(600),
+            acquire_timeout: seconds(120),
+            login_retry: seconds(15),
+            ..PoolSettings::on_demand()
+        };
+        let pooler = PoolerConfig {
+            data_sources: Vec::new(),
+            auth: if ini { AuthMethod::ScramSha256 } else { AuthMethod::Trust },
+            users: Default::default(),
+            admin_users: Vec::new(),
+            stats_users: Vec::new(),
+            max_clients: if ini { 100 } else { 10_000 },
+            client_login_timeout: seconds(60),
+            connect_timeout: seconds(15),
+            recover_timeout: seconds(5),
+            close_timeout: seconds(10),
+            cancel_timeout: seconds(10),
+            trust_window: seconds(30),
+            reset_query: "DISCARD ALL".into(),
+        };
+        Self {
+            pooler: Arc::new(pooler),
+            listen: vec![ListenAddress { host: "127.0.0.1".into(), port: 6432 }],
+            http_listen: Some(([127, 0, 0, 1], 6480).into()),
+            workers: 1,
+            sends: Sends::Auto,
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Auto,
+            figures_interval: NO_TIME,
+            auth_file: None,
+            pool_mode: PoolMode::Session,
+            pool: if ini { pool } else { PoolSettings::named() },
+            file: None,
+            dialect,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn pooler(config: &mut Config) -> &mut PoolerConfig {
+    Arc::make_mut(&mut config.pooler)
+}
+
+const fn setting(name: &'static str, field: Field, doc: &'static str) -> Setting {
+    Setting { name, pgbouncer: "", database: "", reload: true, doc, field }
+}
+
+impl Setting {
+    const fn at_start(self) -> Self {
+        Self { reload: false, ..self }
+    }
+
+    const fn pgbouncer(self, pgbouncer: &'static str) -> Self {
+        Self { pgbouncer, ..self }
+    }
+
+    const fn database(self, database: &'static str) -> Self {
+        Self { database, ..self }
+    }
+}
+
+use Field::{Pool, Source, Top};
+
+/// Every setting, in the order of the reference.
+pub(super) static SETTINGS: &[Setting] = &[
+    setting(
+        "listen",
+        Top(|c| Slot::Listen(&mut c.listen)),
+        "Where clients connect: \"host:port\", \"[::1]:port\" or \"*:port\" for every interface.",
+    )
+    .at_start(),
+    setting(
+        "http_listen",
+        Top(|c| Slot::Address(&mut c.http_listen)),
+        "Where the web page, the metrics and the health checks are served; \"\" turns it off.",
+    )
+    .at_start(),
+    setting("workers", Top(|c| Slot::Number(&mut c.workers, 1..=WORKERS_MAX)), "Worker threads, 1 to 64.").at_start(),
+    setting(
+        "sends",
+        Top(|c| Slot::Choice(&mut c.sends)),
+        "How bytes go out: \"batched\" (io_uring), \"plain\", or \"auto\": batched where the kernel allows it.",
+    )
+    .at_start(),
+    setting(
+        "max_clients",
+        Top(|c| Slot::Number(&mut pooler(c).max_clients, 1..=CLIENTS_MAX)),
+        "The most clients of the whole process; one more is refused.",
+    )
+    .pgbouncer("max_client_conn"),
+    setting(
+        "auth_type",
+        Top(|c| Slot::Choice(&mut pooler(c).auth)),
+        "How clients log in: \"trust\" (anybody is who they say) or \"scram-sha-256\" (needs auth_file).",
+    )
+    .pgbouncer("auth_type"),
+    setting(
+        "auth_file",
+        Top(|c| Slot::Path(&mut c.auth_file)),
+        "The users: lines of \"user\" \"password or SCRAM secret\". Relative to this file; \"\" for none.",
+    )
+    .pgbouncer("auth_file"),
+    setting(
+        "admin_users",
+        Top(|c| Slot::Names(&mut pooler(c).admin_users)),
+        "Users who may command the console (databases \"headpond\" and \"pgbouncer\").",
+    )
+    .pgbouncer("admin_users"),
+    setting(
+        "stats_users",
+        Top(|c| Slot::Names(&mut pooler(c).stats_users)),
+        "Users who may only look at the console.",
+    )
+    .pgbouncer("stats_users"),
+    setting(
+        "pool_mode",
+        Top(|c| Slot::Choice(&mut c.pool_mode)),
+        "When a server connection goes back to its pool: \"session\" (its client leaves) or \"transaction\".",
+    )
+    .pgbouncer("pool_mode"),
+    setting(
+        "client_login_timeout",
+        Top(|c| Slot::Time(&mut pooler(c).client_login_timeout, NO_TIME)),
+        "A client that has not logged in by then is dropped; 0s: never.",
+    )
+    .pgbouncer("client_login_timeout"),
+    setting(
+        "connect_timeout",
+        Top(|c| Slot::Time(&mut pooler(c).connect_timeout, NO_TIME)),
+        "A server connection must be logged in by then; 0s: never.",
+    )
+    .pgbouncer("server_connect_timeout"),
+    setting(
+        "recover_timeout",
+        Top(|c| Slot::Time(&mut pooler(c).recover_timeout, NO_TIME)),
+        "A server connection whose client left in mid-flight is drained for this long, then closed.",
+    ),
+    setting(
+        "close_timeout",
+        Top(|c| Slot::Time(&mut pooler(c).close_timeout, NO_TIME)),
+        "How long the server may take to end a closed connection.",
+    ),
+    setting(
+        "cancel_timeout",
+        Top(|c| Slot::Time(&mut pooler(c).cancel_timeout, Duration::from_millis(1))),
+        "How long the server may take over a cancel request.",
+    )
+    .pgbouncer("cancel_wait_timeout"),
+    setting(
+        "trust_window",
+        Top(|c| Slot::Time(&mut pooler(c).trust_window, NO_TIME)),
+        "An idle connection used within this time is handed out untested; 0s: every one is tested.",
+    )
+    .pgbouncer("server_check_delay"),
+    setting(
+        "reset_query",
+        Top(|c| Slot::Text(&mut pooler(c).reset_query)),
+        "Sent to a server connection before it is reused in session mode; \"\" sends nothing.",
+    )
+    .pgbouncer("server_reset_query"),
+    setting(
+        "log_level",
+        Top(|c| Slot::Choice(&mut c.log_level)),
+        "The least important log lines written: \"error\", \"warn\", \"info\" or \"debug\".",
+    ),
+    setting(
+        "log_format",
+        Top(|c| Slot::Choice(&mut c.log_format)),
+        "\"text\", \"json\", or \"auto\": text on a terminal, JSON otherwise.",
+    )
+    .at_start(),
+    setting(
+        "figures_interval",
+        Top(|c| Slot::Time(&mut c.figures_interval, NO_TIME)),
+        "Time between two lines of figures in the log; 0s: none.",
+    ),
+    setting(
+        "max_size",
+        Pool(|p| Slot::Number(&mut p.max_size, 1..=CONNECTIONS_MAX)),
+        "The most server connections of a pool in any state: the database never sees one more.",
+    )
+    .pgbouncer("default_pool_size")
+    .database("pool_size"),
+    setting(
+        "max_idle",
+        Pool(|p| Slot::Number(&mut p.max_idle, 0..=CONNECTIONS_MAX)),
+        "A released connection that would make more than this many idle is closed. Default: 80, or max_size if less.",
+    ),
+    setting(
+        "min_idle",
+        Pool(|p| Slot::Number(&mut p.min_idle, 0..=CONNECTIONS_MAX)),
+        "Headroom: at least this many are kept idle while max_size allows. Default: 10, or max_size if less.",
+    ),
+    setting(
+        "initial_size",
+        Pool(|p| Slot::Number(&mut p.initial_size, 0..=CONNECTIONS_MAX)),
+        "Opened at start; 0: the database need not be up. Default: min_idle.",
+    )
+    .pgbouncer("min_pool_size")
+    .database("min_pool_size"),
+    setting(
+        "min_size",
+        Pool(|p| Slot::Number(&mut p.min_size, 0..=CONNECTIONS_MAX)),
+        "Shrinking never goes below this many. Default: initial_size.",
+    ),
+    setting(
+        "idle_timeout",
+        Pool(|p| Slot::Time(&mut p.idle_timeout, NO_TIME)),
+        "An idle connection unused for this long is closed; 0s: never.",
+    )
+    .pgbouncer("server_idle_timeout"),
+    setting(
+        "acquire_timeout",
+        Pool(|p| Slot::Time(&mut p.acquire_timeout, NO_TIME)),
+        "A client that has waited this long for a connection gets an error that says why; 0s: it waits for ever.",
+    )
+    .pgbouncer("query_wait_timeout")
+    .database("query_wait_timeout"),
+    setting(
+        "max_waiters",
+        Pool(|p| Slot::Number(&mut p.max_waiters, 0..=CLIENTS_MAX)),
+        "The most clients waiting for a connection of a pool; one more is refused at once.",
+    ),
+    setting(
+        "max_lifetime",
+        Pool(|p| Slot::Time(&mut p.max_lifetime, NO_TIME)),
+        "A connection older than this is replaced when it is next idle; 0s: never.",
+    )
+    .pgbouncer("server_lifetime")
+    .database("server_lifetime"),
+    setting(
+        "max_logins",
+        Pool(|p| Slot::Number(&mut p.max_logins, 1..=CONNECTIONS_MAX)),
+        "The most logins to the server in flight at once.",
+    ),
+    setting(
+        "login_retry",
+        Pool(|p| Slot::Time(&mut p.login_retry, RETRY_LEAST)),
+        "After a failed login, the wait before the next try doubles up to this.",
+    )
+    .pgbouncer("server_login_retry"),
+    setting(
+        "host",
+        Source(|s| Slot::Host(&mut s.node)),
+        "Name or address of the server, or the folder of its Unix socket, beginning with /.",
+    )
+    .database("host"),
+    setting("port", Source(|s| Slot::Number(port(&mut s.node), 1..=65_535)), "Port of the server.").database("port"),
+    setting(
+        "database",
+        Source(|s| Slot::Name(&mut s.database)),
+        "The database on the server; \"\": the name the client asked for.",
+    )
+    .database("dbname"),
+    setting(
+        "user",
+        Source(|s| Slot::Name(&mut s.user)),
+        "The user on the server for all clients; \"\": each client's own name.",
+    )
+    .database("user"),
+    setting(
+        "password",
+        Source(|s| Slot::Password(&mut s.password)),
+        "The password on the server; \"\": none, or that of the users file.",
+    )
+    .database("password"),
+    setting(
+        "pool_mode",
+        Source(|s| Slot::Choice(&mut s.mode)),
+        "As above, for this data source alone.",
+    )
+    .database("pool_mode"),
+];
+
+fn port(node: &mut NodeAddress) -> &mut u16 {
+    let (NodeAddress::Tcp { port, .. } | NodeAddress::Unix { port, .. }) = node;
+    port
+}

@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use headpond_core::PoolSettings;
+use headpond_pooler::config::{NodeAddress, PoolMode};
+
+use super::{check, good, source, tcp};
+
+#[test]
+fn toml_says_what_it_says() {
+    let config = good(
+        r#"
+        listen = ["*:7000", "[::1]:7001", "db.example:7002"]
+        http_listen = ""
+        workers = 0x10
+        sends = "plain"
+        max_clients = 5_000
+        admin_users = ["ann", "bob"]
+        pool_mode = "transaction"
+        trust_window = "500ms"
+        figures_interval = "2m"
+        [pool]
+        max_size = 40
+        [data_source.shop]
+        host = "/run/postgresql"
+        database = "shop_1"
+        user = "app"
+        password = "pa\"ss"
+        max_lifetime = "0s"
+        [data_source."*"]
+        host = "::1"
+        port = 5433
+        pool_mode = "session"
+        "#,
+    );
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["*:7000", "[::1]:7001", "db.example:7002"]);
+    assert_eq!((config.http_listen, config.workers, config.pooler.max_clients), (None, 16, 5_000));
+    assert_eq!(config.pooler.admin_users, ["ann", "bob"]);
+    assert_eq!(config.pooler.trust_window, Duration::from_millis(500));
+    assert_eq!(config.figures_interval, Duration::from_secs(120));
+
+    let shop = source(&config, "shop");
+    assert_eq!(shop.node, NodeAddress::Unix { folder: "/run/postgresql".into(), port: 5432 });
+    assert_eq!((shop.database.as_deref(), shop.user.as_deref()), (Some("shop_1"), Some("app")));
+    assert_eq!(shop.password.as_ref().unwrap().0, "pa\"ss");
+    assert_eq!(shop.mode, PoolMode::Transaction);
+    let expected =
+        PoolSettings { max_size: 40, max_idle: 40, max_lifetime: Duration::ZERO, ..PoolSettings::named() };
+    assert_eq!(shop.pool, expected);
+
+    let any = source(&config, "*");
+    assert_eq!((&any.node, any.mode), (&tcp("::1", 5433), PoolMode::Session));
+    assert_eq!(any.pool, PoolSettings { max_size: 40, max_idle: 40, ..PoolSettings::on_demand() });
+    assert!(!format!("{config:?}").contains("pa\\\"ss"));
+}
+
+#[test]
+fn defaults_of_sizes_follow_what_is_stated() {
+    // max_size, max_idle, min_idle, initial_size, min_size
+    for (stated, sizes) in [
+        ("", [100, 80, 10, 10, 10]),
+        ("max_size = 5", [5, 5, 5, 5, 5]),
+        ("max_size = 200", [200, 80, 10, 10, 10]),
+        ("min_idle = 90", [100, 90, 90, 90, 90]),
+        ("max_idle = 3", [100, 3, 3, 3, 3]),
+        ("initial_size = 0", [100, 80, 10, 0, 0]),
+        ("min_size = 50", [100, 80, 10, 10, 50]),
+        ("max_size = 10\nmax_idle = 30", [10, 30, 10, 10, 10]),
+    ] {
+        let pool = &good(&format!("[data_source.a]\n{stated}")).pooler.data_sources[0].pool.clone();
+        let found = [pool.max_size, pool.max_idle, pool.min_idle, pool.initial_size, pool.min_size];
+        assert_eq!(found, sizes, "{stated}");
+    }
+}
+
+#[test]
+fn wrong_toml_is_answered_with_what_would_be_right() {
+    for (text, expected) in [
+        ("", "f.toml: no data source: clients find no database; add [data_source.NAME]"),
+        ("workers = ", "f.toml:1: not TOML: string values must be quoted, expected literal string"),
+        ("workers = 65", r#"f.toml:1: workers: "65" is out of range; 1 to 64"#),
+        ("workers = -1", r#"f.toml:1: workers: "-1" is not a whole number; 1 to 64"#),
+        ("workers = 1.5", r#"f.toml:1: workers: "1.5" is not a whole number; 1 to 64"#),
+        ("workers = \"2\"", "f.toml:1: workers: a string where a number belongs; 1 to 64"),
+        (
+            "max_clients = 99999999999999999999",
+            r#"f.toml:1: max_clients: "99999999999999999999" is out of range; 1 to 1000000"#,
+        ),
+        ("sends = true", "f.toml:1: sends: true or false where a string in quotes belongs"),
+        ("sends = \"fast\"", r#"f.toml:1: sends: "fast" is unknown; one of "auto", "batched", "plain""#),
+        (
+            "\npool_mode = \"statement\"",
+            r#"f.toml:2: pool_mode: "statement" is unknown; one of "session", "transaction""#,
+        ),
+        (
+            "trust_window = 30",
+            r#"f.toml:1: trust_window: "30" has no unit; a number with ms, s, m or h, like "30s""#,
+        ),
+        (
+            "trust_window = \"30\"",
+            r#"f.toml:1: trust_window: "30" is not a time; a number with ms, s, m or h, like "30s""#,
+        ),
+        ("trust_window = \"9000h\"", r#"f.toml:1: trust_window: longer than a year; at most "8760h""#),
+        ("cancel_timeout = \"0s\"", r#"f.toml:1: cancel_timeout: too short; at least "1ms""#),
+        ("listen = []", r#"f.toml:1: listen: nothing to listen on; at least one "host:port""#),
+        (
+            "listen = \"*:6432\"",
+            r#"f.toml:1: listen: a string where a list of strings belongs, like ["one", "two"]"#,
+        ),
+        (
+            "listen = [\"::1:6432\"]",
+            r#"f.toml:1: listen: "::1:6432" is not an address; "host:port", "[::1]:port" or "*:port""#,
+        ),
+        (
+            "admin_users = [1]",
+            r#"f.toml:1: admin_users: a list of other things where a list of strings belongs, like ["one", "two"]"#,
+        ),
+        (
+            "http_listen = \"6480\"",
+            r#"f.toml:1: http_listen: "6480" is not an address; "127.0.0.1:6480", or "" for none"#,
+        ),
+        (
+            "auth_type = \"scram-sha-256\"",
+            "f.toml:1: auth_type: scram-sha-256 needs users; set auth_file to a file of them",
+        ),
+        (
+            "auth_file = \"users\"",
+            "f.toml:1: auth_file: /nowhere/users cannot be read: No such file or directory (os error 2)",
+        ),
+        ("reset_query = \"a\\u0000b\"", "f.toml:1: reset_query: holds a zero byte; text only"),
+        ("max_client = 9", "f.toml:1: max_client: no such setting; did you mean max_clients?"),
+        ("max_client_conn = 9", "f.toml:1: max_client_conn: no such setting; did you mean max_clients?"),
+        ("colour = 9", "f.toml:1: colour: no such setting"),
+        ("max_size = 9", "f.toml:1: max_size: cannot stand here; it belongs in [pool] or [data_source.NAME]"),
+        ("pool = 9", "f.toml:1: pool: must be a table; [pool] or [data_source.NAME]"),
+        ("data_source.shop = 9", "f.toml:1: shop: must be a table; [data_source.NAME] with host and others"),
+        ("[pool]\nhost = \"db\"", "f.toml:2: host: cannot stand here; it belongs in [data_source.NAME]"),
+        (
+            "[data_source.pgbouncer]",
+            "f.toml:1: pgbouncer: is the console's name; another name for the data source",
+        ),
+        ("[data_source.a]\nhost = \"a,b\"", "f.toml:2: host: several hosts are not supported yet; one host"),
+        (
+            "[data_source.a]\nhost = \"a b\"",
+            r#"f.toml:2: host: "a b" is not a host; a name, an address or a folder beginning with /"#,
+        ),
+        ("[data_source.a]\nport = 0", r#"f.toml:2: port: "0" is out of range; 1 to 65535"#),
+        ("[data_source.a]\npassword = 12", "f.toml:2: password: a number where a string in quotes belongs"),
+        (
+            "[data_source.a]\nmin_idle = 101",
+            "f.toml:2: min_idle: 101 is more than max_size = 100 (its default); at most 100",
+        ),
+        (
+            "[pool]\nmin_idle = 9\n[data_source.a]\nmax_size = 8",
+            "f.toml:2: min_idle: 9 is more than max_size = 8 (line 4); at most 8",
+        ),
+        (
+            "[pool]\nmin_idle = 9\nmax_size = 8\n[data_source.a]",
+            "f.toml:2: min_idle: 9 is more than max_size = 8 (line 3); at most 8",
+        ),
+        (
+            "[pool]\nmin_idle = 9\nmax_idle = 8\n[data_source.a]",
+            "f.toml:2: min_idle: 9 is more than max_idle = 8 (line 3); at most 8",
+        ),
+        (
+            "workers = 0\ncolour = 1\n[data_source.a]\nport = \"x\"",
+            "f.toml:1: workers: \"0\" is out of range; 1 to 64\nf.toml:2: colour: no such setting\n\
+             f.toml:4: port: a string where a number belongs; 1 to 65535",
+        ),
+    ] {
+        check(text, expected);
+    }
+}

@@ -1,0 +1,70 @@
+//! The console: what a client gets that asks for the database `pgbouncer` or `headpond`.
+//!
+//! PgBouncer's commands with PgBouncer's columns, ours at the end, so that exporters, dashboards and habits go
+//! on working. Simple and extended protocol; no parameters, no transactions. Statements are read into requests
+//! ([`commands`]), figures are rendered by pure functions, and only [`dialogue`] and [`login`] do I/O.
+
+pub(crate) mod commands;
+mod connections;
+mod dialogue;
+mod link;
+mod login;
+mod pools;
+mod process;
+mod table;
+pub(crate) mod totals;
+mod traffic;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use headpond_pooler::figures::Snapshot;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::config::Config;
+use crate::control::Control;
+use totals::Totals;
+
+pub use commands::reference;
+
+/// What `SHOW` commands render.
+pub(crate) struct View<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) config: &'a Config,
+    pub(crate) totals: &'a Totals,
+    /// The time of day at the snapshot's `now`.
+    pub(crate) wall: SystemTime,
+}
+
+/// What a user may do here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Everything.
+    Admin,
+    /// `SHOW`.
+    Viewer,
+}
+
+/// Serves a client of the console from its startup packet on, until it leaves. `held` is what was read from
+/// it so far, startup packet included.
+pub async fn serve(stream: TcpStream, held: Vec<u8>, control: Arc<Control>) {
+    let local = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
+    serve_on(stream, local, held, control).await;
+}
+
+/// As [`serve`], over any stream; `local` if the client is on this machine.
+pub async fn serve_on<S>(stream: S, local: bool, held: Vec<u8>, control: Arc<Control>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut link = link::Link::new(stream, held);
+    let ended = match login::login(&mut link, local, &control).await {
+        Ok(role) => dialogue::Dialogue::new(link, role, control).run().await,
+        Err(ended) => ended,
+    };
+    tracing::debug!(%ended, "console client left");
+}

@@ -1,0 +1,279 @@
+//! The figures as JSON: our words, units at the end of names.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headpond_core::{CloseReason, PoolSettings, State, Tick};
+use headpond_pooler::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot};
+use serde::Serialize;
+
+use crate::names;
+
+/// Everything.
+#[derive(Serialize)]
+pub(crate) struct Figures<'a> {
+    version: &'static str,
+    uptime_s: u64,
+    clients_logged_in: u32,
+    clients_logging_in: u32,
+    logins_refused: u64,
+    cancels_received: u64,
+    cancels_forwarded: u64,
+    reply_mismatches: u64,
+    pools: Vec<Pool<'a>>,
+    clients: Vec<Client<'a>>,
+    server_connections: Vec<ServerConnection<'a>>,
+}
+
+#[derive(Serialize)]
+struct Pool<'a> {
+    data_source: &'a str,
+    user: &'a str,
+    node: String,
+    database: &'a str,
+    pool_mode: &'static str,
+    paused: bool,
+    last_error: Option<&'a str>,
+    /// By state.
+    connections: BTreeMap<&'static str, u32>,
+    open: u32,
+    waiting: u32,
+    oldest_wait_us: u64,
+    clients_active: u32,
+    clients_idle: u32,
+    clients_cancelling: u32,
+    settings: Settings,
+    high_water: HighWater,
+    opened: u64,
+    /// By reason.
+    closed: BTreeMap<&'static str, u64>,
+    logins_failed: u64,
+    acquires: u64,
+    refused: u64,
+    waits: Waits,
+    traffic: Traffic,
+}
+
+#[derive(Serialize)]
+struct Settings {
+    max_size: u32,
+    max_idle: u32,
+    min_idle: u32,
+    initial_size: u32,
+    min_size: u32,
+    idle_timeout_ms: u128,
+    acquire_timeout_ms: u128,
+    max_lifetime_ms: u128,
+    max_waiters: u32,
+    max_logins: u32,
+}
+
+#[derive(Serialize)]
+struct HighWater {
+    in_use: u32,
+    waiting: u32,
+    open: u32,
+    wait_us: u64,
+}
+
+#[derive(Serialize)]
+struct Waits {
+    begun: u64,
+    granted: u64,
+    timed_out: u64,
+    withdrawn: u64,
+    failed: u64,
+}
+
+#[derive(Serialize)]
+struct Traffic {
+    leases: u64,
+    transactions: u64,
+    queries: u64,
+    received_bytes: u64,
+    sent_bytes: u64,
+    transaction_time_us: u64,
+    query_time_us: u64,
+    wait_time_us: u64,
+    client_parses: u64,
+    server_parses: u64,
+    binds: u64,
+    client_logins: u64,
+}
+
+#[derive(Serialize)]
+struct Client<'a> {
+    id: u64,
+    /// Index into `pools`.
+    pool: usize,
+    user: &'a str,
+    activity: &'static str,
+    /// Absent for a Unix socket.
+    address: Option<String>,
+    connected_for_us: u64,
+    requested_before_us: u64,
+    server_connection: Option<u64>,
+    application_name: &'a str,
+}
+
+#[derive(Serialize)]
+struct ServerConnection<'a> {
+    id: u64,
+    /// Index into `pools`.
+    pool: usize,
+    state: &'static str,
+    connected_for_us: u64,
+    leased_before_us: u64,
+    client: Option<u64>,
+    backend_pid: i32,
+    close_needed: Option<&'static str>,
+    application_name: &'a str,
+}
+
+impl<'a> Figures<'a> {
+    /// Of a snapshot; clients and server connections are empty where it has none.
+    pub(crate) fn new(snapshot: &'a Snapshot, uptime: Duration) -> Self {
+        let age_us = |tick: Tick| us(snapshot.now.0.saturating_sub(tick.0));
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: uptime.as_secs(),
+            clients_logged_in: snapshot.clients_logged_in,
+            clients_logging_in: snapshot.clients_logging_in,
+            logins_refused: snapshot.logins_refused,
+            cancels_received: snapshot.cancels_received,
+            cancels_forwarded: snapshot.cancels_forwarded,
+            reply_mismatches: snapshot.reply_mismatches,
+            pools: snapshot.pools.iter().map(pool).collect(),
+            clients: snapshot.clients.iter().map(|row| client(row, age_us)).collect(),
+            server_connections: snapshot.servers.iter().map(|row| server_connection(row, age_us)).collect(),
+        }
+    }
+}
+
+fn pool(row: &PoolRow) -> Pool<'_> {
+    let (pool, traffic) = (&row.pool, &row.traffic);
+    let (marks, counts) = (&pool.marks, &pool.counts);
+    Pool {
+        data_source: &row.data_source,
+        user: &row.user,
+        node: names::node(&row.node),
+        database: &row.database,
+        pool_mode: names::mode(row.mode),
+        paused: row.paused,
+        last_error: row.last_error.as_deref(),
+        connections: State::ALL.map(|state| (names::state(state), pool.count(state))).into(),
+        open: pool.open(),
+        waiting: pool.waiting,
+        oldest_wait_us: us(row.oldest_wait),
+        clients_active: row.clients_active,
+        clients_idle: row.clients_idle,
+        clients_cancelling: row.clients_cancelling,
+        settings: settings(&pool.settings),
+        high_water: HighWater {
+            in_use: marks.in_use,
+            waiting: marks.waiting,
+            open: marks.open,
+            wait_us: us(marks.wait),
+        },
+        opened: counts.opened,
+        closed: CloseReason::ALL.map(CloseReason::name).into_iter().zip(counts.closed).collect(),
+        logins_failed: counts.logins_failed,
+        acquires: counts.acquires,
+        refused: counts.refused,
+        waits: Waits {
+            begun: counts.waits,
+            granted: counts.waits_granted,
+            timed_out: counts.waits_timed_out,
+            withdrawn: counts.waits_withdrawn,
+            failed: counts.waits_failed,
+        },
+        traffic: Traffic {
+            leases: traffic.leases,
+            transactions: traffic.transactions,
+            queries: traffic.queries,
+            received_bytes: traffic.received,
+            sent_bytes: traffic.sent,
+            transaction_time_us: us(traffic.transaction_time),
+            query_time_us: us(traffic.query_time),
+            wait_time_us: us(traffic.wait_time),
+            client_parses: traffic.client_parses,
+            server_parses: traffic.server_parses,
+            binds: traffic.binds,
+            client_logins: traffic.logins,
+        },
+    }
+}
+
+fn settings(settings: &PoolSettings) -> Settings {
+    Settings {
+        max_size: settings.max_size,
+        max_idle: settings.max_idle,
+        min_idle: settings.min_idle,
+        initial_size: settings.initial_size,
+        min_size: settings.min_size,
+        idle_timeout_ms: settings.idle_timeout.as_millis(),
+        acquire_timeout_ms: settings.acquire_timeout.as_millis(),
+        max_lifetime_ms: settings.max_lifetime.as_millis(),
+        max_waiters: settings.max_waiters,
+        max_logins: settings.max_logins,
+    }
+}
+
+fn client(row: &ClientRow, age_us: impl Fn(Tick) -> u64) -> Client<'_> {
+    Client {
+        id: row.id,
+        pool: row.pool,
+        user: &row.user,
+        activity: match row.activity {
+            ClientActivity::Active => "active",
+            ClientActivity::Waiting => "waiting",
+            ClientActivity::Idle => "idle",
+        },
+        address: row.address.map(|address| std::net::SocketAddr::from(address).to_string()),
+        connected_for_us: age_us(row.connected),
+        requested_before_us: age_us(row.requested),
+        server_connection: row.server,
+        application_name: &row.application_name,
+    }
+}
+
+fn server_connection(row: &ServerRow, age_us: impl Fn(Tick) -> u64) -> ServerConnection<'_> {
+    ServerConnection {
+        id: row.id,
+        pool: row.pool,
+        state: names::state(row.state),
+        connected_for_us: age_us(row.connected),
+        leased_before_us: age_us(row.requested),
+        client: row.client,
+        backend_pid: row.backend_pid,
+        close_needed: row.close_needed.map(CloseReason::name),
+        application_name: &row.application_name,
+    }
+}
+
+fn us(nanoseconds: u64) -> u64 {
+    nanoseconds / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::tests::made_up;
+
+    #[test]
+    fn figures_carry_our_words_and_their_units() {
+        let snapshot = made_up::snapshot();
+        let json = serde_json::to_value(Figures::new(&snapshot, Duration::from_secs(7))).unwrap();
+        let pool = &json["pools"][0];
+        assert_eq!(json["uptime_s"], 7);
+        assert_eq!(pool["data_source"], "shop");
+        assert_eq!(pool["connections"]["in_use"], 3);
+        assert_eq!(pool["oldest_wait_us"], 2_500_000);
+        assert_eq!(pool["closed"]["max_lifetime"], 5);
+        assert_eq!(pool["high_water"]["wait_us"], 4_000_000);
+        assert_eq!(json["clients"][0]["address"], "192.0.2.1:4711");
+        assert_eq!(json["clients"][0]["connected_for_us"], 90_000_000);
+        assert_eq!(json["server_connections"][0]["state"], "in_use");
+        assert_eq!(json["server_connections"][0]["close_needed"], "outdated");
+    }
+}

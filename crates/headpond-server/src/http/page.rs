@@ -1,0 +1,203 @@
+//! The page at `/`: every pool at a glance. Pure HTML that refreshes itself; nothing is loaded, nothing runs.
+
+use std::time::Duration;
+
+use headpond_core::{CloseReason, State};
+use headpond_pooler::figures::{PoolRow, Snapshot};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::names;
+
+const STYLE: &str = include_str!("page.css");
+
+/// Pools shown at most: those with waiters first, then the largest.
+const POOLS_MAX: usize = 100;
+
+/// States in the order of the bar: what works, what is ready, what is on its way.
+const BAR: [State; 8] = [
+    State::InUse,
+    State::Idle,
+    State::Opening,
+    State::Checking,
+    State::Resetting,
+    State::Recovering,
+    State::BeingCancelled,
+    State::Closing,
+];
+
+/// The page of a snapshot; `unready`: why new clients are not welcome.
+pub(crate) fn render(snapshot: &Snapshot, uptime: Duration, unready: Option<&str>) -> Markup {
+    let mut pools: Vec<_> = snapshot.pools.iter().collect();
+    pools.sort_by_key(|row| std::cmp::Reverse((row.pool.waiting, row.pool.open())));
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="refresh" content="2";
+                title { "Headpond" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "Headpond" }
+                    span { "version " (env!("CARGO_PKG_VERSION")) }
+                    span { "up " (long(uptime)) }
+                    @match unready {
+                        Some(why) => span.bad { "not ready: " (why) },
+                        None => span { "ready" },
+                    }
+                }
+                (totals(snapshot))
+                @for row in pools.iter().take(POOLS_MAX) { (pool(row)) }
+                @if pools.is_empty() { section { "No pool yet: one is made when its first client comes." } }
+                @if pools.len() > POOLS_MAX { section { (pools.len() - POOLS_MAX) " more pools are not shown." } }
+                footer {
+                    a href="/metrics" { "metrics" }
+                    a href="/api/v1/snapshot" { "snapshot" }
+                    a href="/healthz" { "health" }
+                    a href="/readyz" { "readiness" }
+                }
+            }
+        }
+    }
+}
+
+fn totals(snapshot: &Snapshot) -> Markup {
+    let pools = || snapshot.pools.iter();
+    let count = |state| pools().map(|row| row.pool.count(state)).sum::<u32>();
+    html! {
+        dl.figures.totals {
+            (figure("clients", snapshot.clients_logged_in))
+            (figure("logging in", snapshot.clients_logging_in))
+            (figure("waiting", pools().map(|row| row.pool.waiting).sum::<u32>()))
+            (figure("in use", count(State::InUse)))
+            (figure("idle", count(State::Idle)))
+            (figure("opening", count(State::Opening)))
+            (figure("server connections", pools().map(|row| row.pool.open()).sum::<u32>()))
+            (figure("pools", snapshot.pools.len()))
+            @if snapshot.reply_mismatches > 0 { (figure("reply mismatches", snapshot.reply_mismatches)) }
+        }
+    }
+}
+
+fn pool(row: &PoolRow) -> Markup {
+    let pool = &row.pool;
+    let marks = &pool.marks;
+    let waited = |nanoseconds| short(Duration::from_nanos(nanoseconds));
+    html! {
+        section {
+            h2 {
+                (row.data_source) " "
+                small { "for " (row.user) " at " (names::node(&row.node)) ", " (names::mode(row.mode)) " mode" }
+                @if row.paused { " " span.bad { "paused" } }
+            }
+            (bar(row))
+            dl.figures {
+                (figure("waiting", pool.waiting))
+                (figure("oldest wait", waited(row.oldest_wait)))
+                (figure("in use", pool.count(State::InUse)))
+                (figure("idle", pool.count(State::Idle)))
+                (figure("opening", pool.count(State::Opening)))
+                (figure("max_size", pool.settings.max_size))
+                (figure("clients active", row.clients_active))
+                (figure("clients idle", row.clients_idle))
+            }
+            p {
+                "High-water marks: " (marks.in_use) " in use, " (marks.waiting) " waiting, " (marks.open)
+                " open, longest wait " (waited(marks.wait)) "."
+            }
+            p {
+                (pool.counts.opened) " opened"
+                @for (reason, closed) in CloseReason::ALL.into_iter().zip(pool.counts.closed) {
+                    @if closed > 0 { ", " (closed) " closed: " (reason.name()) }
+                }
+                "."
+            }
+            @if let Some(error) = &row.last_error { p.bad { "Last error: " (error) } }
+        }
+    }
+}
+
+/// The states against `max_size`, with their numbers in words below.
+fn bar(row: &PoolRow) -> Markup {
+    // After `max_size` was lowered there may be more than that for a while.
+    let full = row.pool.settings.max_size.max(row.pool.open()).max(1);
+    let states = || BAR.into_iter().map(|state| (state, row.pool.count(state))).filter(|(_, count)| *count > 0);
+    let color = |state| format!("background:var(--{})", names::state(state));
+    html! {
+        div.bar aria-hidden="true" {
+            @for (state, count) in states() {
+                i style={ (color(state)) ";width:" (100.0 * f64::from(count) / f64::from(full)) "%" } {}
+            }
+        }
+        ul.legend {
+            @for (state, count) in states() {
+                li { i style=(color(state)) {} (count) " " (names::state(state).replace('_', " ")) }
+            }
+            li { (row.pool.open()) " of " (row.pool.settings.max_size) }
+        }
+    }
+}
+
+fn figure(name: &str, value: impl maud::Render) -> Markup {
+    html! { div { dt { (name) } dd { (value) } } }
+}
+
+/// A wait, to three figures or so.
+fn short(time: Duration) -> String {
+    match time.as_micros() {
+        0 => "0".to_owned(),
+        us @ 1..1000 => format!("{us} µs"),
+        us @ 1000..1_000_000 => format!("{} ms", us / 1000),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
+
+/// An age, in its two largest units.
+fn long(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::tests::made_up;
+
+    #[test]
+    fn the_page_shows_a_pool_and_escapes_what_others_chose() {
+        let mut snapshot = made_up::snapshot();
+        snapshot.pools[0].data_source = "<script>alert(1)</script>".to_owned();
+        snapshot.pools[0].last_error = Some("\"><img src=x>".to_owned());
+        let page = render(&snapshot, Duration::from_secs(90), Some("a < b")).into_string();
+        assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+        for expected in [
+            "&lt;script&gt;",
+            "not ready: a &lt; b",
+            "up 1 min 30 s",
+            "background:var(--in_use);width:30%",
+            "7 of 10",
+            "5 closed: max_lifetime",
+            "longest wait 4.0 s",
+            "content=\"2\"",
+        ] {
+            assert!(page.contains(expected), "{expected}\nin\n{page}");
+        }
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(short(Duration::from_nanos(999)), "0");
+        assert_eq!(short(Duration::from_micros(7)), "7 µs");
+        assert_eq!(short(Duration::from_micros(1500)), "1 ms");
+        assert_eq!(short(Duration::from_millis(2500)), "2.5 s");
+        assert_eq!(long(Duration::from_secs(90_000)), "1 d 1 h");
+    }
+}

@@ -1,0 +1,3 @@
+//! The Headpond process around the pooler machine.
+
+pub mod config;

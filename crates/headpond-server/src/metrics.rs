@@ -1,0 +1,242 @@
+//! The figures as OpenMetrics text (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+//!
+//! Names begin with `headpond_`; times are in seconds. Counters are those of the pools: they begin anew when a
+//! pool is made anew, as scrapers expect of counters.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use headpond_core::{CloseReason, State};
+use headpond_pooler::figures::{PoolRow, Snapshot};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::names;
+
+/// The `Content-Type` of what [`render`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+type Counters = Family<Labels, Counter<f64, AtomicU64>>;
+
+/// Labels beside those of the pool, and the value.
+type Sample = (Option<(&'static str, &'static str)>, f64);
+
+/// A metric of every pool.
+struct PoolMetric {
+    name: &'static str,
+    what: &'static str,
+    unit: Option<Unit>,
+    of: fn(&PoolRow) -> Vec<Sample>,
+}
+
+const fn metric(name: &'static str, what: &'static str, of: fn(&PoolRow) -> Vec<Sample>) -> PoolMetric {
+    PoolMetric { name, what, unit: None, of }
+}
+
+const fn timing(name: &'static str, what: &'static str, of: fn(&PoolRow) -> Vec<Sample>) -> PoolMetric {
+    PoolMetric { name, what, unit: Some(Unit::Seconds), of }
+}
+
+const fn bytes(name: &'static str, what: &'static str, of: fn(&PoolRow) -> Vec<Sample>) -> PoolMetric {
+    PoolMetric { name, what, unit: Some(Unit::Bytes), of }
+}
+
+const GAUGES: &[PoolMetric] = &[
+    metric("pool_connections", "Server connections by state", |row| {
+        State::ALL.map(|state| labelled("state", names::state(state), row.pool.count(state))).to_vec()
+    }),
+    metric("pool_clients", "Clients by what they do", |row| {
+        vec![
+            labelled("activity", "active", row.clients_active),
+            labelled("activity", "idle", row.clients_idle),
+            labelled("activity", "waiting", row.pool.waiting),
+            labelled("activity", "cancelling", row.clients_cancelling),
+        ]
+    }),
+    timing("pool_oldest_wait", "Age of the oldest waiter", |row| seconds(row.oldest_wait)),
+    metric("pool_max_size", "The most server connections in any state", |row| one(row.pool.settings.max_size)),
+    metric("pool_min_idle", "Idle server connections kept ready", |row| one(row.pool.settings.min_idle)),
+    metric("pool_paused", "1 while no new leases are given", |row| one(u32::from(row.paused))),
+    metric("pool_high_water", "Largest values since the marks were last reset", |row| {
+        vec![
+            labelled("of", "in_use", row.pool.marks.in_use),
+            labelled("of", "waiting", row.pool.marks.waiting),
+            labelled("of", "open", row.pool.marks.open),
+        ]
+    }),
+    timing("pool_high_water_wait", "The longest wait since the marks were last reset", |row| {
+        seconds(row.pool.marks.wait)
+    }),
+];
+
+const COUNTERS: &[PoolMetric] = &[
+    metric("pool_opened", "Server connections begun, failed logins included", |row| one64(row.pool.counts.opened)),
+    metric("pool_closed", "Server connections closed, by reason", |row| {
+        let reasons = CloseReason::ALL.into_iter().zip(row.pool.counts.closed);
+        reasons.map(|(reason, closed)| labelled64("reason", reason.name(), closed)).collect()
+    }),
+    metric("pool_logins_failed", "Logins to the server that failed", |row| one64(row.pool.counts.logins_failed)),
+    metric("pool_acquires", "Requests for a server connection", |row| one64(row.pool.counts.acquires)),
+    metric("pool_waits", "Waits that ended, by outcome", |row| {
+        let counts = &row.pool.counts;
+        vec![
+            labelled64("outcome", "granted", counts.waits_granted),
+            labelled64("outcome", "timed_out", counts.waits_timed_out),
+            labelled64("outcome", "withdrawn", counts.waits_withdrawn),
+            labelled64("outcome", "failed", counts.waits_failed),
+        ]
+    }),
+    metric("pool_refused", "Requests refused without waiting", |row| one64(row.pool.counts.refused)),
+    metric("pool_leases", "Leases given", |row| one64(row.traffic.leases)),
+    metric("pool_transactions", "Transactions that ended", |row| one64(row.traffic.transactions)),
+    metric("pool_queries", "Queries", |row| one64(row.traffic.queries)),
+    bytes("pool_received", "Bytes from clients", |row| one64(row.traffic.received)),
+    bytes("pool_sent", "Bytes to clients", |row| one64(row.traffic.sent)),
+    timing("pool_transaction", "Time in which a transaction was open", |row| {
+        seconds(row.traffic.transaction_time)
+    }),
+    timing("pool_query", "Time in which a query was running", |row| seconds(row.traffic.query_time)),
+    timing("pool_wait", "Time that requests waited", |row| seconds(row.traffic.wait_time)),
+    metric("pool_client_parses", "Parse messages from clients", |row| one64(row.traffic.client_parses)),
+    metric("pool_server_parses", "Parse messages to the server", |row| one64(row.traffic.server_parses)),
+    metric("pool_binds", "Bind messages", |row| one64(row.traffic.binds)),
+    metric("pool_client_logins", "Logins of clients", |row| one64(row.traffic.logins)),
+];
+
+/// Everything of a snapshot as text, of the type [`CONTENT_TYPE`].
+///
+/// # Errors
+/// None in practice: writing to a string cannot fail.
+pub fn render(snapshot: &Snapshot, uptime: Duration) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("headpond");
+    process(&mut registry, snapshot, uptime);
+    for metric in GAUGES {
+        let family = gauges(&mut registry, metric.name, metric.what, metric.unit.clone());
+        for (labels, value) in samples(metric, snapshot) {
+            // Two pools that differ in nothing a label shows are one here.
+            family.get_or_create(&labels).inc_by(value);
+        }
+    }
+    for metric in COUNTERS {
+        let family = counters(&mut registry, metric.name, metric.what, metric.unit.clone());
+        for (labels, value) in samples(metric, snapshot) {
+            family.get_or_create(&labels).inc_by(value);
+        }
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// What belongs to no pool.
+fn process(registry: &mut Registry, snapshot: &Snapshot, uptime: Duration) {
+    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The version that runs", version);
+    let started = gauges(registry, "uptime", "How long the process has been serving", Some(Unit::Seconds));
+    started.get_or_create(&Vec::new()).set(uptime.as_secs_f64());
+    let clients = gauges(registry, "clients", "Clients by how far they are", None);
+    let logging_in = vec![("login", "in_progress".to_owned())];
+    clients.get_or_create(&logging_in).set(snapshot.clients_logging_in.into());
+    let logged_in = vec![("login", "done".to_owned())];
+    clients.get_or_create(&logged_in).set(snapshot.clients_logged_in.into());
+    for (name, what, value) in [
+        ("logins_refused", "Logins of clients that were refused", snapshot.logins_refused),
+        ("cancels_received", "Cancel requests received", snapshot.cancels_received),
+        ("cancels_forwarded", "Cancel requests passed on to a server", snapshot.cancels_forwarded),
+        ("reply_mismatches", "Replies that matched no request", snapshot.reply_mismatches),
+    ] {
+        counters(registry, name, what, None).get_or_create(&Vec::new()).inc_by(float(value));
+    }
+}
+
+fn samples(metric: &PoolMetric, snapshot: &Snapshot) -> impl Iterator<Item = (Labels, f64)> {
+    snapshot.pools.iter().flat_map(|row| {
+        (metric.of)(row).into_iter().map(|(label, value)| {
+            let mut labels: Labels = vec![
+                ("data_source", row.data_source.clone()),
+                ("user", row.user.clone()),
+                ("node", names::node(&row.node)),
+            ];
+            labels.extend(label.map(|(name, value)| (name, value.to_owned())));
+            (labels, value)
+        })
+    })
+}
+
+fn gauges(registry: &mut Registry, name: &str, what: &str, unit: Option<Unit>) -> Gauges {
+    let family = Gauges::default();
+    match unit {
+        Some(unit) => registry.register_with_unit(name, what, unit, family.clone()),
+        None => registry.register(name, what, family.clone()),
+    }
+    family
+}
+
+fn counters(registry: &mut Registry, name: &str, what: &str, unit: Option<Unit>) -> Counters {
+    let family = Counters::default();
+    match unit {
+        Some(unit) => registry.register_with_unit(name, what, unit, family.clone()),
+        None => registry.register(name, what, family.clone()),
+    }
+    family
+}
+
+fn labelled(name: &'static str, value: &'static str, number: u32) -> Sample {
+    (Some((name, value)), number.into())
+}
+
+fn labelled64(name: &'static str, value: &'static str, number: u64) -> Sample {
+    (Some((name, value)), float(number))
+}
+
+fn one(number: u32) -> Vec<Sample> {
+    vec![(None, number.into())]
+}
+
+fn one64(number: u64) -> Vec<Sample> {
+    vec![(None, float(number))]
+}
+
+fn seconds(nanoseconds: u64) -> Vec<Sample> {
+    vec![(None, Duration::from_nanos(nanoseconds).as_secs_f64())]
+}
+
+/// Exact up to 2^53; beyond, the nearest, as in every store of metrics.
+#[expect(clippy::cast_precision_loss, reason = "metrics are floats to those who read them")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::tests::made_up;
+
+    #[test]
+    fn every_metric_carries_the_prefix_and_the_pools_labels() {
+        let text = render(&made_up::snapshot(), Duration::from_secs(7)).unwrap();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("headpond_"), "{line}");
+        }
+        let labels = r#"data_source="shop",user="alice",node="db.example:5432""#;
+        for expected in [
+            format!("headpond_pool_connections{{{labels},state=\"in_use\"}} 3.0"),
+            format!("headpond_pool_closed_total{{{labels},reason=\"max_lifetime\"}} 5.0"),
+            format!("headpond_pool_waits_total{{{labels},outcome=\"timed_out\"}} 2.0"),
+            format!("headpond_pool_oldest_wait_seconds{{{labels}}} 2.5"),
+            format!("headpond_pool_received_bytes_total{{{labels}}} 1000.0"),
+            "headpond_uptime_seconds 7.0".to_owned(),
+            "headpond_clients{login=\"done\"} 9.0".to_owned(),
+        ] {
+            assert!(text.lines().any(|line| line == expected), "{expected}\nin\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

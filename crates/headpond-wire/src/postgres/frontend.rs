@@ -1,0 +1,53 @@
+//! Messages that a pooler sends to a server on its own account.
+
+/// A simple query.
+pub fn query(out: &mut Vec<u8>, text: &str) {
+    message(out, b'Q', |out| {
+        out.extend_from_slice(text.as_bytes());
+        out.push(0);
+    });
+}
+
+/// Ends a run of extended-protocol messages.
+pub fn sync(out: &mut Vec<u8>) {
+    message(out, b'S', |_| {});
+}
+
+/// Ends a COPY from the client without success.
+pub fn copy_fail(out: &mut Vec<u8>, reason: &str) {
+    message(out, b'f', |out| {
+        out.extend_from_slice(reason.as_bytes());
+        out.push(0);
+    });
+}
+
+/// Goodbye.
+pub fn terminate(out: &mut Vec<u8>) {
+    message(out, b'X', |_| {});
+}
+
+/// Chooses a SASL mechanism and begins it.
+pub fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, data: &[u8]) {
+    message(out, b'p', |out| {
+        out.extend_from_slice(mechanism.as_bytes());
+        out.push(0);
+        out.extend_from_slice(&u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(data);
+    });
+}
+
+/// Goes on with SASL.
+pub fn sasl_response(out: &mut Vec<u8>, data: &[u8]) {
+    message(out, b'p', |out| out.extend_from_slice(data));
+}
+
+fn message(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.push(tag);
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    body(out);
+    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}
