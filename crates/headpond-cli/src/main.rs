@@ -1,3 +1,45 @@
-//! The `headpond` command.
+//! The `headpond` command: reads what was typed, and leaves the rest to the library crates.
 
-fn main() {}
+mod commands;
+mod limits;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A connection pool in front of PostgreSQL.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients. Without CONFIG: in front of a private PostgreSQL that it starts itself
+    Serve {
+        /// Headpond's TOML, or a pgbouncer.ini taken as it is
+        config: Option<PathBuf>,
+    },
+    /// Say what is wrong with a configuration, or nothing
+    Check {
+        /// Headpond's TOML, or a pgbouncer.ini
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve { config } => commands::serve::serve(config.as_deref()),
+        Command::Check { config } => commands::check::check(&config),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("headpond: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

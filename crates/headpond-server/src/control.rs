@@ -56,6 +56,9 @@ pub struct Reloaded {
     pub needs_restart: Vec<&'static str>,
 }
 
+/// A snapshot and when it was taken.
+type Seen = (Instant, Arc<Snapshot>);
+
 /// Shared by everything outside the workers.
 pub struct Control {
     workers: Workers,
@@ -66,7 +69,7 @@ pub struct Control {
     ledger: Mutex<Ledger>,
     /// The last snapshots, without and with detail. The lock is held while one is taken: who comes meanwhile
     /// gets the same.
-    seen: tokio::sync::Mutex<[Option<(Instant, Arc<Snapshot>)>; 2]>,
+    seen: tokio::sync::Mutex<[Option<Seen>; 2]>,
     /// One reload at a time, so that the last one asked for wins.
     reloading: tokio::sync::Mutex<()>,
     /// What the salts are made of that users see who do not exist.
@@ -154,8 +157,7 @@ impl Control {
             |why: String| Diagnostic { file: name.into(), line: 0, key: String::new(), message: why };
         let new = loaded.unwrap_or_else(|panic| Err(vec![failed(panic.to_string())]))?;
         let new = Arc::new(new);
-        let reloaded =
-            Reloaded { warnings: new.warnings.clone(), needs_restart: old.needs_restart(&new) };
+        let reloaded = Reloaded { warnings: new.warnings.clone(), needs_restart: old.needs_restart(&new) };
         self.workers.reload(&new.pooler);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.forget_seen().await;

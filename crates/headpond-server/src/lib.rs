@@ -1,3 +1,11 @@
-//! The Headpond process around the pooler machine.
+//! The Headpond process around the pooler machine: sockets, configuration, console, HTTP, metrics, signals.
 
 pub mod config;
+pub mod console;
+pub mod control;
+pub mod http;
+pub mod logs;
+pub mod metrics;
+mod names;
+pub mod process;
+mod worker;

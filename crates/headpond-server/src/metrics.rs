@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::names;
 
@@ -22,8 +22,6 @@ use crate::names;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-type Counters = Family<Labels, Counter<f64, AtomicU64>>;
 
 /// Labels beside those of the pool, and the value.
 type Sample = (Option<(&'static str, &'static str)>, f64);
@@ -61,7 +59,9 @@ const GAUGES: &[PoolMetric] = &[
         ]
     }),
     timing("pool_oldest_wait", "Age of the oldest waiter", |row| seconds(row.oldest_wait)),
-    metric("pool_max_size", "The most server connections in any state", |row| one(row.pool.settings.max_size)),
+    metric("pool_max_size", "The most server connections in any state", |row| {
+        one(row.pool.settings.max_size)
+    }),
     metric("pool_min_idle", "Idle server connections kept ready", |row| one(row.pool.settings.min_idle)),
     metric("pool_paused", "1 while no new leases are given", |row| one(u32::from(row.paused))),
     metric("pool_high_water", "Largest values since the marks were last reset", |row| {
@@ -77,12 +77,16 @@ const GAUGES: &[PoolMetric] = &[
 ];
 
 const COUNTERS: &[PoolMetric] = &[
-    metric("pool_opened", "Server connections begun, failed logins included", |row| one64(row.pool.counts.opened)),
+    metric("pool_opened", "Server connections begun, failed logins included", |row| {
+        one64(row.pool.counts.opened)
+    }),
     metric("pool_closed", "Server connections closed, by reason", |row| {
         let reasons = CloseReason::ALL.into_iter().zip(row.pool.counts.closed);
         reasons.map(|(reason, closed)| labelled64("reason", reason.name(), closed)).collect()
     }),
-    metric("pool_logins_failed", "Logins to the server that failed", |row| one64(row.pool.counts.logins_failed)),
+    metric("pool_logins_failed", "Logins to the server that failed", |row| {
+        one64(row.pool.counts.logins_failed)
+    }),
     metric("pool_acquires", "Requests for a server connection", |row| one64(row.pool.counts.acquires)),
     metric("pool_waits", "Waits that ended, by outcome", |row| {
         let counts = &row.pool.counts;
@@ -118,14 +122,14 @@ pub fn render(snapshot: &Snapshot, uptime: Duration) -> Result<String, fmt::Erro
     let mut registry = Registry::with_prefix("headpond");
     process(&mut registry, snapshot, uptime);
     for metric in GAUGES {
-        let family = gauges(&mut registry, metric.name, metric.what, metric.unit.clone());
+        let family = family::<Gauge<f64, AtomicU64>>(&mut registry, metric);
         for (labels, value) in samples(metric, snapshot) {
             // Two pools that differ in nothing a label shows are one here.
             family.get_or_create(&labels).inc_by(value);
         }
     }
     for metric in COUNTERS {
-        let family = counters(&mut registry, metric.name, metric.what, metric.unit.clone());
+        let family = family::<Counter<f64, AtomicU64>>(&mut registry, metric);
         for (labels, value) in samples(metric, snapshot) {
             family.get_or_create(&labels).inc_by(value);
         }
@@ -139,20 +143,26 @@ pub fn render(snapshot: &Snapshot, uptime: Duration) -> Result<String, fmt::Erro
 fn process(registry: &mut Registry, snapshot: &Snapshot, uptime: Duration) {
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The version that runs", version);
-    let started = gauges(registry, "uptime", "How long the process has been serving", Some(Unit::Seconds));
-    started.get_or_create(&Vec::new()).set(uptime.as_secs_f64());
-    let clients = gauges(registry, "clients", "Clients by how far they are", None);
-    let logging_in = vec![("login", "in_progress".to_owned())];
-    clients.get_or_create(&logging_in).set(snapshot.clients_logging_in.into());
-    let logged_in = vec![("login", "done".to_owned())];
-    clients.get_or_create(&logged_in).set(snapshot.clients_logged_in.into());
+    let serving = Gauge::<f64, AtomicU64>::default();
+    serving.set(uptime.as_secs_f64());
+    registry.register_with_unit("uptime", "How long the process has been serving", Unit::Seconds, serving);
+    for (name, what, value) in [
+        ("clients_logged_in", "Clients that have logged in", snapshot.clients_logged_in),
+        ("clients_logging_in", "Clients that are still logging in", snapshot.clients_logging_in),
+    ] {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(value.into());
+        registry.register(name, what, gauge);
+    }
     for (name, what, value) in [
         ("logins_refused", "Logins of clients that were refused", snapshot.logins_refused),
         ("cancels_received", "Cancel requests received", snapshot.cancels_received),
         ("cancels_forwarded", "Cancel requests passed on to a server", snapshot.cancels_forwarded),
         ("reply_mismatches", "Replies that matched no request", snapshot.reply_mismatches),
     ] {
-        counters(registry, name, what, None).get_or_create(&Vec::new()).inc_by(float(value));
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, what, counter);
     }
 }
 
@@ -170,20 +180,15 @@ fn samples(metric: &PoolMetric, snapshot: &Snapshot) -> impl Iterator<Item = (La
     })
 }
 
-fn gauges(registry: &mut Registry, name: &str, what: &str, unit: Option<Unit>) -> Gauges {
-    let family = Gauges::default();
-    match unit {
-        Some(unit) => registry.register_with_unit(name, what, unit, family.clone()),
-        None => registry.register(name, what, family.clone()),
-    }
-    family
-}
-
-fn counters(registry: &mut Registry, name: &str, what: &str, unit: Option<Unit>) -> Counters {
-    let family = Counters::default();
-    match unit {
-        Some(unit) => registry.register_with_unit(name, what, unit, family.clone()),
-        None => registry.register(name, what, family.clone()),
+/// A family of all pools, empty yet.
+fn family<M>(registry: &mut Registry, metric: &PoolMetric) -> Family<Labels, M>
+where
+    Family<Labels, M>: Metric + Clone + Default,
+{
+    let family = Family::default();
+    match metric.unit.clone() {
+        Some(unit) => registry.register_with_unit(metric.name, metric.what, unit, family.clone()),
+        None => registry.register(metric.name, metric.what, family.clone()),
     }
     family
 }
@@ -233,7 +238,7 @@ mod tests {
             format!("headpond_pool_oldest_wait_seconds{{{labels}}} 2.5"),
             format!("headpond_pool_received_bytes_total{{{labels}}} 1000.0"),
             "headpond_uptime_seconds 7.0".to_owned(),
-            "headpond_clients{login=\"done\"} 9.0".to_owned(),
+            "headpond_clients_logged_in 9.0".to_owned(),
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected}\nin\n{text}");
         }

@@ -78,9 +78,8 @@ fn client(view: &View<'_>, client: &ClientRow) -> Row {
         ClientActivity::Waiting => view.snapshot.now.since(client.requested),
         _ => Duration::ZERO,
     };
-    let (address, port) = client
-        .address
-        .map_or_else(|| ("unix".to_owned(), 0), |(address, port)| (address.to_string(), port));
+    let (address, port) =
+        client.address.map_or_else(|| ("unix".to_owned(), 0), |(address, port)| (address.to_string(), port));
     row![
         "C",
         client.user.as_str(),

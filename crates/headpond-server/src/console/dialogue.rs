@@ -9,6 +9,7 @@ use headpond_wire::postgres::encode::{self, Report, Severity};
 use headpond_wire::postgres::frame::Fields;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::bind::bind;
 use super::commands::{self, Act, Does, Request, Show};
 use super::link::{Ended, Link};
 use super::table::{self, Cell, Formats};
@@ -61,6 +62,7 @@ type Prepared = Option<Request>;
 /// One client.
 pub(crate) struct Dialogue<S> {
     link: Link<S>,
+    user: String,
     role: Role,
     control: Arc<Control>,
     statements: BTreeMap<Vec<u8>, Prepared>,
@@ -70,9 +72,9 @@ pub(crate) struct Dialogue<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
-    pub(crate) fn new(link: Link<S>, role: Role, control: Arc<Control>) -> Self {
+    pub(crate) fn new(link: Link<S>, (user, role): (String, Role), control: Arc<Control>) -> Self {
         let (statements, portals) = (BTreeMap::new(), BTreeMap::new());
-        Self { link, role, control, statements, portals, skipping: false }
+        Self { link, user, role, control, statements, portals, skipping: false }
     }
 
     /// Answers until the client leaves.
@@ -134,12 +136,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
     async fn query(&mut self, body: &[u8]) -> Result<(), Failure> {
         let prepared = prepare(Fields(body).string())?;
         if let Some(columns) = prepared.as_ref().and_then(|request| request.command.columns()) {
-            // A statement that is refused has no columns to describe.
-            self.allow(prepared.as_ref())?;
             let start = self.link.out.len();
             table::describe(&mut self.link.out, columns, &Formats::default());
             let outcome = self.execute(prepared.as_ref(), &Formats::default()).await;
             if outcome.is_err() {
+                // An error comes instead of the columns, not after them.
                 self.link.out.truncate(start);
             }
             return outcome;
@@ -236,8 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         let snapshot = self.control.snapshot(show.detail).await;
         let snapshot = snapshot.map_err(|silent| Refusal::new("58000", silent.to_string()))?;
         let (config, totals) = (self.control.config(), self.control.totals());
-        let view =
-            View { snapshot: &snapshot, config: &config, totals: &totals, wall: SystemTime::now() };
+        let view = View { snapshot: &snapshot, config: &config, totals: &totals, wall: SystemTime::now() };
         table::rows(&mut self.link.out, show.columns, &(show.rows)(&view), formats);
         Ok(())
     }
@@ -248,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         {
             return Err(Refusal::new("3D000", format!("no such data source: {name}")).into());
         }
-        tracing::info!(command = ?act, data_source, "console");
+        tracing::info!(command = ?act, data_source, user = self.user, "console command");
         match act {
             Act::Pause => {
                 self.control.suspend(data_source).await;
@@ -331,32 +331,4 @@ fn insert<V>(named: &mut BTreeMap<Vec<u8>, V>, name: Vec<u8>, value: V) -> Resul
     }
     named.insert(name, value);
     Ok(())
-}
-
-/// What matters of a Bind message.
-struct Bind<'a> {
-    portal: &'a [u8],
-    statement: &'a [u8],
-    parameters: u16,
-    formats: Formats,
-}
-
-fn bind(mut body: Fields<'_>) -> Option<Bind<'_>> {
-    let (portal, statement) = (body.string()?, body.string()?);
-    let parameter_formats = int2(&mut body)?;
-    body.bytes(2 * usize::from(parameter_formats))?;
-    let parameters = int2(&mut body)?;
-    for _ in 0..parameters {
-        // A negative length is NULL.
-        let length = body.int32()?.cast_signed();
-        body.bytes(usize::try_from(length).unwrap_or(0))?;
-    }
-    let codes = int2(&mut body)?;
-    let formats = (0..codes).map(|_| int2(&mut body)).collect::<Option<_>>()?;
-    Some(Bind { portal, statement, parameters, formats: Formats(formats) })
-}
-
-fn int2(body: &mut Fields<'_>) -> Option<u16> {
-    let bytes = body.bytes(2)?;
-    Some(u16::from_be_bytes(bytes.try_into().ok()?))
 }

@@ -60,9 +60,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// The next message; waits for it.
     pub(crate) async fn message(&mut self) -> Result<Message, Ended> {
         loop {
-            let header = match frame::header(&self.received) {
-                Ok(header) => header,
-                Err(_) => return Err(self.fatal("08P01", "invalid message length").await),
+            let Ok(header) = frame::header(&self.received) else {
+                return Err(self.fatal("08P01", "invalid message length").await);
             };
             if let Some(header) = header {
                 if header.size > MESSAGE_MAX {

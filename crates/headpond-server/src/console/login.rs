@@ -29,11 +29,15 @@ const PARAMETERS: [(&str, &str); 7] = [
     ("standard_conforming_strings", "on"),
 ];
 
-/// Lets a client in, or tells it why not.
+/// Lets a client in, or tells it why not: its user, and what that one may do.
 ///
 /// # Errors
 /// Why the client is not in.
-pub(crate) async fn login<S>(link: &mut Link<S>, local: bool, control: &Control) -> Result<Role, Ended>
+pub(crate) async fn login<S>(
+    link: &mut Link<S>,
+    local: bool,
+    control: &Control,
+) -> Result<(String, Role), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -46,7 +50,12 @@ where
     }
 }
 
-async fn greet<S>(link: &mut Link<S>, local: bool, pooler: &PoolerConfig, seed: &[u8]) -> Result<Role, Ended>
+async fn greet<S>(
+    link: &mut Link<S>,
+    local: bool,
+    pooler: &PoolerConfig,
+    seed: &[u8],
+) -> Result<(String, Role), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -70,12 +79,12 @@ where
     encode::backend_key_data(&mut link.out, u32::from_be_bytes([a, b, c, d]), &secret);
     encode::ready_for_query(&mut link.out, b'I');
     link.flush().await?;
-    Ok(role)
+    Ok((user, role))
 }
 
 /// What a user may do. Where anybody is trusted and nobody is listed as administrator, whoever is on this
 /// machine may look.
-pub(crate) fn role(pooler: &PoolerConfig, user: &str, local: bool) -> Option<Role> {
+fn role(pooler: &PoolerConfig, user: &str, local: bool) -> Option<Role> {
     let listed = |users: &[String]| users.iter().any(|name| name == user);
     if listed(&pooler.admin_users) {
         Some(Role::Admin)

@@ -4,6 +4,7 @@
 //! on working. Simple and extended protocol; no parameters, no transactions. Statements are read into requests
 //! ([`commands`]), figures are rendered by pure functions, and only [`dialogue`] and [`login`] do I/O.
 
+mod bind;
 pub(crate) mod commands;
 mod connections;
 mod dialogue;
@@ -63,7 +64,7 @@ where
 {
     let mut link = link::Link::new(stream, held);
     let ended = match login::login(&mut link, local, &control).await {
-        Ok(role) => dialogue::Dialogue::new(link, role, control).run().await,
+        Ok(access) => dialogue::Dialogue::new(link, access, control).run().await,
         Err(ended) => ended,
     };
     tracing::debug!(%ended, "console client left");

@@ -91,7 +91,6 @@ fn pool(row: &PoolRow) -> Row {
     ]
 }
 
-
 pub(crate) const MARKS: &[Column] = &[
     text("data_source"),
     text("user"),

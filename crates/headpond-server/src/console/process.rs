@@ -59,8 +59,7 @@ pub(crate) fn lists(view: &View<'_>) -> Vec<Row> {
     ]
 }
 
-pub(crate) const MEM: &[Column] =
-    &[text("name"), int4("size"), int4("used"), int4("free"), int4("memtotal")];
+pub(crate) const MEM: &[Column] = &[text("name"), int4("size"), int4("used"), int4("free"), int4("memtotal")];
 
 pub(crate) const DNS_HOSTS: &[Column] = &[text("hostname"), int8("ttl"), text("addrs")];
 

@@ -25,20 +25,8 @@ const QUERIES: usize = 2;
 const LEASES: usize = 0;
 
 /// What divides a counter in its average: seconds, or another counter for the times.
-const PER: [Option<usize>; 12] = [
-    None,
-    None,
-    None,
-    None,
-    None,
-    Some(TRANSACTIONS),
-    Some(QUERIES),
-    Some(LEASES),
-    None,
-    None,
-    None,
-    None,
-];
+const PER: [Option<usize>; 12] =
+    [None, None, None, None, None, Some(TRANSACTIONS), Some(QUERIES), Some(LEASES), None, None, None, None];
 
 /// Totals and averages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

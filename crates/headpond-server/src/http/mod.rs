@@ -94,3 +94,49 @@ impl IntoResponse for Silent {
         (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headpond_pooler::config::AuthMethod;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::console::tests::made_up;
+    use crate::control::Shutdown;
+    use crate::worker::handle::Workers;
+
+    async fn ask(control: &Arc<Control>, request: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = tokio::spawn(serve(listener, Arc::clone(control)));
+        let request = format!("{request} HTTP/1.1\r\nhost: headpond\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn every_path_answers_and_nothing_can_be_written() {
+        let config = Arc::new(made_up::config(AuthMethod::Trust));
+        let (control, _requests) = Control::new(Workers::new(Arc::default()), config, [7; 32]);
+        for (request, status, part) in [
+            ("GET /", "200", "<title>Headpond</title>"),
+            ("GET /metrics", "200", "# EOF"),
+            ("GET /healthz", "200", "ok"),
+            ("GET /readyz", "503", "no worker answers"),
+            ("GET /api/v1/snapshot?detail=1", "200", "\"server_connections\":[]"),
+            ("GET /api/v1/snapshot?detail=x", "400", ""),
+            ("GET /nothing", "404", ""),
+            ("POST /", "405", ""),
+            ("DELETE /api/v1/snapshot", "405", ""),
+        ] {
+            let answer = ask(&control, request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(part), "{answer}");
+        }
+        control.shut_down(Shutdown::WaitForClients);
+        assert!(ask(&control, "GET /readyz").await.contains("shutting down"));
+    }
+}

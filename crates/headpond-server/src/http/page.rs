@@ -1,5 +1,6 @@
 //! The page at `/`: every pool at a glance. Pure HTML that refreshes itself; nothing is loaded, nothing runs.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use headpond_core::{CloseReason, State};
@@ -10,7 +11,7 @@ use crate::names;
 
 const STYLE: &str = include_str!("page.css");
 
-/// Pools shown at most: those with waiters first, then the largest.
+/// Pools shown at most: those with most waiters, then the largest.
 const POOLS_MAX: usize = 100;
 
 /// States in the order of the bar: what works, what is ready, what is on its way.
@@ -27,8 +28,12 @@ const BAR: [State; 8] = [
 
 /// The page of a snapshot; `unready`: why new clients are not welcome.
 pub(crate) fn render(snapshot: &Snapshot, uptime: Duration, unready: Option<&str>) -> Markup {
+    // The busiest are shown, but in an order that stays from one refresh to the next.
     let mut pools: Vec<_> = snapshot.pools.iter().collect();
-    pools.sort_by_key(|row| std::cmp::Reverse((row.pool.waiting, row.pool.open())));
+    pools.sort_by_key(|row| Reverse((row.pool.waiting, row.pool.open())));
+    pools.truncate(POOLS_MAX);
+    pools.sort_by_key(|row| (&row.data_source, &row.user));
+    let hidden = snapshot.pools.len() - pools.len();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -50,9 +55,9 @@ pub(crate) fn render(snapshot: &Snapshot, uptime: Duration, unready: Option<&str
                     }
                 }
                 (totals(snapshot))
-                @for row in pools.iter().take(POOLS_MAX) { (pool(row)) }
+                @for row in &pools { (pool(row)) }
                 @if pools.is_empty() { section { "No pool yet: one is made when its first client comes." } }
-                @if pools.len() > POOLS_MAX { section { (pools.len() - POOLS_MAX) " more pools are not shown." } }
+                @if hidden > 0 { section { (hidden) " more pools are not shown." } }
                 footer {
                     a href="/metrics" { "metrics" }
                     a href="/api/v1/snapshot" { "snapshot" }
@@ -124,7 +129,8 @@ fn pool(row: &PoolRow) -> Markup {
 fn bar(row: &PoolRow) -> Markup {
     // After `max_size` was lowered there may be more than that for a while.
     let full = row.pool.settings.max_size.max(row.pool.open()).max(1);
-    let states = || BAR.into_iter().map(|state| (state, row.pool.count(state))).filter(|(_, count)| *count > 0);
+    let states =
+        || BAR.into_iter().map(|state| (state, row.pool.count(state))).filter(|(_, count)| *count > 0);
     let color = |state| format!("background:var(--{})", names::state(state));
     html! {
         div.bar aria-hidden="true" {

@@ -71,8 +71,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    pub(crate) fn new(mailboxes: Vec<Mailbox>) -> Self {
-        Self { mailboxes: mailboxes.into() }
+    pub(crate) fn new(mailboxes: Arc<[Mailbox]>) -> Self {
+        Self { mailboxes }
     }
 
     /// The figures of all workers together; with every client and server connection if `detail`.

@@ -217,7 +217,8 @@ fn a_statement_is_read_as_pgbouncer_reads_it() {
     for empty in ["", " ;; ", "-- ping"] {
         assert!(parse(empty).unwrap().is_none(), "{empty}");
     }
-    for wrong in ["SHOW", "SHOW NOTHING", "SHOW POOLS; SHOW POOLS", "SHOW POOLS now", "PAUSE a b", "PAUSE 'a"] {
+    for wrong in ["SHOW", "SHOW NOTHING", "SHOW POOLS; SHOW POOLS", "SHOW POOLS now", "PAUSE a b", "PAUSE 'a"]
+    {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
 }

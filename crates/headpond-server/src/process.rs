@@ -1,0 +1,352 @@
+//! The whole process: listeners, workers, control plane, signals.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, ListenAddress};
+use crate::console;
+use crate::control::{Control, Shutdown};
+use crate::http;
+use crate::worker::handle::Workers;
+use crate::worker::{Assignment, Prepared, Shared, Worker};
+
+/// Clients that may queue in the kernel before they are accepted; the kernel has its own limit too.
+const BACKLOG: i32 = 4096;
+
+/// How far from a taken port the next free one is looked for.
+const PORTS: u16 = 100;
+
+/// What to do when a port is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// It is an error.
+    Exact,
+    /// The next free one will do.
+    NextFree,
+}
+
+/// A server that listens, but serves nobody yet.
+pub struct Server {
+    config: Arc<Config>,
+    /// For each worker, its own listener of every address.
+    listeners: Vec<Vec<TcpListener>>,
+    addresses: Vec<SocketAddr>,
+    http: Option<TcpListener>,
+}
+
+impl Server {
+    /// Listens where the configuration says.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on, named in the error.
+    pub fn bind(config: Config, ports: Ports) -> io::Result<Self> {
+        let mut listeners: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for wanted in &config.listen {
+            for address in resolve(wanted)? {
+                let (first, address) = listen_near(address, ports, config.workers > 1)
+                    .map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?;
+                addresses.push(address);
+                for own in &mut listeners[1..] {
+                    own.push(listen(address, true)?);
+                }
+                listeners[0].push(first);
+            }
+        }
+        let http = match config.http_listen {
+            None => None,
+            Some(wanted) => {
+                let (listener, _) = listen_near(wanted, ports, false)
+                    .map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?;
+                Some(listener)
+            }
+        };
+        Ok(Self { config: Arc::new(config), listeners, addresses, http })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the page and the metrics are, if anywhere.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until it is told to stop, by a signal (SIGTERM: drain; SIGINT, SIGQUIT: at once; SIGHUP: reload), the
+    /// console, or [`Running::stop`].
+    ///
+    /// # Errors
+    /// Threads, descriptors or the runtime cannot be had, or batched sends are demanded and not allowed.
+    pub fn run(self) -> io::Result<()> {
+        let (stage, _) = Stage::set(self)?;
+        stage.play(true)
+    }
+
+    /// As [`Server::run`], in threads of its own and without listening to signals.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn spawn(self) -> io::Result<Running> {
+        let (addresses, http) = (self.addresses.clone(), self.http_address());
+        let (stage, control) = Stage::set(self)?;
+        let thread = thread::Builder::new().name("control".to_owned()).spawn(move || stage.play(false))?;
+        Ok(Running { control, thread: Some(thread), addresses, http })
+    }
+}
+
+/// A server that serves.
+pub struct Running {
+    control: Arc<Control>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    addresses: Vec<SocketAddr>,
+    http: Option<SocketAddr>,
+}
+
+impl Running {
+    /// What console and HTTP act through.
+    #[must_use]
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the page and the metrics are, if anywhere.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Stops, and waits until everything has ended.
+    ///
+    /// # Errors
+    /// The control plane failed while it ran.
+    pub fn stop(mut self, how: Shutdown) -> io::Result<()> {
+        self.control.shut_down(how);
+        self.join()
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(io::Error::other("the control plane panicked")),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.control.shut_down(Shutdown::Now);
+        // Whoever drops it without asking does not want to know.
+        let _ = self.join();
+    }
+}
+
+/// Everything made, nothing running.
+struct Stage {
+    runtime: tokio::runtime::Runtime,
+    control: Arc<Control>,
+    tellers: Workers,
+    requests: mpsc::Receiver<Shutdown>,
+    http: Option<TcpListener>,
+    workers: Vec<Worker>,
+    consoles: mpsc::UnboundedReceiver<crate::worker::ConsoleClient>,
+    ended: mpsc::UnboundedReceiver<usize>,
+}
+
+impl Stage {
+    fn set(server: Server) -> io::Result<(Self, Arc<Control>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let prepared = (0..server.config.workers).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>()?;
+        let mailboxes: Arc<[_]> = prepared.iter().map(|one| one.mailbox.clone()).collect();
+        let (consoles_in, consoles) = mpsc::unbounded_channel();
+        let (ended_in, ended) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            clients: AtomicUsize::new(0),
+            consoles: consoles_in,
+            runtime: runtime.handle().clone(),
+            ended: ended_in,
+        });
+        let epoch = Instant::now();
+        let mut workers = Vec::new();
+        for (index, (prepared, listeners)) in prepared.into_iter().zip(server.listeners).enumerate() {
+            let assignment = Assignment {
+                index,
+                config: Arc::clone(&server.config.pooler),
+                sends: server.config.sends,
+                listeners,
+                seed: seed()?,
+                epoch,
+            };
+            workers.push(Worker::new(prepared, Arc::clone(&mailboxes), Arc::clone(&shared), assignment)?);
+        }
+        let tellers = Workers::new(mailboxes);
+        let (control, requests) = Control::new(tellers.clone(), server.config, seed()?);
+        let http = server.http;
+        let stage =
+            Self { runtime, control: Arc::clone(&control), tellers, requests, http, workers, consoles, ended };
+        Ok((stage, control))
+    }
+
+    fn play(mut self, signals: bool) -> io::Result<()> {
+        let mut threads = Vec::new();
+        for (index, worker) in self.workers.drain(..).enumerate() {
+            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())?);
+        }
+        let runtime = self.runtime;
+        let plane = ControlPlane {
+            control: self.control,
+            tellers: self.tellers.clone(),
+            requests: self.requests,
+            consoles: self.consoles,
+            ended: self.ended,
+        };
+        let result = runtime.block_on(plane.direct(threads.len(), self.http, signals));
+        self.tellers.stop();
+        for thread in threads {
+            if thread.join().is_err() {
+                return Err(io::Error::other("a worker panicked"));
+            }
+        }
+        // Lookups that hang must not keep the process.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        result
+    }
+}
+
+/// What the control plane listens to.
+struct ControlPlane {
+    control: Arc<Control>,
+    tellers: Workers,
+    requests: mpsc::Receiver<Shutdown>,
+    consoles: mpsc::UnboundedReceiver<crate::worker::ConsoleClient>,
+    ended: mpsc::UnboundedReceiver<usize>,
+}
+
+impl ControlPlane {
+    /// Consoles, HTTP, figures and signals, until all workers have ended.
+    async fn direct(mut self, workers: usize, http: Option<TcpListener>, signals: bool) -> io::Result<()> {
+        if let Some(listener) = http {
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(http::serve(listener, Arc::clone(&self.control)));
+        }
+        if signals {
+            listen_to_signals(&self.control)?;
+        }
+        let observer = Arc::clone(&self.control);
+        tokio::spawn(async move { observer.observe().await });
+        let mut running = workers;
+        while running > 0 {
+            tokio::select! {
+                Some(client) = self.consoles.recv() => {
+                    client.stream.set_nonblocking(true)?;
+                    let stream = tokio::net::TcpStream::from_std(client.stream)?;
+                    tokio::spawn(console::serve(stream, client.held, Arc::clone(&self.control)));
+                }
+                Some(how) = self.requests.recv() => match how {
+                    Shutdown::Now => self.tellers.stop(),
+                    Shutdown::WaitForServers | Shutdown::WaitForClients => self.tellers.drain(),
+                },
+                Some(_) = self.ended.recv() => running -= 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn listen_to_signals(control: &Arc<Control>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let control = Arc::clone(control);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => control.shut_down(Shutdown::WaitForServers),
+                _ = interrupt.recv() => control.shut_down(Shutdown::Now),
+                _ = quit.recv() => control.shut_down(Shutdown::Now),
+                _ = hang_up.recv() => match control.reload().await {
+                    Ok(reloaded) => {
+                        for warning in reloaded.warnings {
+                            tracing::warn!("{warning}");
+                        }
+                        for key in reloaded.needs_restart {
+                            tracing::warn!("{key} changes at the next start only");
+                        }
+                    }
+                    Err(errors) => errors.iter().for_each(|error| tracing::error!("not reloaded: {error}")),
+                },
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The addresses of one entry of `listen`.
+fn resolve(wanted: &ListenAddress) -> io::Result<Vec<SocketAddr>> {
+    if wanted.host == "*" {
+        return Ok(vec![SocketAddr::from(([0, 0, 0, 0], wanted.port)), SocketAddr::from(([0u16; 8], wanted.port))]);
+    }
+    let addresses = (wanted.host.as_str(), wanted.port).to_socket_addrs();
+    Ok(addresses.map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?.collect())
+}
+
+/// Listens on an address or, if that will do, on the next free port above it.
+fn listen_near(address: SocketAddr, ports: Ports, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {
+    let mut wanted = address;
+    loop {
+        match listen(wanted, shared) {
+            Ok(listener) => {
+                let address = listener.local_addr()?;
+                return Ok((listener, address));
+            }
+            Err(error)
+                if ports == Ports::NextFree
+                    && error.kind() == io::ErrorKind::AddrInUse
+                    && wanted.port() < address.port().saturating_add(PORTS) =>
+            {
+                wanted.set_port(wanted.port() + 1);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    // Several workers listen on the same port, and the kernel deals the clients out.
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// 32 random bytes of the system.
+fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    Ok(seed)
+}

@@ -1,0 +1,167 @@
+//! New sockets: clients accepted, servers connected, and clients that move.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use headpond_core::Tick;
+use headpond_pooler::config::NodeAddress;
+use headpond_pooler::{ClientId, Link};
+
+use super::handle::Command;
+use super::socket::{Conn, Socket, Stage};
+use super::{ConsoleClient, ResolvedHost, Worker, token_of};
+
+/// Clients accepted in one turn at most; the others are next.
+const ACCEPTS: usize = 128;
+
+impl Worker {
+    /// Takes in clients of one listener.
+    pub(crate) fn accept(&mut self, now: Tick, listener: usize) {
+        for _ in 0..ACCEPTS {
+            let Some(socket) = self.listeners.get(listener) else { return };
+            match socket.accept() {
+                Ok((stream, peer)) => self.adopt(now, stream, Some(peer), Vec::new(), true),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Out of descriptors, or a client that left in between: the next arrival tries again.
+                    tracing::warn!(%error, "a client could not be accepted");
+                    return;
+                }
+            }
+        }
+        self.accepting.push(listener);
+    }
+
+    /// A client's socket comes to this worker, from a listener or from another worker.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Tick,
+        stream: mio::net::TcpStream,
+        peer: Option<SocketAddr>,
+        held: Vec<u8>,
+        counts: bool,
+    ) {
+        let clients = if counts {
+            self.shared.clients.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.shared.clients.load(Ordering::Relaxed) - 1
+        };
+        let id = self.pooler.accepted(now, peer, clients >= self.max_clients);
+        let link = Link::Client(id);
+        let mut conn = Conn::new(link, Socket::from_client(stream), Stage::Open);
+        if let Err(error) = conn.socket.register(self.poll.registry(), token_of(link), conn.interest()) {
+            tracing::warn!(%error, "a client could not be watched");
+            self.pooler.closed(now, link, "", &mut self.actions);
+            self.actions.clear();
+            self.count_client_out();
+            return;
+        }
+        let handed = !held.is_empty();
+        if handed {
+            conn.held = Some(Box::new(held));
+        }
+        self.conns.insert(conn);
+        if handed {
+            self.to_read.push_back(link);
+            self.work(now, 0);
+        }
+    }
+
+    /// Begins to connect a server or cancel link.
+    pub(crate) fn connect(&mut self, now: Tick, link: Link, node: Option<NodeAddress>) {
+        match node {
+            None => self.connect_failed(now, link, "the data source is no longer configured"),
+            Some(NodeAddress::Unix { folder, port }) => {
+                let path = Path::new(&folder).join(format!(".s.PGSQL.{port}"));
+                match Socket::connect_unix(&path) {
+                    Ok(socket) => self.watch(now, link, socket, Stage::Open),
+                    Err(error) => self.connect_failed(now, link, &format!("{}: {error}", path.display())),
+                }
+            }
+            Some(NodeAddress::Tcp { host, port }) => match host.parse::<IpAddr>() {
+                Ok(address) => self.connect_any(now, link, &[SocketAddr::new(address, port)]),
+                Err(_) => self.resolve(link, host, port),
+            },
+        }
+    }
+
+    /// A host name was looked up.
+    pub(crate) fn resolved(&mut self, now: Tick, resolved: ResolvedHost) {
+        match resolved.addresses {
+            Ok(addresses) => self.connect_any(now, resolved.link, &addresses),
+            Err(error) => self.connect_failed(now, resolved.link, &error.to_string()),
+        }
+    }
+
+    /// The first address that does not fail at once.
+    fn connect_any(&mut self, now: Tick, link: Link, addresses: &[SocketAddr]) {
+        let mut why = "the host name has no address".to_owned();
+        for address in addresses {
+            match Socket::connect_tcp(*address) {
+                Ok(socket) => return self.watch(now, link, socket, Stage::Connecting),
+                Err(error) => why = format!("{address}: {error}"),
+            }
+        }
+        self.connect_failed(now, link, &why);
+    }
+
+    fn watch(&mut self, now: Tick, link: Link, socket: Socket, stage: Stage) {
+        let mut conn = Conn::new(link, socket, stage);
+        match conn.socket.register(self.poll.registry(), token_of(link), conn.interest()) {
+            Ok(()) => {
+                self.conns.insert(conn);
+                if stage == Stage::Open {
+                    self.pooler.connected(now, link, &mut self.actions);
+                }
+            }
+            Err(error) => self.connect_failed(now, link, &error.to_string()),
+        }
+    }
+
+    fn connect_failed(&mut self, now: Tick, link: Link, why: &str) {
+        self.pooler.closed(now, link, why, &mut self.actions);
+    }
+
+    fn resolve(&self, link: Link, host: String, port: u16) {
+        let mailbox = self.mailboxes[self.index].clone();
+        self.shared.runtime.spawn(async move {
+            let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
+            let addresses = addresses
+                .map(Iterator::collect)
+                .map_err(|error| io::Error::other(format!("{host}: {error}")));
+            // A full or closed mailbox leaves the link to its login time-out.
+            let _ = mailbox.send(Command::Resolved(ResolvedHost { link, addresses }));
+        });
+    }
+
+    /// A client leaves for the console or for another worker, with all it has sent so far.
+    pub(crate) fn hand_over(&mut self, client: ClientId, to: Option<usize>) {
+        let Some(mut conn) = self.conns.remove(Link::Client(client)) else { return };
+        let held = conn.held.take().map(|held| *held).unwrap_or_default();
+        let deregistered = conn.socket.deregister(self.poll.registry());
+        let Socket::Tcp(socket) = conn.socket else { return };
+        if deregistered.is_err() {
+            self.count_client_out();
+            return;
+        }
+        match to {
+            None => {
+                self.count_client_out();
+                // Without a control plane there is no console; the client sees its connection close.
+                let _ = self.shared.consoles.send(ConsoleClient { stream: socket.into(), held });
+            }
+            Some(worker) => {
+                let peer = socket.peer_addr().ok();
+                let sent = self.mailboxes.get(worker).map(|mailbox| {
+                    mailbox.send(Command::Adopt { socket, peer, held })
+                });
+                if !matches!(sent, Some(Ok(()))) {
+                    self.count_client_out();
+                }
+            }
+        }
+    }
+}

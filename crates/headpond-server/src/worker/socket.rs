@@ -1,0 +1,173 @@
+//! TCP and Unix sockets as one thing, and what a worker keeps of each.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+
+use headpond_pooler::Link;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+
+/// A stream socket that never blocks.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Begins to connect over TCP; whether it worked is known when the socket becomes writable.
+    pub(crate) fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        prepare(&stream);
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Connects to a Unix socket, which takes no time.
+    pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
+        UnixStream::connect(path).map(Self::Unix)
+    }
+
+    pub(crate) fn from_client(stream: TcpStream) -> Self {
+        prepare(&stream);
+        Self::Tcp(stream)
+    }
+
+    /// Whether a connect that was begun has succeeded; `None`: not decided yet.
+    pub(crate) fn connected(&self) -> Option<io::Result<()>> {
+        let Self::Tcp(stream) = self else { return Some(Ok(())) };
+        match stream.take_error() {
+            Ok(Some(error)) | Err(error) => return Some(Err(error)),
+            Ok(None) => {}
+        }
+        match stream.peer_addr() {
+            Ok(_) => Some(Ok(())),
+            Err(error) if error.kind() == ErrorKind::NotConnected => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    pub(crate) fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        // Fails only if the peer has gone already.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.source().register(registry, token, interest)
+    }
+
+    pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.source().reregister(registry, token, interest)
+    }
+
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.source().deregister(registry)
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+/// Small messages must not wait for each other, and a peer that vanished must be noticed some day. A socket
+/// that refuses either serves all the same.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(stream).set_keepalive(true);
+}
+
+/// One link's socket and the little that is kept for it: tens of thousands of these may be idle.
+pub(crate) struct Conn {
+    pub(crate) link: Link,
+    pub(crate) socket: Socket,
+    /// Bytes received that the machine has not consumed.
+    pub(crate) held: Option<Box<Vec<u8>>>,
+    /// Bytes that the socket did not take.
+    pub(crate) outbox: Option<Box<Outbox>>,
+    /// Its entry in the queue of sends, [`NOT_QUEUED`] if it has none.
+    pub(crate) queued: u32,
+    pub(crate) stage: Stage,
+    /// The peer will send no more.
+    pub(crate) hung_up: bool,
+}
+
+/// What a socket is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Connecting,
+    Open,
+    /// Nothing more is sent once the outbox is empty.
+    Finishing,
+    /// Nothing more is sent.
+    Finished,
+}
+
+/// [`Conn::queued`] of a link without a queued send.
+pub(crate) const NOT_QUEUED: u32 = u32::MAX;
+
+/// What could not be sent at once.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Sends what the socket takes; whether everything is out.
+    pub(crate) fn flush(&mut self, socket: &mut Socket) -> io::Result<bool> {
+        while self.sent < self.bytes.len() {
+            match socket.send(&self.bytes[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Conn {
+    pub(crate) fn new(link: Link, socket: Socket, stage: Stage) -> Self {
+        Self { link, socket, held: None, outbox: None, queued: NOT_QUEUED, stage, hung_up: false }
+    }
+
+    pub(crate) fn interest(&self) -> Interest {
+        let writes = self.outbox.is_some() || self.stage == Stage::Connecting;
+        if writes { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+    }
+}
