@@ -28,12 +28,15 @@ enum Command {
         /// Headpond's TOML, or a pgbouncer.ini
         config: PathBuf,
     },
+    /// More clients at once than a private PostgreSQL accepts, with and without the pool
+    Demo(commands::demo::Size),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve { config } => commands::serve::serve(config.as_deref()),
         Command::Check { config } => commands::check::check(&config),
+        Command::Demo(size) => commands::demo::demo(&size),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -120,12 +120,13 @@ impl Names {
 }
 
 impl Pooler {
-    /// A machine for worker `worker` of `workers`. `seed` must be secret: cancel keys and nonces come from it.
+    /// A machine for worker `worker` of `workers`. `seed` is the same for all and must be secret: cancel keys,
+    /// nonces and the salts of users who do not exist come from it.
     #[must_use]
     pub fn new(config: Arc<PoolerConfig>, worker: usize, workers: usize, seed: [u8; 32]) -> Self {
+        // Each worker draws its own numbers, but fake salts and long keys must look the same on all.
         let mut random = ChaCha20Rng::from_seed(seed);
-        let mut own = [0; 32];
-        random.fill_bytes(&mut own);
+        random.set_stream(worker as u64 + 1);
         Self {
             config,
             worker,
@@ -140,7 +141,7 @@ impl Pooler {
             client_keys: HashMap::new(),
             derived_keys: HashMap::new(),
             random,
-            seed: own,
+            seed,
             timers: Timers::default(),
             pool_actions: Vec::new(),
             totals: Totals::default(),

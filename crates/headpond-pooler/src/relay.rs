@@ -330,23 +330,36 @@ impl Pooler {
         run.at += message.len();
         match reply.kind {
             Kind::Part | Kind::Asynchronous => Step::Next,
-            Kind::Ready(status) => self.exchange_over(now, id, status, run, out),
+            Kind::Ready(status) => {
+                let counts = reply.owner == Owner::Client;
+                self.exchange_over(now, id, status, counts, run, out)
+            }
             Kind::Error { in_copy } => self.request_failed(now, id, reply.owner, in_copy, message, run, out),
             Kind::Unasked => self.said_goodbye(id, message, run, out),
         }
     }
 
     #[inline]
-    fn exchange_over(&mut self, now: Tick, id: ServerId, status: u8, run: &mut Run, out: &mut Actions) -> Step {
+    fn exchange_over(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        status: u8,
+        counts: bool,
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         server.status = status;
-        let traffic = &mut self.pools[server.pool as usize].traffic;
-        traffic.query_time += now.0.saturating_sub(server.query_begun.0);
-        server.query_begun = now;
-        if server.client.is_some() && status == b'I' {
-            traffic.transactions += 1;
-            traffic.transaction_time += now.0.saturating_sub(server.transaction_begun.0);
-            server.transaction_begun = now;
+        if counts {
+            let traffic = &mut self.pools[server.pool as usize].traffic;
+            traffic.query_time += now.0.saturating_sub(server.query_begun.0);
+            server.query_begun = now;
+            if status == b'I' {
+                traffic.transactions += 1;
+                traffic.transaction_time += now.0.saturating_sub(server.transaction_begun.0);
+                server.transaction_begun = now;
+            }
         }
         let (clean, client) = (server.is_clean(), server.client);
         if clean || client.is_none() {

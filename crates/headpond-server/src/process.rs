@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use headpond_core::State;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
@@ -183,7 +184,7 @@ impl Stage {
             runtime: runtime.handle().clone(),
             ended: ended_in,
         });
-        let epoch = Instant::now();
+        let (epoch, seed) = (Instant::now(), seed()?);
         let mut workers = Vec::new();
         for (index, (prepared, listeners)) in prepared.into_iter().zip(server.listeners).enumerate() {
             let assignment = Assignment {
@@ -191,13 +192,13 @@ impl Stage {
                 config: Arc::clone(&server.config.pooler),
                 sends: server.config.sends,
                 listeners,
-                seed: seed()?,
+                seed,
                 epoch,
             };
             workers.push(Worker::new(prepared, Arc::clone(&mailboxes), Arc::clone(&shared), assignment)?);
         }
         let tellers = Workers::new(mailboxes);
-        let (control, requests) = Control::new(tellers.clone(), server.config, seed()?);
+        let (control, requests) = Control::new(tellers.clone(), server.config, seed);
         let http = server.http;
         let stage =
             Self { runtime, control: Arc::clone(&control), tellers, requests, http, workers, consoles, ended };
@@ -250,6 +251,9 @@ impl ControlPlane {
         if signals {
             listen_to_signals(&self.control)?;
         }
+        if !self.control.config().figures_interval.is_zero() {
+            tokio::spawn(print_figures(Arc::clone(&self.control)));
+        }
         let observer = Arc::clone(&self.control);
         tokio::spawn(async move { observer.observe().await });
         let mut running = workers;
@@ -268,6 +272,29 @@ impl ControlPlane {
             }
         }
         Ok(())
+    }
+}
+
+/// A line of figures from time to time.
+async fn print_figures(control: Arc<Control>) {
+    let mut interval = tokio::time::interval(control.config().figures_interval);
+    interval.tick().await;
+    let mut before = 0;
+    loop {
+        interval.tick().await;
+        let Ok(snapshot) = control.snapshot(false).await else { continue };
+        let count = |state| snapshot.pools.iter().map(|pool| pool.pool.count(state)).sum::<u32>();
+        let queries: u64 = snapshot.pools.iter().map(|pool| pool.traffic.queries).sum();
+        tracing::info!(
+            clients = snapshot.clients_logged_in,
+            waiting = snapshot.pools.iter().map(|pool| pool.pool.waiting).sum::<u32>(),
+            in_use = count(State::InUse),
+            idle = count(State::Idle),
+            opening = count(State::Opening),
+            queries = queries.saturating_sub(before),
+            "figures"
+        );
+        before = queries;
     }
 }
 

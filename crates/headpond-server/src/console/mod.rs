@@ -2,7 +2,7 @@
 //!
 //! PgBouncer's commands with PgBouncer's columns, ours at the end, so that exporters, dashboards and habits go
 //! on working. Simple and extended protocol; no parameters, no transactions. Statements are read into requests
-//! ([`commands`]), figures are rendered by pure functions, and only [`dialogue`] and [`login`] do I/O.
+//! (`commands`), figures are rendered by pure functions, and only `dialogue` and `login` do I/O.
 
 mod bind;
 pub(crate) mod commands;
