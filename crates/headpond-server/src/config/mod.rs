@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{NodeAddress, PoolMode, PoolerConfig};
+pub use headpond_pooler::config::NodeAddress;
+use headpond_pooler::config::{PoolMode, PoolerConfig, Secret};
 
 pub use diagnostic::Diagnostic;
 pub use reference::reference;
@@ -163,6 +164,16 @@ impl Config {
     /// Everything that is wrong with it.
     pub fn parse_ini(name: &str, text: &str, folder: &Path) -> Result<Self, Vec<Diagnostic>> {
         build::build(entries::from_ini(name, text, folder), Dialect::Ini, folder)
+    }
+
+    /// All data sources lead to `node`, and to `user` with `password` there if they are given.
+    pub fn point_at(&mut self, node: NodeAddress, user: Option<&str>, password: Option<String>) {
+        let password = password.map(Secret);
+        for source in &mut Arc::make_mut(&mut self.pooler).data_sources {
+            source.node = node.clone();
+            source.user = user.map(str::to_owned);
+            source.password.clone_from(&password);
+        }
     }
 
     /// Every data source in transaction mode: a connection goes back to its pool when a transaction ends.

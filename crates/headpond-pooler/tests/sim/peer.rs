@@ -1,0 +1,109 @@
+//! What is at the far end of a connection, and what all of them share.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::dice::Dice;
+use crate::marked::{Marked, Origin};
+use crate::net::End;
+
+pub(crate) const US: u64 = 1_000;
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// Run-time parameters that clients ask for in their startup packets.
+pub(crate) type Settings = BTreeMap<String, String>;
+
+/// What may go wrong in a run, in percent of the occasions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    /// A server process dies, per message it gets.
+    pub(crate) deaths: u64,
+    /// A login is refused, hangs, or is cut off.
+    pub(crate) logins: u64,
+    /// A connect fails.
+    pub(crate) connects: u64,
+    /// A client leaves before its time.
+    pub(crate) departures: u64,
+    /// A client cancels what it runs.
+    pub(crate) cancels: u64,
+    /// Notices and parameter changes at odd moments.
+    pub(crate) asides: u64,
+    /// A client reads slowly.
+    pub(crate) slow_readers: u64,
+    /// A message is larger than what is held whole.
+    pub(crate) large: u64,
+    /// The operator suspends, renews, resizes.
+    pub(crate) operator: u64,
+}
+
+/// A new connection to the pooler.
+#[derive(Debug)]
+pub(crate) enum Visitor {
+    Client,
+    Canceller { process: u32, key: Vec<u8> },
+}
+
+/// What the peers of one run know together.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) faults: Faults,
+    /// Server processes that serve or will, by database.
+    pub(crate) sessions: BTreeMap<String, u32>,
+    /// The most of them that the pooler may ever have.
+    pub(crate) session_limits: BTreeMap<String, u32>,
+    /// How often each token was executed.
+    pub(crate) executed: HashMap<String, u32>,
+    /// Tokens whose request was refused by the pooler: no server may ever see them.
+    pub(crate) refused: HashSet<String>,
+    /// Which connection a cancel key belongs to.
+    pub(crate) keys: HashMap<(u32, Vec<u8>), usize>,
+    /// Signals to be delivered: when, to which connection.
+    pub(crate) signals: Vec<(u64, usize)>,
+    /// Connections to the pooler to be made, and when.
+    pub(crate) visitors: Vec<(u64, Visitor)>,
+    pub(crate) settings_of: HashMap<Origin, Settings>,
+    /// Databases whose sessions are reset before another client gets them.
+    pub(crate) resets: HashSet<String>,
+    /// Server processes that died, or were ended by the operator.
+    pub(crate) deaths: u32,
+    /// Clients that lost their server.
+    pub(crate) losses: u32,
+    pub(crate) exchanges: u64,
+    /// Longest a request may wait, by database; `None`: for ever.
+    pub(crate) acquire_timeouts: BTreeMap<String, Option<u64>>,
+    /// The pooler is told to stop: clients hear so.
+    pub(crate) draining: bool,
+    /// How often each kind of thing happened.
+    pub(crate) coverage: BTreeMap<&'static str, u64>,
+}
+
+impl Shared {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.coverage.entry(what).or_default() += 1;
+    }
+}
+
+/// What a peer can see and do when something happened on its connection.
+pub(crate) struct Io<'a> {
+    pub(crate) now: u64,
+    /// The connection's number.
+    pub(crate) conn: usize,
+    /// What was read and not used yet.
+    pub(crate) input: &'a mut Marked,
+    /// The other side has ended the connection.
+    pub(crate) ended: Option<End>,
+    /// What is to be sent.
+    pub(crate) out: &'a mut Marked,
+    /// Set to end the connection.
+    pub(crate) end: &'a mut Option<End>,
+    /// Set to be called again.
+    pub(crate) wake: &'a mut Option<u64>,
+    pub(crate) dice: &'a mut Dice,
+    pub(crate) shared: &'a mut Shared,
+}
+
+impl Io<'_> {
+    pub(crate) fn wake_at(&mut self, at: u64) {
+        *self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}

@@ -1,0 +1,601 @@
+//! A model of a PostgreSQL server process, with a parser and a language of its own.
+//!
+//! Statements: `ECHO token rows size wait`, `FAIL token wait`, `COPYIN token fails_after`, `COPYOUT token rows
+//! size`, `DIRTY token`, `BEGIN`, `COMMIT`, `ROLLBACK`, `SET x TO E'y'`, `RESET x`, `DISCARD ALL`, or nothing;
+//! several of them, separated by semicolons, make one simple query. It asserts what a server can know: nobody
+//! else speaks inside a transaction, nothing runs twice or under another's settings, and no session leaks.
+
+use std::collections::VecDeque;
+
+use crate::marked::{ANYONE, Marked, Origin, POOLER, message, text_message};
+use crate::net::End;
+use crate::peer::{Io, MS, SECOND, Settings, US};
+
+const CANCEL: u32 = 80_877_102;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Startup,
+    LoggingIn,
+    Serving,
+    /// It says nothing and never will.
+    Hanging,
+    Exiting,
+}
+
+#[derive(Debug)]
+enum Step {
+    Wait(u64),
+    Say(Vec<u8>),
+    Statement { text: String, simple: bool },
+    CopyIn { token: String, fails_after: Option<u64> },
+    Done { tag: String },
+    Fail { code: &'static str, text: String },
+    Ready,
+}
+
+#[derive(Debug)]
+struct Copy {
+    token: String,
+    fails_after: Option<u64>,
+    taken: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Backend {
+    phase: Phase,
+    process: u32,
+    key: Vec<u8>,
+    database: String,
+    /// It counts as a session of its database.
+    counted: bool,
+    status: u8,
+    /// Extended-protocol messages came since the last Sync.
+    unsynced: bool,
+    skipping: bool,
+    /// What the present message still takes, and until when it pauses.
+    steps: VecDeque<Step>,
+    until: u64,
+    simple: bool,
+    copy: Option<Copy>,
+    statement: Option<String>,
+    portal: Option<String>,
+    /// On whose account the present message runs.
+    origin: Origin,
+    /// Who spoke last, and whether that left something in the session.
+    dirty: Option<Origin>,
+    settings: Settings,
+    before: Settings,
+}
+
+impl Backend {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Startup,
+            process: 0,
+            key: Vec::new(),
+            database: String::new(),
+            counted: false,
+            status: b'I',
+            unsynced: false,
+            skipping: false,
+            steps: VecDeque::new(),
+            until: 0,
+            simple: false,
+            copy: None,
+            statement: None,
+            portal: None,
+            origin: POOLER,
+            dirty: None,
+            settings: Settings::new(),
+            before: Settings::new(),
+        }
+    }
+
+    /// Something happened: bytes came, room was made, time passed.
+    pub(crate) fn act(&mut self, io: &mut Io<'_>) {
+        loop {
+            if io.end.is_some() || self.phase == Phase::Hanging && io.ended.is_none() {
+                return;
+            }
+            if io.ended == Some(End::Reset) && self.phase != Phase::Exiting {
+                self.exit(io, 0);
+            }
+            if io.now < self.until {
+                io.wake_at(self.until);
+                return;
+            }
+            // A real process blocks in send.
+            if io.out.len() > 8_192 && self.phase != Phase::Exiting {
+                return;
+            }
+            if let Some(step) = self.steps.pop_front() {
+                self.step(step, io);
+                continue;
+            }
+            let going_on = match self.phase {
+                Phase::Startup => self.begin(io),
+                Phase::LoggingIn => self.let_in(io),
+                Phase::Serving => self.serve(io),
+                Phase::Hanging => false,
+                Phase::Exiting => return self.gone(io, End::Orderly),
+            };
+            if !going_on {
+                // A process notices that its peer is gone when it reads.
+                if io.ended.is_some() {
+                    self.exit(io, 0);
+                    continue;
+                }
+                return;
+            }
+        }
+    }
+
+    /// The first packet: a login or a cancel request.
+    fn begin(&mut self, io: &mut Io<'_>) -> bool {
+        let Some(head) = io.input.bytes.first_chunk::<4>() else { return false };
+        let length = u32::from_be_bytes(*head) as usize;
+        if io.input.len() < length {
+            return false;
+        }
+        let packet = io.input.take(length).bytes;
+        if packet[4..8] == CANCEL.to_be_bytes() {
+            let process = u32::from_be_bytes(packet[8..12].try_into().expect("four bytes"));
+            if let Some(conn) = io.shared.keys.get(&(process, packet[12..].to_vec())) {
+                let target = *conn;
+                // The signal is sent before the connection that asked for it is closed.
+                let at = io.now + io.dice.skewed(20 * MS);
+                io.shared.signals.push((at, target));
+                self.until = at + io.dice.skewed(MS);
+            }
+            self.phase = Phase::Exiting;
+            return true;
+        }
+        let mut words = packet[8..].split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        while let (Some(name), Some(value)) = (words.next(), words.next()) {
+            if name == "database" {
+                self.database = value;
+            }
+        }
+        self.admit(io);
+        true
+    }
+
+    fn admit(&mut self, io: &mut Io<'_>) {
+        let limit = io.shared.session_limits.get(&self.database).copied().unwrap_or(u32::MAX);
+        let sessions = io.shared.sessions.entry(self.database.clone()).or_default();
+        assert!(*sessions < limit, "more than {limit} sessions of {}", self.database);
+        let failing = io.dice.chance(io.shared.faults.logins);
+        self.until = io.now + io.dice.skewed(20 * MS);
+        if failing && io.dice.chance(60) {
+            let code = io.dice.pick(&["53300", "57P03", "57P03", "XX000"]);
+            io.shared.count("login refused");
+            fatal(io.out, code, "no");
+            self.phase = Phase::Exiting;
+            return;
+        }
+        *sessions += 1;
+        self.counted = true;
+        self.phase = Phase::LoggingIn;
+        if failing {
+            self.phase = if io.dice.chance(50) { Phase::Hanging } else { Phase::Exiting };
+            io.shared.count("login hangs or dies");
+        }
+    }
+
+    fn let_in(&mut self, io: &mut Io<'_>) -> bool {
+        self.process = io.conn as u32 + 1000;
+        let secret = io.dice.number();
+        self.key = secret.to_be_bytes()[..if secret & 1 == 0 { 4 } else { 8 }].to_vec();
+        io.shared.keys.insert((self.process, self.key.clone()), io.conn);
+        io.out.push(ANYONE, &message(b'R', &[0; 4]));
+        for (name, value) in [("server_version", "18.0"), ("client_encoding", "UTF8")] {
+            io.out.push(ANYONE, &parameter_status(name, value));
+        }
+        io.out.push(ANYONE, &message(b'K', &[&self.process.to_be_bytes()[..], &self.key].concat()));
+        io.out.push(ANYONE, &message(b'Z', b"I"));
+        self.phase = Phase::Serving;
+        true
+    }
+
+    /// Takes one message.
+    fn serve(&mut self, io: &mut Io<'_>) -> bool {
+        if io.dice.chance(io.shared.faults.asides / 4) {
+            aside(ANYONE, io);
+        }
+        let Some((tag, body, origin)) = io.input.message() else { return false };
+        assert_ne!(origin, ANYONE, "a reply went to a server");
+        if io.dice.below(1000) < io.shared.faults.deaths {
+            self.die(io);
+            return true;
+        }
+        self.guard(tag, origin, io);
+        let text = || String::from_utf8_lossy(body.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+        if let Some(copy) = &mut self.copy {
+            match tag {
+                b'd' => {
+                    copy.taken += 1;
+                    if copy.fails_after.is_some_and(|most| copy.taken > most) {
+                        let token = copy.token.clone();
+                        io.shared.count("copy fails");
+                        self.fail("22P04", &token, io);
+                    }
+                }
+                b'c' => {
+                    let taken = copy.taken;
+                    self.copy = None;
+                    self.steps.push_front(Step::Done { tag: format!("COPY {taken}") });
+                }
+                b'f' => self.fail("57014", &format!("COPY from stdin failed: {}", text()), io),
+                b'H' | b'S' => io.shared.count("sync inside copy"),
+                b'X' => self.exit(io, 0),
+                _ => panic!("{:?} during COPY", char::from(tag)),
+            }
+            return true;
+        }
+        if self.skipping && !matches!(tag, b'S' | b'X') {
+            return true;
+        }
+        match tag {
+            b'X' => self.exit(io, 0),
+            b'Q' => {
+                self.simple = true;
+                self.statement = None;
+                let text = text();
+                let mut statements: Vec<_> = text.split(';').map(str::trim).collect();
+                statements.retain(|statement| !statement.is_empty());
+                if statements.is_empty() {
+                    self.steps.push_back(Step::Say(message(b'I', b"")));
+                }
+                for text in statements {
+                    self.steps.push_back(Step::Statement { text: text.to_owned(), simple: true });
+                }
+                self.steps.push_back(Step::Ready);
+            }
+            b'F' => self.call(&body, io),
+            b'S' => {
+                self.skipping = false;
+                self.unsynced = false;
+                self.steps.push_back(Step::Ready);
+            }
+            b'd' | b'c' | b'f' | b'H' => {}
+            _ => self.extended(tag, &body, io),
+        }
+        true
+    }
+
+    /// What a server can tell about who speaks.
+    fn guard(&mut self, tag: u8, origin: Origin, io: &mut Io<'_>) {
+        let under_way = self.status != b'I' || self.unsynced || self.copy.is_some();
+        assert!(
+            !under_way || origin == self.origin || origin == POOLER || self.origin == POOLER && self.status == b'E',
+            "{origin} speaks inside what {} has begun ({:?})",
+            self.origin,
+            char::from(tag)
+        );
+        if origin != POOLER && !matches!(tag, b'd' | b'c' | b'f' | b'X' | b'S' | b'H') {
+            if io.shared.resets.contains(&self.database) {
+                assert!(self.dirty.is_none_or(|who| who == origin), "{origin} gets the session of {:?}", self.dirty);
+            }
+            if self.status != b'E' && !self.skipping {
+                let wanted = io.shared.settings_of.get(&origin).cloned().unwrap_or_default();
+                assert_eq!(self.settings, wanted, "{origin} runs under other settings");
+            }
+        }
+        self.origin = origin;
+    }
+
+    fn extended(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) {
+        self.simple = false;
+        self.unsynced = true;
+        // Every name is the empty one, so the first byte of names is their end.
+        let text = |from: usize| {
+            let rest = body.get(from..).unwrap_or_default();
+            String::from_utf8_lossy(rest.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+        };
+        let aborted = |text: &str, status| status == b'E' && !ends(text);
+        match tag {
+            b'P' if aborted(&text(1), self.status) => self.fail_aborted(io),
+            b'P' => {
+                self.statement = Some(text(1));
+                self.say(&message(b'1', b""), io);
+            }
+            b'B' => match self.statement.clone() {
+                Some(text) if aborted(&text, self.status) => self.fail_aborted(io),
+                Some(text) => {
+                    self.portal = Some(text);
+                    self.say(&message(b'2', b""), io);
+                }
+                None => self.fail("26000", "no such statement", io),
+            },
+            b'D' => {
+                if body.first() == Some(&b'S') {
+                    self.say(&message(b't', &[0, 0]), io);
+                }
+                let what = if body.first() == Some(&b'S') { &self.statement } else { &self.portal };
+                let rows = what.as_deref().is_some_and(|text| text.starts_with("ECHO"));
+                let answer = what.as_deref().filter(|_| rows).map_or(message(b'n', b""), |text| row_description(token(text)));
+                self.say(&answer, io);
+            }
+            b'E' => match self.portal.clone() {
+                Some(text) => self.steps.push_back(Step::Statement { text, simple: false }),
+                None => self.fail("34000", "no such portal", io),
+            },
+            b'C' => self.say(&message(b'3', b""), io),
+            _ => panic!("message {:?}", char::from(tag)),
+        }
+    }
+
+    fn call(&mut self, body: &[u8], io: &mut Io<'_>) {
+        // Object id, no formats, one argument: its length and bytes, result format.
+        let length = u32::from_be_bytes(body[8..12].try_into().expect("four bytes")) as usize;
+        let argument = String::from_utf8_lossy(&body[12..12 + length]).into_owned();
+        self.simple = true;
+        self.executes(token(&argument), io);
+        let wait = io.dice.skewed(2 * MS);
+        self.steps.push_back(Step::Wait(wait));
+        if self.status == b'E' {
+            self.steps.push_back(Step::Fail { code: "25P02", text: "aborted".to_owned() });
+        } else if argument.starts_with("FAIL") {
+            self.steps.push_back(Step::Fail { code: "P0001", text: token(&argument).to_owned() });
+        } else {
+            let value = token(&argument).as_bytes();
+            let length = u32::try_from(value.len()).expect("short");
+            self.steps.push_back(Step::Say(message(b'V', &[&length.to_be_bytes()[..], value].concat())));
+        }
+        self.steps.push_back(Step::Ready);
+    }
+
+    fn step(&mut self, step: Step, io: &mut Io<'_>) {
+        if io.dice.below(100) < io.shared.faults.asides / 8 {
+            aside(self.origin, io);
+        }
+        match step {
+            Step::Wait(pause) => self.until = io.now + pause,
+            Step::Say(bytes) => self.say(&bytes, io),
+            Step::Statement { text, simple } => self.execute(&text, simple, io),
+            Step::CopyIn { token, fails_after } => {
+                self.say(&message(b'G', &[0, 0, 0]), io);
+                self.copy = Some(Copy { token, fails_after, taken: 0 });
+                self.wait_for_copy(io);
+            }
+            Step::Done { tag } => self.say(&text_message(b'C', &tag), io),
+            Step::Fail { code, text } => self.fail(code, &text, io),
+            Step::Ready => {
+                let status = self.status;
+                self.say(&message(b'Z', &[status]), io);
+            }
+        }
+    }
+
+    /// Runs the COPY before the steps that follow it: they wait in `steps` behind what the client sends.
+    fn wait_for_copy(&mut self, io: &mut Io<'_>) {
+        let later = std::mem::take(&mut self.steps);
+        while self.copy.is_some() && self.phase == Phase::Serving && self.serve(io) {}
+        if self.copy.is_some() && self.phase == Phase::Serving {
+            self.steps = later;
+            // Nothing more has come yet: the same step goes on when it has.
+            self.steps.push_front(Step::Say(Vec::new()));
+            self.resume_copy();
+        } else if self.phase == Phase::Serving {
+            self.steps.extend(later);
+        }
+    }
+
+    fn resume_copy(&mut self) {}
+
+    fn execute(&mut self, text: &str, simple: bool, io: &mut Io<'_>) {
+        let words: Vec<_> = text.split_whitespace().collect();
+        let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        if self.status == b'E' && !ends(text) {
+            return self.fail_aborted(io);
+        }
+        self.executes(token(text), io);
+        let done = |tag: &str| Step::Done { tag: tag.to_owned() };
+        let mut steps = Vec::new();
+        match words[0] {
+            "BEGIN" => {
+                if self.status == b'I' {
+                    self.before = self.settings.clone();
+                }
+                self.status = b'T';
+                steps.push(done("BEGIN"));
+            }
+            "COMMIT" | "ROLLBACK" => {
+                let kept = self.status != b'E' && words[0] == "COMMIT";
+                if !kept && self.status != b'I' {
+                    self.settings = self.before.clone();
+                }
+                self.status = b'I';
+                steps.push(done(if kept { "COMMIT" } else { "ROLLBACK" }));
+            }
+            "ECHO" => {
+                steps.push(Step::Wait(number(4)));
+                if simple {
+                    steps.push(Step::Say(row_description(words[1])));
+                }
+                for row in 0..number(2) {
+                    steps.push(Step::Say(data_row(words[1], row, number(3) as usize)));
+                }
+                steps.push(done(&format!("ECHO {}", number(2))));
+            }
+            "FAIL" => {
+                steps.push(Step::Wait(number(2)));
+                steps.push(Step::Fail { code: "P0001", text: words[1].to_owned() });
+            }
+            "COPYIN" => {
+                let fails_after = words.get(2).and_then(|word| word.parse().ok());
+                steps.push(Step::CopyIn { token: words[1].to_owned(), fails_after });
+            }
+            "COPYOUT" => {
+                steps.push(Step::Say(message(b'H', &[0, 0, 0])));
+                for row in 0..number(2) {
+                    steps.push(Step::Say(message(b'd', &row_text(words[1], row, number(3) as usize))));
+                }
+                steps.push(Step::Say(message(b'c', b"")));
+                steps.push(done(&format!("COPY {}", number(2))));
+            }
+            "DIRTY" => {
+                self.dirty = Some(self.origin);
+                steps.push(done("DIRTY"));
+            }
+            "SET" => {
+                let value = text.split('\'').nth(1).unwrap_or_default();
+                if value == "impossible" {
+                    steps.push(Step::Fail { code: "22023", text: "invalid value".to_owned() });
+                } else {
+                    self.settings.insert(words[1].to_owned(), value.to_owned());
+                    steps.push(done("SET"));
+                }
+            }
+            "RESET" => {
+                self.settings.remove(words[1]);
+                steps.push(done("RESET"));
+            }
+            "DISCARD" => {
+                assert_eq!(self.status, b'I', "DISCARD ALL inside a transaction");
+                self.dirty = None;
+                self.statement = None;
+                self.settings.clear();
+                steps.push(done("DISCARD ALL"));
+            }
+            other => panic!("statement {other:?}"),
+        }
+        steps.into_iter().rev().for_each(|step| self.steps.push_front(step));
+    }
+
+    fn executes(&self, token: &str, io: &mut Io<'_>) {
+        if token.starts_with('k') {
+            assert!(!io.shared.refused.contains(token), "{token} was refused, and runs");
+            let times = io.shared.executed.entry(token.to_owned()).or_default();
+            *times += 1;
+            assert_eq!(*times, 1, "{token} runs twice");
+        }
+    }
+
+    fn fail_aborted(&mut self, io: &mut Io<'_>) {
+        self.fail("25P02", "current transaction is aborted", io);
+    }
+
+    /// An error: the rest of the simple query is dropped, or the extended protocol skips to its Sync.
+    fn fail(&mut self, code: &str, text: &str, io: &mut Io<'_>) {
+        self.say(&error("ERROR", code, text), io);
+        self.copy = None;
+        self.steps.retain(|step| matches!(step, Step::Ready));
+        self.skipping = !self.simple;
+        if self.status == b'T' {
+            self.status = b'E';
+        }
+    }
+
+    /// A cancel request's signal: whatever runs ends; a process that runs nothing takes no notice.
+    pub(crate) fn signal(&mut self, io: &mut Io<'_>) {
+        let runs = self.copy.is_some() || self.steps.iter().any(|step| !matches!(step, Step::Ready));
+        if self.phase != Phase::Serving || !runs {
+            io.shared.count("cancel hits nothing");
+            return;
+        }
+        io.shared.count("cancel hits");
+        self.until = 0;
+        self.fail("57014", "canceling statement due to user request", io);
+    }
+
+    /// The process dies, with a word or without.
+    fn die(&mut self, io: &mut Io<'_>) {
+        io.shared.deaths += 1;
+        match io.dice.below(4) {
+            0 => {
+                io.shared.count("server shuts down");
+                fatal(io.out, "57P01", "terminating connection due to administrator command");
+                self.exit(io, 0);
+            }
+            1 => {
+                io.shared.count("server dies inside a message");
+                let keeps = io.dice.below(io.out.len() as u64 + 1) as usize;
+                io.out.truncate(keeps);
+                self.exit(io, 0);
+            }
+            2 => {
+                io.shared.count("server is reset");
+                self.gone(io, End::Reset);
+            }
+            _ => {
+                io.shared.count("server dies");
+                self.exit(io, 0);
+            }
+        }
+    }
+
+    fn exit(&mut self, io: &mut Io<'_>, least: u64) {
+        self.phase = Phase::Exiting;
+        self.copy = None;
+        self.steps.clear();
+        self.until = io.now + least + io.dice.skewed(200 * MS).min(SECOND);
+    }
+
+    fn gone(&mut self, io: &mut Io<'_>, how: End) {
+        self.phase = Phase::Exiting;
+        *io.end = Some(how);
+        io.shared.keys.remove(&(self.process, std::mem::take(&mut self.key)));
+        if std::mem::take(&mut self.counted)
+            && let Some(sessions) = io.shared.sessions.get_mut(&self.database)
+        {
+            *sessions -= 1;
+        }
+    }
+
+    fn say(&self, bytes: &[u8], io: &mut Io<'_>) {
+        io.out.push(self.origin, bytes);
+    }
+}
+
+fn token(text: &str) -> &str {
+    text.split_whitespace().nth(1).unwrap_or_default()
+}
+
+fn ends(text: &str) -> bool {
+    text.starts_with("COMMIT") || text.starts_with("ROLLBACK")
+}
+
+fn aside(origin: Origin, io: &mut Io<'_>) {
+    io.shared.count("aside");
+    let bytes = if io.dice.chance(50) {
+        message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mby the way\0\0")
+    } else {
+        parameter_status("in_hot_standby", "off")
+    };
+    io.out.push(origin, &bytes);
+}
+
+fn fatal(out: &mut Marked, code: &str, text: &str) {
+    out.push(ANYONE, &error("FATAL", code, text));
+}
+
+fn error(severity: &str, code: &str, text: &str) -> Vec<u8> {
+    message(b'E', format!("S{severity}\0V{severity}\0C{code}\0M{text}\0\0").as_bytes())
+}
+
+fn parameter_status(name: &str, value: &str) -> Vec<u8> {
+    message(b'S', format!("{name}\0{value}\0").as_bytes())
+}
+
+/// One column, named like the token.
+fn row_description(token: &str) -> Vec<u8> {
+    message(b'T', &[&[0, 1][..], token.as_bytes(), &[0; 19]].concat())
+}
+
+fn data_row(token: &str, row: u64, size: usize) -> Vec<u8> {
+    let value = row_text(token, row, size);
+    let length = u32::try_from(value.len()).expect("small");
+    message(b'D', &[&[0, 1][..], &length.to_be_bytes(), &value].concat())
+}
+
+/// What a row says: the token, its number, and padding.
+pub(crate) fn row_text(token: &str, row: u64, size: usize) -> Vec<u8> {
+    let mut text = format!("{token}:{row}:").into_bytes();
+    text.resize(text.len() + size, b'x');
+    text
+}
+
+pub(crate) const STATEMENT_TIME: u64 = 3 * MS;
+pub(crate) const SHORT: u64 = 50 * US;
