@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use crate::marked::{ANYONE, Marked, Origin, POOLER, message, text_message};
 use crate::net::End;
-use crate::peer::{Io, MS, SECOND, Settings, US};
+use crate::peer::{Io, MS, SECOND, Settings};
 
 const CANCEL: u32 = 80_877_102;
 
@@ -66,6 +66,7 @@ pub(crate) struct Backend {
     dirty: Option<Origin>,
     settings: Settings,
     before: Settings,
+    dies_at: u64,
 }
 
 impl Backend {
@@ -89,6 +90,7 @@ impl Backend {
             dirty: None,
             settings: Settings::new(),
             before: Settings::new(),
+            dies_at: u64::MAX,
         }
     }
 
@@ -99,17 +101,24 @@ impl Backend {
                 return;
             }
             if io.ended == Some(End::Reset) && self.phase != Phase::Exiting {
-                self.exit(io, 0);
+                self.exit(io);
+            }
+            if self.dies_at <= io.now && self.phase == Phase::Serving {
+                self.die(io);
+                continue;
             }
             if io.now < self.until {
-                io.wake_at(self.until);
+                io.wake_at(self.until.min(self.dies_at));
                 return;
             }
             // A real process blocks in send.
             if io.out.len() > 8_192 && self.phase != Phase::Exiting {
                 return;
             }
-            if let Some(step) = self.steps.pop_front() {
+            // COPY data comes before the steps that follow the COPY.
+            if self.copy.is_none()
+                && let Some(step) = self.steps.pop_front()
+            {
                 self.step(step, io);
                 continue;
             }
@@ -123,8 +132,11 @@ impl Backend {
             if !going_on {
                 // A process notices that its peer is gone when it reads.
                 if io.ended.is_some() {
-                    self.exit(io, 0);
+                    self.exit(io);
                     continue;
+                }
+                if self.dies_at < u64::MAX {
+                    io.wake_at(self.dies_at);
                 }
                 return;
             }
@@ -195,6 +207,9 @@ impl Backend {
         io.out.push(ANYONE, &message(b'K', &[&self.process.to_be_bytes()[..], &self.key].concat()));
         io.out.push(ANYONE, &message(b'Z', b"I"));
         self.phase = Phase::Serving;
+        if io.dice.chance(io.shared.faults.deaths) {
+            self.dies_at = io.now + io.dice.skewed(SECOND);
+        }
         true
     }
 
@@ -228,7 +243,7 @@ impl Backend {
                 }
                 b'f' => self.fail("57014", &format!("COPY from stdin failed: {}", text()), io),
                 b'H' | b'S' => io.shared.count("sync inside copy"),
-                b'X' => self.exit(io, 0),
+                b'X' => self.exit(io),
                 _ => panic!("{:?} during COPY", char::from(tag)),
             }
             return true;
@@ -237,7 +252,7 @@ impl Backend {
             return true;
         }
         match tag {
-            b'X' => self.exit(io, 0),
+            b'X' => self.exit(io),
             b'Q' => {
                 self.simple = true;
                 self.statement = None;
@@ -357,7 +372,6 @@ impl Backend {
             Step::CopyIn { token, fails_after } => {
                 self.say(&message(b'G', &[0, 0, 0]), io);
                 self.copy = Some(Copy { token, fails_after, taken: 0 });
-                self.wait_for_copy(io);
             }
             Step::Done { tag } => self.say(&text_message(b'C', &tag), io),
             Step::Fail { code, text } => self.fail(code, &text, io),
@@ -367,22 +381,6 @@ impl Backend {
             }
         }
     }
-
-    /// Runs the COPY before the steps that follow it: they wait in `steps` behind what the client sends.
-    fn wait_for_copy(&mut self, io: &mut Io<'_>) {
-        let later = std::mem::take(&mut self.steps);
-        while self.copy.is_some() && self.phase == Phase::Serving && self.serve(io) {}
-        if self.copy.is_some() && self.phase == Phase::Serving {
-            self.steps = later;
-            // Nothing more has come yet: the same step goes on when it has.
-            self.steps.push_front(Step::Say(Vec::new()));
-            self.resume_copy();
-        } else if self.phase == Phase::Serving {
-            self.steps.extend(later);
-        }
-    }
-
-    fn resume_copy(&mut self) {}
 
     fn execute(&mut self, text: &str, simple: bool, io: &mut Io<'_>) {
         let words: Vec<_> = text.split_whitespace().collect();
@@ -507,13 +505,14 @@ impl Backend {
             0 => {
                 io.shared.count("server shuts down");
                 fatal(io.out, "57P01", "terminating connection due to administrator command");
-                self.exit(io, 0);
+                self.exit(io);
             }
             1 => {
                 io.shared.count("server dies inside a message");
-                let keeps = io.dice.below(io.out.len() as u64 + 1) as usize;
-                io.out.truncate(keeps);
-                self.exit(io, 0);
+                let bytes = data_row("cut", 0, 80_000);
+                let keeps = io.dice.below(bytes.len() as u64) as usize;
+                self.say(&bytes[..keeps], io);
+                self.exit(io);
             }
             2 => {
                 io.shared.count("server is reset");
@@ -521,16 +520,16 @@ impl Backend {
             }
             _ => {
                 io.shared.count("server dies");
-                self.exit(io, 0);
+                self.exit(io);
             }
         }
     }
 
-    fn exit(&mut self, io: &mut Io<'_>, least: u64) {
+    fn exit(&mut self, io: &mut Io<'_>) {
         self.phase = Phase::Exiting;
         self.copy = None;
         self.steps.clear();
-        self.until = io.now + least + io.dice.skewed(200 * MS).min(SECOND);
+        self.until = io.now + io.dice.skewed(200 * MS).min(SECOND);
     }
 
     fn gone(&mut self, io: &mut Io<'_>, how: End) {
@@ -596,6 +595,3 @@ pub(crate) fn row_text(token: &str, row: u64, size: usize) -> Vec<u8> {
     text.resize(text.len() + size, b'x');
     text
 }
-
-pub(crate) const STATEMENT_TIME: u64 = 3 * MS;
-pub(crate) const SHORT: u64 = 50 * US;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use headpond_embedded::Postgres;
 use headpond_pooler::figures::Snapshot;
 use headpond_server::config::Config;
 use headpond_server::process::{Ports, Running, Server};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, GenericClient, NoTls, SimpleQueryMessage};
 
 use crate::database::database;
 use crate::raw::Raw;
@@ -42,6 +43,9 @@ pub(crate) fn ways() -> impl Iterator<Item = Way> {
     let pairs = sends.flat_map(|sends| [1, 2].map(|workers| (sends, workers)));
     pairs.flat_map(|(sends, workers)| MODES.map(|way| Way { sends, workers, ..way }))
 }
+
+/// Asks for the process id of the server connection.
+pub(crate) const PID: &str = "SELECT pg_backend_pid()";
 
 /// Runs a test to its end, within the limit.
 pub(crate) fn run(test: impl Future<Output = ()>) {
@@ -122,6 +126,10 @@ impl Pond {
         connect(&self.login()).await
     }
 
+    pub(crate) async fn clients(&self, count: usize) -> Vec<Client> {
+        join_all((0..count).map(|_| self.client())).await
+    }
+
     /// A client of the console.
     pub(crate) async fn console(&self) -> Client {
         connect(self.login().dbname("headpond")).await
@@ -157,10 +165,10 @@ pub(crate) async fn connect(config: &tokio_postgres::Config) -> Client {
 }
 
 /// The only value of a query's only row.
-pub(crate) async fn value(client: &Client, query: &str) -> String {
+pub(crate) async fn value(client: &impl GenericClient, query: &str) -> String {
     let messages = client.simple_query(query).await.unwrap();
     let row = messages.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+        SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
     row.unwrap().get(0).unwrap_or_default().to_owned()

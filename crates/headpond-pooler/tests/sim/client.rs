@@ -1,0 +1,579 @@
+//! A model of an application: what it sends, and what it must get back, in order, exactly once.
+
+use std::collections::VecDeque;
+
+use crate::marked::{ANYONE, Origin, message, packet, text_message};
+use crate::net::End;
+use crate::peer::{Io, MS, SECOND, Settings, Visitor};
+use crate::server::row_text;
+
+/// One statement and what is to be expected of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    pub(crate) token: String,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Begin,
+    Commit,
+    Rollback,
+    Dirty,
+    Echo { rows: u64, size: usize, wait: u64 },
+    Fail { wait: u64 },
+    CopyIn { messages: u64, size: usize, ending: CopyEnding, eager: bool, early_sync: bool },
+    CopyOut { rows: u64, size: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyEnding {
+    Done,
+    /// The client gives up.
+    GivenUp,
+    /// The server finds fault with a row.
+    FailsAfter(u64),
+}
+
+impl Statement {
+    pub(crate) fn text(&self, padding: usize) -> String {
+        let token = &self.token;
+        let text = match &self.kind {
+            Kind::Begin => format!("BEGIN {token}"),
+            Kind::Commit => format!("COMMIT {token}"),
+            Kind::Rollback => format!("ROLLBACK {token}"),
+            Kind::Dirty => format!("DIRTY {token}"),
+            Kind::Echo { rows, size, wait } => format!("ECHO {token} {rows} {size} {wait}"),
+            Kind::Fail { wait } => format!("FAIL {token} {wait}"),
+            Kind::CopyIn { ending: CopyEnding::FailsAfter(rows), .. } => format!("COPYIN {token} {rows}"),
+            Kind::CopyIn { .. } => format!("COPYIN {token} never"),
+            Kind::CopyOut { rows, size } => format!("COPYOUT {token} {rows} {size}"),
+        };
+        if padding == 0 { text } else { format!("{text} {}", "p".repeat(padding)) }
+    }
+
+    /// The data of a COPY from the client, and how it ends.
+    fn copy_data(&self) -> Vec<u8> {
+        let Kind::CopyIn { messages, size, ending, .. } = &self.kind else { return Vec::new() };
+        let mut bytes: Vec<u8> =
+            (0..*messages).flat_map(|row| message(b'd', &row_text(&self.token, row, *size))).collect();
+        match ending {
+            CopyEnding::GivenUp => bytes.extend(text_message(b'f', &self.token)),
+            _ => bytes.extend(message(b'c', b"")),
+        }
+        bytes
+    }
+}
+
+/// A request whose answer is awaited.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Query(Vec<Statement>),
+    Call(String, bool),
+    Parse(Statement),
+    Bind(Statement),
+    DescribeStatement(Statement),
+    DescribePortal(Statement),
+    Execute(Statement),
+    Close,
+    Sync,
+}
+
+/// Messages that go out together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flight {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) asks: Vec<Ask>,
+    /// How long the client thinks before it.
+    pub(crate) think: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Unborn,
+    /// Asked for TLS.
+    Asking,
+    LoggingIn,
+    Ready,
+    /// It was told why it is closed.
+    Dismissed,
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    phase: Phase,
+    pub(crate) database: String,
+    pub(crate) settings: Settings,
+    /// Its settings cannot be made true.
+    pub(crate) impossible: bool,
+    pub(crate) flights: VecDeque<Flight>,
+    asks: VecDeque<Ask>,
+    /// Statement of a query, row of a statement, and whether its rows were announced.
+    statement: usize,
+    row: u64,
+    begun: bool,
+    /// The front request has failed: only its end may follow.
+    failed: bool,
+    status: u8,
+    key: Option<(u32, Vec<u8>)>,
+    next: u64,
+    asked: u64,
+    cancels: u32,
+    pub(crate) leaves_at: u64,
+    pub(crate) sluggish: bool,
+    authenticated: bool,
+}
+
+impl Client {
+    pub(crate) fn new(database: String, settings: Settings, flights: VecDeque<Flight>) -> Self {
+        Self {
+            phase: Phase::Unborn,
+            database,
+            impossible: settings.values().any(|value| value == "impossible"),
+            settings,
+            flights,
+            asks: VecDeque::new(),
+            statement: 0,
+            row: 0,
+            begun: false,
+            failed: false,
+            status: b'I',
+            key: None,
+            next: 0,
+            asked: 0,
+            cancels: 0,
+            leaves_at: u64::MAX,
+            sluggish: false,
+            authenticated: false,
+        }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.phase == Phase::Gone
+    }
+
+    pub(crate) fn act(&mut self, io: &mut Io<'_>) {
+        if self.phase == Phase::Gone {
+            return;
+        }
+        if self.phase == Phase::Unborn {
+            self.knock(io);
+        }
+        self.listen(io);
+        if self.phase == Phase::Gone {
+            return;
+        }
+        if io.ended.is_some() {
+            self.was_closed(io);
+            return;
+        }
+        if io.now >= self.leaves_at {
+            self.depart(io);
+            return;
+        }
+        if self.leaves_at < u64::MAX {
+            io.wake_at(self.leaves_at);
+        }
+        self.speak(io);
+    }
+
+    fn origin(io: &Io<'_>) -> Origin {
+        io.conn as Origin + 1
+    }
+
+    fn knock(&mut self, io: &mut Io<'_>) {
+        self.asked = io.now;
+        io.shared.settings_of.insert(Self::origin(io), self.settings.clone());
+        if io.dice.chance(20) {
+            self.phase = Phase::Asking;
+            io.out.push(Self::origin(io), &packet(80_877_103, b""));
+        } else {
+            self.log_in(io);
+        }
+    }
+
+    fn log_in(&mut self, io: &mut Io<'_>) {
+        self.phase = Phase::LoggingIn;
+        let mut body = format!("user\0someone\0database\0{}\0", self.database);
+        for (name, value) in &self.settings {
+            body.push_str(&format!("{name}\0{value}\0"));
+        }
+        body.push('\0');
+        io.out.push(Self::origin(io), &packet(0x0003_0000, body.as_bytes()));
+    }
+
+    /// Reads what came.
+    fn listen(&mut self, io: &mut Io<'_>) {
+        let own = Self::origin(io);
+        let stranger = io.input.origins.iter().find(|origin| **origin != own && **origin != ANYONE);
+        assert!(stranger.is_none(), "client {own} gets what belongs to {stranger:?}");
+        if self.phase == Phase::Asking && !io.input.is_empty() {
+            assert_eq!(io.input.take(1).bytes, b"N");
+            self.log_in(io);
+        }
+        while self.phase != Phase::Gone {
+            // The tail of what a dying server cut short may carry both marks.
+            let Some((tag, body, _)) = io.input.message() else { return };
+            assert_ne!(self.phase, Phase::Dismissed, "a message {:?} after the last", char::from(tag));
+            if self.phase == Phase::LoggingIn {
+                self.login_reply(tag, &body, io);
+            } else {
+                self.reply(tag, &body, io);
+            }
+        }
+    }
+
+    fn login_reply(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) {
+        match tag {
+            b'R' => {
+                assert_eq!(body, [0; 4]);
+                self.authenticated = true;
+            }
+            b'S' | b'N' => {}
+            b'K' => {
+                let (process, key) = body.split_at(4);
+                self.key = Some((u32::from_be_bytes(process.try_into().expect("four bytes")), key.to_vec()));
+            }
+            b'Z' => {
+                assert!(self.authenticated && self.key.is_some() && body == b"I");
+                self.phase = Phase::Ready;
+                self.next = io.now;
+                io.shared.count("login");
+            }
+            b'E' => self.dismissed(body, io),
+            _ => panic!("{:?} during the login", char::from(tag)),
+        }
+    }
+
+    /// A fatal error: is there a reason for it?
+    fn dismissed(&mut self, body: &[u8], io: &mut Io<'_>) {
+        let (severity, code, text) = error(body);
+        assert_eq!(severity, "FATAL", "{code} {text}");
+        if self.phase == Phase::LoggingIn {
+            io.shared.count("login of a client refused");
+            assert!(
+                io.shared.draining || io.shared.faults.any_server() || text.contains("acquire_timeout") || text.contains("login_timeout"),
+                "refused: {code} {text}"
+            );
+        } else if code == "57P01" && io.shared.draining {
+            io.shared.count("drained");
+        } else if self.impossible && code == "22023" {
+            io.shared.count("settings refused");
+        } else {
+            self.lost_its_server(io, &format!("{code} {text}"));
+        }
+        self.phase = Phase::Dismissed;
+    }
+
+    fn lost_its_server(&self, io: &mut Io<'_>, why: &str) {
+        io.shared.count("client lost its server");
+        io.shared.losses += 1;
+        assert!(io.shared.losses <= io.shared.deaths, "a server is lost that has not died: {why}");
+    }
+
+    fn was_closed(&mut self, io: &mut Io<'_>) {
+        if self.phase == Phase::Ready && io.ended == Some(End::Orderly) {
+            // Cut inside a message that streamed: nothing could be said any more.
+            self.lost_its_server(io, "closed without a word");
+        }
+        self.finish(io, End::Orderly);
+    }
+
+    fn reply(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) {
+        match tag {
+            b'N' | b'S' | b'A' => return,
+            b'E' => return self.error_reply(body, io),
+            b'Z' => return self.ready(body[0], io),
+            _ => {}
+        }
+        assert!(!self.failed, "{:?} after an error", char::from(tag));
+        let ask = self.asks.front().cloned().unwrap_or_else(|| panic!("{:?} answers nothing", char::from(tag)));
+        match (&ask, tag) {
+            (Ask::Query(statements), b'I') => assert!(statements.is_empty()),
+            (Ask::Query(statements), _) => {
+                let statement = statements.get(self.statement).expect("no statement is left");
+                if self.part(statement, true, tag, body, io) {
+                    self.statement += 1;
+                }
+            }
+            (Ask::Call(token, fails), b'V') => {
+                assert!(!fails && self.status != b'E' && &body[4..] == token.as_bytes());
+                self.failed = true;
+            }
+            (Ask::Parse(statement), b'1') | (Ask::Bind(statement), b'2') => {
+                assert!(self.may_run(statement));
+                self.asks.pop_front();
+            }
+            (Ask::DescribeStatement(_), b't') => {}
+            (Ask::DescribeStatement(statement) | Ask::DescribePortal(statement), b'T') => {
+                assert!(body[2..].starts_with(statement.token.as_bytes()));
+                self.asks.pop_front();
+            }
+            (Ask::DescribeStatement(statement) | Ask::DescribePortal(statement), b'n') => {
+                assert!(!matches!(statement.kind, Kind::Echo { .. }));
+                self.asks.pop_front();
+            }
+            (Ask::Execute(statement), _) => {
+                if self.part(statement, false, tag, body, io) {
+                    self.asks.pop_front();
+                }
+            }
+            (Ask::Close, b'3') => {
+                self.asks.pop_front();
+            }
+            _ => panic!("{:?} does not answer {ask:?}", char::from(tag)),
+        }
+    }
+
+    fn may_run(&self, statement: &Statement) -> bool {
+        self.status != b'E' || matches!(statement.kind, Kind::Commit | Kind::Rollback)
+    }
+
+    /// Part of a statement's result; whether it was the last.
+    fn part(&mut self, statement: &Statement, simple: bool, tag: u8, body: &[u8], io: &mut Io<'_>) -> bool {
+        let token = &statement.token;
+        assert!(self.may_run(statement), "{statement:?} runs in a failed transaction");
+        let row = |at: u64, size: usize| row_text(token, at, size);
+        match (&statement.kind, tag) {
+            (Kind::Echo { .. }, b'T') => {
+                assert!(simple && !self.begun && body[2..].starts_with(token.as_bytes()));
+                self.begun = true;
+            }
+            (Kind::Echo { rows, size, .. }, b'D') => {
+                assert!(self.row < *rows && self.begun == simple && body[6..] == row(self.row, *size), "{statement:?}");
+                self.row += 1;
+            }
+            (Kind::CopyOut { .. }, b'H') | (Kind::CopyIn { .. }, b'G') => {
+                assert!(!self.begun);
+                self.begun = true;
+                if let Kind::CopyIn { eager: false, early_sync, .. } = statement.kind {
+                    let origin = Self::origin(io);
+                    io.out.push(origin, &statement.copy_data());
+                    if early_sync {
+                        io.out.push(origin, &message(b'S', b""));
+                    }
+                }
+            }
+            (Kind::CopyOut { rows, size }, b'd') => {
+                assert!(self.begun && self.row < *rows && body == row(self.row, *size));
+                self.row += 1;
+            }
+            (Kind::CopyOut { rows, .. }, b'c') => assert_eq!(self.row, *rows),
+            (kind, b'C') => {
+                self.complete(kind, token, body, io);
+                return true;
+            }
+            _ => panic!("{:?} does not answer {statement:?}", char::from(tag)),
+        }
+        false
+    }
+
+    fn complete(&mut self, kind: &Kind, token: &str, body: &[u8], io: &mut Io<'_>) {
+        let expected = match kind {
+            Kind::Begin => "BEGIN".to_owned(),
+            Kind::Commit if self.status == b'E' => "ROLLBACK".to_owned(),
+            Kind::Commit => "COMMIT".to_owned(),
+            Kind::Rollback => "ROLLBACK".to_owned(),
+            Kind::Dirty => "DIRTY".to_owned(),
+            Kind::Echo { rows, .. } => format!("ECHO {rows}"),
+            Kind::CopyIn { messages, ending: CopyEnding::Done, .. } => format!("COPY {messages}"),
+            Kind::CopyOut { rows, .. } => format!("COPY {rows}"),
+            _ => panic!("{kind:?} cannot succeed"),
+        };
+        assert_eq!(&body[..body.len() - 1], expected.as_bytes(), "{token}");
+        if let Kind::Echo { rows, .. } | Kind::CopyOut { rows, .. } = kind {
+            assert_eq!(self.row, *rows);
+        }
+        assert_eq!(io.shared.executed.get(token), Some(&1), "{token}");
+        match kind {
+            Kind::Begin => self.status = b'T',
+            Kind::Commit | Kind::Rollback => self.status = b'I',
+            _ => {}
+        }
+        (self.row, self.begun) = (0, false);
+    }
+
+    fn error_reply(&mut self, body: &[u8], io: &mut Io<'_>) {
+        let (severity, code, text) = error(body);
+        if severity == "FATAL" {
+            return self.dismissed(body, io);
+        }
+        assert!(!self.failed, "a second error: {code} {text}");
+        let ask = self.asks.front().cloned().unwrap_or_else(|| panic!("{code} {text} answers nothing"));
+        if self.was_refused(&ask, &code, &text, io) {
+            // The whole request, up to its end.
+        } else {
+            let statement = match &ask {
+                Ask::Query(statements) => statements.get(self.statement),
+                Ask::Parse(statement) | Ask::Bind(statement) | Ask::Execute(statement) => Some(statement),
+                Ask::Call(..) => None,
+                _ => panic!("{code} {text} answers {ask:?}"),
+            };
+            let aborted = self.status == b'E' && statement.is_none_or(|statement| !self.may_run(statement));
+            let expected = match (statement, code.as_str()) {
+                (_, "25P02") => aborted || self.impossible,
+                (_, "57014") if text.starts_with("canceling statement") => {
+                    self.cancels = self.cancels.checked_sub(1).unwrap_or_else(|| panic!("cancelled by a stranger"));
+                    io.shared.count("statement cancelled");
+                    true
+                }
+                (None, _) => matches!(&ask, Ask::Call(token, true) if *token == text),
+                (Some(Statement { token, kind }), _) => match kind {
+                    Kind::Fail { .. } => text == *token,
+                    Kind::CopyIn { ending: CopyEnding::GivenUp, .. } => text.ends_with(token.as_str()) && code == "57014",
+                    Kind::CopyIn { ending: CopyEnding::FailsAfter(_), .. } => text == *token,
+                    _ => false,
+                },
+            };
+            assert!(expected, "{code} {text} answers {statement:?} ({ask:?})");
+            if self.status == b'T' {
+                self.status = b'E';
+            }
+        }
+        self.failed = true;
+        (self.row, self.begun, self.statement) = (0, false, 0);
+        if !matches!(ask, Ask::Query(_) | Ask::Call(..)) {
+            while self.asks.front().is_some_and(|ask| !matches!(ask, Ask::Sync)) {
+                self.asks.pop_front();
+            }
+        }
+    }
+
+    /// Whether the pooler refused a request, which then never runs.
+    fn was_refused(&mut self, ask: &Ask, code: &str, text: &str, io: &mut Io<'_>) -> bool {
+        let by_time = text.contains("acquire_timeout");
+        let by_cancel = code == "57014" && text.starts_with("canceling") && !self.seen_by_server(ask, io);
+        let by_server = text == "no" && io.shared.faults.logins > 0;
+        if !(by_time || by_cancel || by_server || text.contains("max_waiters")) {
+            return false;
+        }
+        // The rest of a pipeline that has been begun, or a transaction, cannot be refused.
+        assert!(self.status == b'I' && self.statement == 0 && !self.begun, "{text} inside {ask:?}");
+        io.shared.count(if by_time { "acquire timed out" } else if by_cancel { "wait cancelled" } else { "refused" });
+        if by_cancel {
+            self.cancels = self.cancels.checked_sub(1).expect("cancelled by nobody");
+        }
+        if by_time {
+            let timeout = io.shared.acquire_timeouts[&self.database].expect("it may wait for ever");
+            assert!(io.now - self.asked >= timeout, "refused after {} of {timeout}", io.now - self.asked);
+        }
+        for token in self.asks.iter().take_while(|ask| !matches!(ask, Ask::Sync)).take(if matches!(ask, Ask::Query(_) | Ask::Call(..)) { 1 } else { usize::MAX }).flat_map(tokens) {
+            assert!(!io.shared.executed.contains_key(&token), "{token} ran, and was refused");
+            io.shared.refused.insert(token);
+        }
+        true
+    }
+
+    fn seen_by_server(&self, ask: &Ask, io: &Io<'_>) -> bool {
+        tokens(ask).iter().any(|token| io.shared.executed.contains_key(token))
+    }
+
+    fn ready(&mut self, status: u8, io: &mut Io<'_>) {
+        match self.asks.pop_front() {
+            Some(Ask::Query(statements)) => {
+                assert!(self.failed || self.statement == statements.len(), "{statements:?} is not over");
+            }
+            Some(Ask::Call(..)) => assert!(self.failed),
+            Some(Ask::Sync) => {}
+            other => panic!("ready answers {other:?}"),
+        }
+        assert_eq!(char::from(status), char::from(self.status), "the transaction's status");
+        (self.statement, self.row, self.begun, self.failed) = (0, 0, false, false);
+        io.shared.exchanges += 1;
+        if self.asks.is_empty() {
+            self.next = io.now + self.flights.front().map_or(0, |flight| flight.think);
+        }
+    }
+
+    /// Sends the next flight when its time has come and everything before it is answered.
+    fn speak(&mut self, io: &mut Io<'_>) {
+        if self.phase != Phase::Ready || !self.asks.is_empty() {
+            return;
+        }
+        if io.now < self.next {
+            return io.wake_at(self.next);
+        }
+        let origin = Self::origin(io);
+        let Some(flight) = self.flights.pop_front() else {
+            if io.dice.chance(70) {
+                io.out.push(origin, &message(b'X', b""));
+            }
+            return self.finish(io, End::Orderly);
+        };
+        io.out.push(origin, &flight.bytes);
+        self.asks.extend(flight.asks);
+        self.asked = io.now;
+        if io.dice.chance(io.shared.faults.cancels) {
+            self.cancel(io);
+        }
+    }
+
+    /// Asks over another connection to cancel what runs; now and then with a key that is not its own.
+    fn cancel(&mut self, io: &mut Io<'_>) {
+        let Some((process, mut key)) = self.key.clone() else { return };
+        if io.dice.chance(10) {
+            key[0] ^= 1;
+        } else {
+            self.cancels += 1;
+        }
+        io.shared.visitors.push((io.now + io.dice.skewed(10 * MS), Visitor::Canceller { process, key }));
+    }
+
+    /// Leaves before its time, perhaps inside a message.
+    fn depart(&mut self, io: &mut Io<'_>) {
+        io.shared.count("client departs");
+        let origin = Self::origin(io);
+        match io.dice.below(4) {
+            0 if self.phase == Phase::Ready && io.out.is_empty() => io.out.push(origin, &message(b'X', b"")),
+            1 if self.phase == Phase::Ready && io.out.is_empty() => {
+                if let Some(flight) = self.flights.front() {
+                    io.out.push(origin, &flight.bytes[..io.dice.below(flight.bytes.len() as u64) as usize]);
+                }
+            }
+            2 => return self.finish(io, End::Reset),
+            _ => {
+                let keeps = io.dice.below(io.out.len() as u64 + 1) as usize;
+                io.out.truncate(keeps);
+            }
+        }
+        self.finish(io, End::Orderly);
+    }
+
+    fn finish(&mut self, io: &mut Io<'_>, how: End) {
+        self.phase = Phase::Gone;
+        *io.end = Some(how);
+    }
+
+    /// Says what it is waiting for, if it has not come to its end.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        (!self.is_gone()).then(|| format!("{:?} since {} ms, awaits {:?}", self.phase, self.asked / MS, self.asks.front()))
+    }
+}
+
+fn tokens(ask: &Ask) -> Vec<String> {
+    match ask {
+        Ask::Query(statements) => statements.iter().map(|statement| statement.token.clone()).collect(),
+        Ask::Call(token, _) => vec![token.clone()],
+        Ask::Execute(statement) => vec![statement.token.clone()],
+        _ => Vec::new(),
+    }
+}
+
+fn error(body: &[u8]) -> (String, String, String) {
+    let mut found = (String::new(), String::new(), String::new());
+    for field in body.split(|byte| *byte == 0) {
+        let Some((kind, value)) = field.split_first() else { continue };
+        let value = String::from_utf8_lossy(value).into_owned();
+        match kind {
+            b'V' => found.0 = value,
+            b'C' => found.1 = value,
+            b'M' => found.2 = value,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Longer than any client ever needs.
+pub(crate) const PATIENCE: u64 = 300 * SECOND;
