@@ -200,8 +200,16 @@ impl Stage {
         let tellers = Workers::new(mailboxes);
         let (control, requests) = Control::new(tellers.clone(), server.config, seed);
         let http = server.http;
-        let stage =
-            Self { runtime, control: Arc::clone(&control), tellers, requests, http, workers, consoles, ended };
+        let stage = Self {
+            runtime,
+            control: Arc::clone(&control),
+            tellers,
+            requests,
+            http,
+            workers,
+            consoles,
+            ended,
+        };
         Ok((stage, control))
     }
 
@@ -331,7 +339,10 @@ fn listen_to_signals(control: &Arc<Control>) -> io::Result<()> {
 /// The addresses of one entry of `listen`.
 fn resolve(wanted: &ListenAddress) -> io::Result<Vec<SocketAddr>> {
     if wanted.host == "*" {
-        return Ok(vec![SocketAddr::from(([0, 0, 0, 0], wanted.port)), SocketAddr::from(([0u16; 8], wanted.port))]);
+        return Ok(vec![
+            SocketAddr::from(([0, 0, 0, 0], wanted.port)),
+            SocketAddr::from(([0u16; 8], wanted.port)),
+        ]);
     }
     let addresses = (wanted.host.as_str(), wanted.port).to_socket_addrs();
     Ok(addresses.map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?.collect())

@@ -67,7 +67,10 @@ pub(crate) fn demo(size: &Size) -> Result<(), String> {
     let errors = runtime.block_on(async {
         let refused = directly(&postgres, size.clients).await;
         println!("Directly: of {} clients at once, {refused} were refused by the server.", size.clients);
-        println!("Through Headpond: {} clients at once, at most {} connections.", size.clients, pool.max_size);
+        println!(
+            "Through Headpond: {} clients at once, at most {} connections.",
+            size.clients, pool.max_size
+        );
         pooled(&postgres, &server, size).await
     })?;
     server.stop(Shutdown::Now).map_err(text)?;
@@ -92,7 +95,8 @@ async fn pooled(postgres: &Postgres, server: &Running, size: &Size) -> Result<u6
     let address = server.addresses().first().ok_or("the pool listens nowhere")?;
     let (host, port) = (address.ip().to_string(), address.port());
     // One connection of the reserve watches the server itself.
-    let watch = connect(postgres.host(), postgres.port(), postgres.user()).await.map_err(|e| e.to_string())?;
+    let watch =
+        connect(postgres.host(), postgres.port(), postgres.user()).await.map_err(|e| e.to_string())?;
     let tally = Arc::new(Tally::default());
     let mut tasks = Vec::new();
     for _ in 0..size.clients {
@@ -177,6 +181,8 @@ fn summary(tally: &Tally, elapsed: Duration, most: i64, size: &Size) -> u64 {
     println!();
     println!("{} clients, {done} queries in {elapsed:.1?}: {errors} errors.", size.clients);
     println!("The server never had more than {most} connections of {}.", size.max_connections);
-    println!("A query took {mean:.1?} on average and {slowest:.1?} at most, waiting for a connection included.");
+    println!(
+        "A query took {mean:.1?} on average and {slowest:.1?} at most, waiting for a connection included."
+    );
     errors
 }

@@ -50,7 +50,8 @@ pub(crate) fn serve(path: Option<&Path>) -> Result<(), String> {
 fn serve_url(url: &str) -> Result<(), String> {
     // The parser's error may quote the URL, password and all.
     let wanted = url.parse::<tokio_postgres::Config>();
-    let wanted = wanted.map_err(|_| "DATABASE_URL is not a PostgreSQL URL (postgres://user:password@host:port/)")?;
+    let wanted =
+        wanted.map_err(|_| "DATABASE_URL is not a PostgreSQL URL (postgres://user:password@host:port/)")?;
     let port = wanted.get_ports().first().copied().unwrap_or(5432);
     let node = match wanted.get_hosts().first() {
         Some(Host::Tcp(host)) => NodeAddress::Tcp { host: host.clone(), port },
@@ -58,7 +59,9 @@ fn serve_url(url: &str) -> Result<(), String> {
         None => NodeAddress::Tcp { host: "127.0.0.1".to_owned(), port },
     };
     let password = match wanted.get_password() {
-        Some(bytes) => Some(String::from_utf8(bytes.to_vec()).map_err(|_| "DATABASE_URL: the password is not UTF-8")?),
+        Some(bytes) => {
+            Some(String::from_utf8(bytes.to_vec()).map_err(|_| "DATABASE_URL: the password is not UTF-8")?)
+        }
         None => None,
     };
     let mut config = Config::embedded(port, PoolSettings::on_demand());
@@ -80,7 +83,10 @@ fn serve_embedded() -> Result<(), String> {
     config.figures_interval = FIGURES;
     let server = start(config, Ports::NextFree)?;
     if let (Some(address), Some(page)) = (server.addresses().first(), server.http_address()) {
-        println!("Headpond pools a private PostgreSQL, which listens on port {} and ends with it.", postgres.port());
+        println!(
+            "Headpond pools a private PostgreSQL, which listens on port {} and ends with it.",
+            postgres.port()
+        );
         print_addresses(*address, page, postgres.user());
     }
     server.run().map_err(|error| error.to_string())

@@ -55,5 +55,4 @@ impl Arena {
     pub(crate) fn clear(&mut self) {
         self.used = 0;
     }
-
 }

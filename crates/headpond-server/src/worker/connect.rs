@@ -10,7 +10,7 @@ use headpond_pooler::config::NodeAddress;
 use headpond_pooler::{ClientId, Link};
 
 use super::handle::Command;
-use super::socket::{Conn, Socket, Stage};
+use super::socket::{Conn, Held, Socket, Stage};
 use super::{ConsoleClient, ResolvedHost, Worker, token_of};
 
 /// Clients accepted in one turn at most; the others are next.
@@ -61,7 +61,7 @@ impl Worker {
         }
         let handed = !held.is_empty();
         if handed {
-            conn.held = Some(Box::new(held));
+            conn.held = Some(Box::new(Held(held)));
         }
         self.conns.insert(conn);
         if handed {
@@ -139,8 +139,10 @@ impl Worker {
 
     /// A client leaves for the console or for another worker, with all it has sent so far.
     pub(crate) fn hand_over(&mut self, client: ClientId, to: Option<usize>) {
+        // What it has been told so far must be on its way before somebody else answers it.
+        self.send_queued();
         let Some(mut conn) = self.conns.remove(Link::Client(client)) else { return };
-        let held = conn.held.take().map(|held| *held).unwrap_or_default();
+        let held = conn.held.take().map(|held| held.0).unwrap_or_default();
         let deregistered = conn.socket.deregister(self.poll.registry());
         let Socket::Tcp(socket) = conn.socket else { return };
         if deregistered.is_err() {
@@ -155,9 +157,10 @@ impl Worker {
             }
             Some(worker) => {
                 let peer = socket.peer_addr().ok();
-                let sent = self.mailboxes.get(worker).map(|mailbox| {
-                    mailbox.send(Command::Adopt { socket, peer, held })
-                });
+                let sent = self
+                    .mailboxes
+                    .get(worker)
+                    .map(|mailbox| mailbox.send(Command::Adopt { socket, peer, held }));
                 if !matches!(sent, Some(Ok(()))) {
                     self.count_client_out();
                 }

@@ -5,8 +5,8 @@
 //! anything but readiness: names are looked up, keys derived and consoles served on the control plane's thread.
 
 mod arena;
-mod conns;
 mod connect;
+mod conns;
 mod farewell;
 pub(crate) mod handle;
 mod sends;
@@ -154,7 +154,11 @@ impl Worker {
         for (number, listener) in listeners.into_iter().enumerate().take(LISTENERS_MAX) {
             listener.set_nonblocking(true)?;
             let mut listener = TcpListener::from_std(listener);
-            prepared.poll.registry().register(&mut listener, Token(LISTENERS - number), Interest::READABLE)?;
+            prepared.poll.registry().register(
+                &mut listener,
+                Token(LISTENERS - number),
+                Interest::READABLE,
+            )?;
             listening.push(listener);
         }
         tracing::debug!(worker = index, batched = sender.is_batched(), "worker ready");
@@ -194,7 +198,7 @@ impl Worker {
         self.flush(now);
         let mut events = Events::with_capacity(EVENTS);
         let mut ready = Vec::with_capacity(EVENTS);
-        while !self.stopping && !(self.draining && self.pooler.is_empty()) {
+        while !self.stopping && (!self.draining || !self.pooler.is_empty()) {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}

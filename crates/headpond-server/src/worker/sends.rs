@@ -11,6 +11,7 @@ use std::os::fd::RawFd;
 use headpond_pooler::Link;
 use io_uring::{IoUring, opcode, types};
 
+use super::arena::Arena;
 use crate::config::Sends;
 
 /// Sends in one batch at most; a longer queue is flushed in several.
@@ -20,14 +21,9 @@ const BATCH: u32 = 256;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Send {
     pub(crate) link: Link,
+    pub(crate) fd: RawFd,
     pub(crate) start: usize,
     pub(crate) len: usize,
-}
-
-/// One send with all the kernel needs.
-pub(crate) struct Submission<'a> {
-    pub(crate) fd: RawFd,
-    pub(crate) bytes: &'a [u8],
 }
 
 /// How bytes go out: batched, if the kernel lets us.
@@ -59,26 +55,25 @@ impl Sender {
         self.ring.is_some() && (count > 1 || self.always)
     }
 
-    /// Sends each submission without blocking; `done` hears of each by its index: bytes taken, or the error.
+    /// Sends each range without blocking; `done` hears of each by its index: bytes taken, or the error.
     /// Everything is over when this returns: the kernel keeps no pointer.
-    pub(crate) fn submit(
-        &mut self,
-        submissions: &[Submission<'_>],
-        mut done: impl FnMut(usize, io::Result<usize>),
-    ) -> io::Result<()> {
-        let Some(ring) = &mut self.ring else { return Err(io::ErrorKind::Unsupported.into()) };
-        for (number, batch) in submissions.chunks(BATCH as usize).enumerate() {
+    ///
+    /// The descriptors must be open: a link is closed only after the sends that were queued for it.
+    pub(crate) fn submit(&mut self, sends: &[Send], arena: &Arena, mut done: impl FnMut(usize, io::Result<usize>)) {
+        let Some(ring) = &mut self.ring else { return };
+        for (number, batch) in sends.chunks(BATCH as usize).enumerate() {
             let first = number * BATCH as usize;
             for (index, send) in batch.iter().enumerate() {
-                let len = u32::try_from(send.bytes.len()).unwrap_or(u32::MAX);
-                let entry = opcode::Send::new(types::Fd(send.fd), send.bytes.as_ptr(), len)
+                let bytes = arena.get(send.start, send.len);
+                let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                let entry = opcode::Send::new(types::Fd(send.fd), bytes.as_ptr(), len)
                     .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
                     .build()
                     .user_data((first + index) as u64);
-                // SAFETY: the descriptor and the bytes are borrowed by `submissions` until this function returns,
+                // SAFETY: the arena is borrowed until this function returns, so its bytes neither move nor change,
                 // and the loop below returns only after the kernel has completed every entry of the batch.
-                // The queue has `BATCH` places and is empty at the start of each batch, so the push succeeds.
-                unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
+                let pushed = unsafe { ring.submission().push(&entry) };
+                assert!(pushed.is_ok(), "the queue has BATCH places and is empty at the start of each batch");
             }
             let mut open = batch.len();
             while open > 0 {
@@ -96,7 +91,6 @@ impl Sender {
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -70,11 +70,21 @@ impl Socket {
         };
     }
 
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+    pub(crate) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
         self.source().register(registry, token, interest)
     }
 
-    pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+    pub(crate) fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
         self.source().reregister(registry, token, interest)
     }
 
@@ -111,7 +121,7 @@ pub(crate) struct Conn {
     pub(crate) link: Link,
     pub(crate) socket: Socket,
     /// Bytes received that the machine has not consumed.
-    pub(crate) held: Option<Box<Vec<u8>>>,
+    pub(crate) held: Option<Box<Held>>,
     /// Bytes that the socket did not take.
     pub(crate) outbox: Option<Box<Outbox>>,
     /// Its entry in the queue of sends, [`NOT_QUEUED`] if it has none.
@@ -134,6 +144,9 @@ pub(crate) enum Stage {
 
 /// [`Conn::queued`] of a link without a queued send.
 pub(crate) const NOT_QUEUED: u32 = u32::MAX;
+
+/// Bytes that were received and not consumed. A type of its own, and boxed: almost no link has any.
+pub(crate) struct Held(pub(crate) Vec<u8>);
 
 /// What could not be sent at once.
 #[derive(Default)]

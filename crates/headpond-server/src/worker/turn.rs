@@ -12,9 +12,9 @@ use mio::Token;
 
 use super::arena::SLICE;
 use super::handle::Command;
-use super::sends::{Send, Submission};
-use super::socket::{NOT_QUEUED, Stage};
-use super::{DerivedKeys, farewell, LISTENERS, LISTENERS_MAX, WAKER, Worker, link_of, token_of};
+use super::sends::Send;
+use super::socket::{Held, NOT_QUEUED, Stage};
+use super::{DerivedKeys, LISTENERS, LISTENERS_MAX, WAKER, Worker, farewell, link_of, token_of};
 
 /// Two sends to the same link of up to this many bytes together are copied into one.
 const COPY_MAX: usize = 16 * 1024;
@@ -166,7 +166,7 @@ impl Worker {
             return;
         }
         let held = conn.held.take();
-        let before = held.as_ref().map_or(0, |held| held.len());
+        let before = held.as_ref().map_or(0, |held| held.0.len());
         if !self.arena.has_room(before + SLICE) {
             self.send_queued();
             self.arena.clear();
@@ -174,7 +174,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(link) else { return };
         let spare = self.arena.spare(before + SLICE);
         if let Some(held) = &held {
-            spare[..before].copy_from_slice(held);
+            spare[..before].copy_from_slice(&held.0);
         }
         let received = loop {
             match conn.socket.receive(&mut spare[before..]) {
@@ -207,7 +207,7 @@ impl Worker {
         if consumed < len
             && let Some(conn) = self.conns.get_mut(link)
         {
-            conn.held = Some(Box::new(bytes[consumed..].to_vec()));
+            conn.held = Some(Box::new(Held(bytes[consumed..].to_vec())));
         }
         self.carry_out(now, base);
     }
@@ -237,7 +237,7 @@ impl Worker {
             return self.queue(link, start, len);
         }
         conn.queued = u32::try_from(self.sends.len()).unwrap_or(NOT_QUEUED);
-        self.sends.push(Send { link, start, len });
+        self.sends.push(Send { link, fd: conn.socket.as_raw_fd(), start, len });
     }
 
     /// Queues a range of the bytes that the machine wrote itself.
@@ -262,19 +262,11 @@ impl Worker {
         results.clear();
         if self.sender.batches(sends.len()) {
             results.resize_with(sends.len(), || Ok(0));
-            let mut submissions = Vec::with_capacity(sends.len());
-            for send in &sends {
-                let fd = self.conns.get_mut(send.link).map_or(-1, |conn| conn.socket.as_raw_fd());
-                submissions.push(Submission { fd, bytes: self.arena.get(send.start, send.len) });
-            }
-            let submitted = self.sender.submit(&submissions, |index, result| {
+            self.sender.submit(&sends, &self.arena, |index, result| {
                 if let Some(place) = results.get_mut(index) {
                     *place = result;
                 }
             });
-            if let Err(error) = submitted {
-                tracing::error!(%error, "a batch of sends could not be submitted");
-            }
         } else {
             for send in &sends {
                 let bytes = self.arena.get(send.start, send.len);
