@@ -170,7 +170,8 @@ impl Slots {
             u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
         });
         let slot = &mut self.slots[index as usize];
-        *slot = Slot { state: Some(State::Opening), since: now, expires: Tick::NEVER, outdated: false, ..*slot };
+        *slot =
+            Slot { state: Some(State::Opening), since: now, expires: Tick::NEVER, outdated: false, ..*slot };
         self.counts[State::Opening as usize] += 1;
         ConnId { index, generation: slot.generation }
     }

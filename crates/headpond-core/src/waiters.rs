@@ -43,7 +43,15 @@ impl Waiters {
 
     pub(crate) fn push(&mut self, now: Tick, deadline: Tick, holder: u64) -> WaiterId {
         let previous = self.tail;
-        let fresh = |generation| Waiter { generation, holder, since: now, deadline, previous, next: NONE, queued: true };
+        let fresh = |generation| Waiter {
+            generation,
+            holder,
+            since: now,
+            deadline,
+            previous,
+            next: NONE,
+            queued: true,
+        };
         let index = match self.free.pop() {
             Some(index) => {
                 let place = &mut self.waiters[index as usize];

@@ -145,7 +145,9 @@ impl fmt::Display for Report {
         match self {
             Self::LoggedIn { user, database } => write!(f, "{user} logged in to {database}"),
             Self::LoginRefused { message } => write!(f, "login refused: {message}"),
-            Self::ServerLoginFailed { pool, message } => write!(f, "{pool}: login to the server failed: {message}"),
+            Self::ServerLoginFailed { pool, message } => {
+                write!(f, "{pool}: login to the server failed: {message}")
+            }
             Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
             Self::ReplyMismatch { pool, tag } => {
                 write!(f, "{pool}: reply {:?} matches no request; both sides closed", char::from(*tag))

@@ -44,7 +44,8 @@ impl Pooler {
             return false;
         }
         self.totals.cancels_received += 1;
-        let target = self.clients.at((process & 0x00ff_ffff) as usize).filter(|id| self.is_key_of(*id, process, key));
+        let target =
+            self.clients.at((process & 0x00ff_ffff) as usize).filter(|id| self.is_key_of(*id, process, key));
         let lease = target.and_then(|id| Some((id, self.clients.get(id)?)));
         match lease.map(|(id, client)| (id, client.lease, client.pool)) {
             Some((id, Lease::Waiting(waiter), pool)) => {

@@ -99,7 +99,8 @@ impl Pooler {
             return size;
         }
         if self.clients.get(id).is_some_and(|client| client.over_limit) {
-            let message = format!("sorry, too many clients already (max_clients = {})", self.config.max_clients);
+            let message =
+                format!("sorry, too many clients already (max_clients = {})", self.config.max_clients);
             self.refuse_login(id, &Cause::TooManyClients, &message, out);
             return size;
         }
@@ -179,9 +180,8 @@ impl Pooler {
         let length = body.int32()? as usize;
         let first = body.bytes(length)?;
         let known = self.config.users.get(name).and_then(|user| user.scram.as_deref());
-        let secret: StoredSecret = known
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| mock_secret(&self.seed, name));
+        let secret: StoredSecret =
+            known.and_then(|text| text.parse().ok()).unwrap_or_else(|| mock_secret(&self.seed, name));
         let nonce = self.nonce();
         let (role, challenge) = ServerRole::first(first, &nonce, &secret).ok()?;
         let client = self.clients.get_mut(id)?;
@@ -203,11 +203,8 @@ impl Pooler {
         out: &mut Actions,
     ) -> Option<()> {
         let finished = role.finish(body).ok()?;
-        let learned = LearnedKeys {
-            keys: finished.keys,
-            salt: secret.salt.clone(),
-            iterations: secret.iterations,
-        };
+        let learned =
+            LearnedKeys { keys: finished.keys, salt: secret.salt.clone(), iterations: secret.iterations };
         self.client_keys.insert(name.to_owned(), learned);
         out.send(Link::Client(id), |bytes| encode::authentication_sasl_final(bytes, &finished.message));
         self.proven(now, id, out);
@@ -319,7 +316,8 @@ impl Pooler {
         if !client.long_key {
             return (process, short.to_vec());
         }
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.seed).unwrap_or_else(|_| unreachable!("any length fits"));
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.seed).unwrap_or_else(|_| unreachable!("any length fits"));
         mac.update(&process.to_be_bytes());
         mac.update(&short);
         (process, mac.finalize().into_bytes().to_vec())

@@ -68,7 +68,12 @@ impl Pooler {
         {
             self.abandon(now, server, false, false, out);
         }
-        self.close_client(id, Cause::ShuttingDown, "terminating connection due to administrator command", out);
+        self.close_client(
+            id,
+            Cause::ShuttingDown,
+            "terminating connection due to administrator command",
+            out,
+        );
         true
     }
 

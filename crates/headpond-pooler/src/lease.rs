@@ -214,7 +214,8 @@ impl Pooler {
     fn recovered(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
         let (pool, conn) = (server.pool, server.conn);
-        let resets = self.pools[pool as usize].mode == PoolMode::Session && !self.config.reset_query.is_empty();
+        let resets =
+            self.pools[pool as usize].mode == PoolMode::Session && !self.config.reset_query.is_empty();
         if !resets {
             self.fit_again(now, id, out);
             return;
@@ -235,7 +236,14 @@ impl Pooler {
     }
 
     /// Runs a query of the pooler's own; its replies are swallowed.
-    pub(crate) fn run_errand(&mut self, now: Tick, id: ServerId, errand: Errand, text: &str, out: &mut Actions) {
+    pub(crate) fn run_errand(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        errand: Errand,
+        text: &str,
+        out: &mut Actions,
+    ) {
         let Some(server) = self.servers.get_mut(id) else { return };
         if server.exchanges.sent(b'Q', Owner::Pooler(errand)).is_ok() {
             server.query_begun = now;

@@ -350,7 +350,9 @@ impl Pooler {
     /// order, users of one are spread further.
     pub(crate) fn home(&self, database: &str, user: &str) -> usize {
         let Some((index, source)) = self.config.data_source(database) else { return self.worker };
-        let spread = |text: &str| text.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let spread = |text: &str| {
+            text.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
+        };
         let user = if source.user.is_some() { 0 } else { spread(user) };
         let name = if source.name == "*" { spread(database) } else { 0 };
         index.wrapping_add(user).wrapping_add(name) % self.workers

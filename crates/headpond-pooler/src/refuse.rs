@@ -142,11 +142,14 @@ impl Pooler {
                 (code, message, self.saturation(now, id))
             }
             Cause::QueueFull => {
-                let message = format!("too many requests wait already (max_waiters = {})", settings.max_waiters);
+                let message =
+                    format!("too many requests wait already (max_waiters = {})", settings.max_waiters);
                 (code, message, self.saturation(now, id))
             }
             Cause::ServerRefuses => match &pool.last_error {
-                Some((state, text)) => (state.clone(), text.clone(), "The database server refuses logins.".to_owned()),
+                Some((state, text)) => {
+                    (state.clone(), text.clone(), "The database server refuses logins.".to_owned())
+                }
                 None => (code, "the database server refuses logins".to_owned(), String::new()),
             },
             Cause::Cancelled => (code, "canceling statement due to user request".to_owned(), String::new()),
@@ -185,7 +188,11 @@ impl Pooler {
         leases.sort_by_key(|(since, ..)| *since);
         for (since, status, holder) in leases.into_iter().take(HOLDERS_SHOWN) {
             let doing = if status == b'I' { "" } else { ", in a transaction" };
-            text.push_str(&format!(" Held for {:.1?} by {}{doing}.", now.since(since), self.describe(holder)));
+            text.push_str(&format!(
+                " Held for {:.1?} by {}{doing}.",
+                now.since(since),
+                self.describe(holder)
+            ));
         }
         text
     }

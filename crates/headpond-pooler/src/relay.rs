@@ -47,7 +47,9 @@ impl Pooler {
                     out.push(Action::Read(Link::Client(id)));
                 }
             }
-            (ClientState::Ready, Lease::Waiting(_)) | (ClientState::AwaitsParameters, _) => client.unread = true,
+            (ClientState::Ready, Lease::Waiting(_)) | (ClientState::AwaitsParameters, _) => {
+                client.unread = true
+            }
             _ => out.push(Action::Read(Link::Client(id))),
         }
     }

@@ -8,10 +8,10 @@ use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
 use headpond_wire::postgres::startup;
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
+use crate::client::{ClientState, Lease};
 use crate::config::Secret;
 use crate::pooler::Pooler;
 use crate::refuse::{Cause, classify};
-use crate::client::{ClientState, Lease};
 use crate::server::{BackendKey, ServerLogin, ServerState};
 use crate::timers::Timer;
 
@@ -157,9 +157,9 @@ impl Pooler {
                 self.answer_challenge(id, challenge, out)
             }
             (ServerLogin::ScramFinal(verifier), Authentication::SaslFinal(data)) => {
-                verifier.verify(data).map_err(|error| {
-                    Failed::new(FailureClass::Authentication, "28000", error.to_string())
-                })?;
+                verifier
+                    .verify(data)
+                    .map_err(|error| Failed::new(FailureClass::Authentication, "28000", error.to_string()))?;
                 self.set_login(id, ServerLogin::ScramDone);
                 Ok(())
             }
@@ -171,7 +171,12 @@ impl Pooler {
     }
 
     /// Finds the keys that answer a challenge: learned from a client's login, derived before, or to be derived.
-    fn answer_challenge(&mut self, id: ServerId, challenge: Challenge, out: &mut Actions) -> Result<(), Failed> {
+    fn answer_challenge(
+        &mut self,
+        id: ServerId,
+        challenge: Challenge,
+        out: &mut Actions,
+    ) -> Result<(), Failed> {
         let Some(server) = self.servers.get(id) else { return Ok(()) };
         let entry = &self.pools[server.pool as usize];
         let user = entry.user.clone();
@@ -350,5 +355,9 @@ impl Pooler {
 }
 
 fn unsupported(what: &str) -> Failed {
-    Failed::new(FailureClass::Authentication, "28000", format!("the server asks for {what}; Headpond has SCRAM-SHA-256"))
+    Failed::new(
+        FailureClass::Authentication,
+        "28000",
+        format!("the server asks for {what}; Headpond has SCRAM-SHA-256"),
+    )
 }

@@ -80,7 +80,11 @@ impl Pooler {
             connected: client.connected,
             requested: client.requested,
             server: client.server().map(|server| self.server_number(server.index())),
-            application_name: self.settings.value(client.settings, "application_name").unwrap_or("").to_owned(),
+            application_name: self
+                .settings
+                .value(client.settings, "application_name")
+                .unwrap_or("")
+                .to_owned(),
         }
     }
 

@@ -375,17 +375,19 @@ impl Floor {
         for (number, send) in batch.iter().enumerate() {
             let fd = self.conns[send.to].as_ref().map_or(-1, |conn| conn.stream.as_raw_fd());
             let bytes = &self.arena[send.start..send.start + send.len];
-            let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), u32::try_from(send.len).unwrap_or(0))
-                .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-                .build()
-                .user_data(number as u64);
+            let entry =
+                opcode::Send::new(types::Fd(fd), bytes.as_ptr(), u32::try_from(send.len).unwrap_or(0))
+                    .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+                    .build()
+                    .user_data(number as u64);
             // SAFETY: descriptors and arena stay as they are until every entry of the batch has completed below;
             // the queue is empty at the start of a batch and has a place for each.
             unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
         }
         ring.submit_and_wait(batch.len())?;
         for entry in ring.completion() {
-            let taken = usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()));
+            let taken =
+                usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()));
             let number = usize::try_from(entry.user_data()).map_err(io::Error::other)?;
             self.sent(&batch[number], taken)?;
         }
@@ -420,7 +422,11 @@ impl Floor {
         let peer = conn.peer;
         match self.conns.get_mut(peer) {
             Some(Some(other)) => {
-                if std::mem::take(&mut other.unread) { self.relay(peer) } else { Ok(()) }
+                if std::mem::take(&mut other.unread) {
+                    self.relay(peer)
+                } else {
+                    Ok(())
+                }
             }
             _ => Ok(()),
         }

@@ -352,7 +352,7 @@ fn resolve(wanted: &ListenAddress) -> io::Result<Vec<SocketAddr>> {
 fn listen_near(address: SocketAddr, ports: Ports, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {
     let mut wanted = address;
     loop {
-        match listen(wanted, shared) {
+        match listen_first(wanted, shared) {
             Ok(listener) => {
                 let address = listener.local_addr()?;
                 return Ok((listener, address));
@@ -367,6 +367,17 @@ fn listen_near(address: SocketAddr, ports: Ports, shared: bool) -> io::Result<(T
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Only a listener that shares with nobody is told that the port is another process's.
+fn listen_first(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let alone = listen(address, false)?;
+    if !shared {
+        return Ok(alone);
+    }
+    let address = alone.local_addr()?;
+    drop(alone);
+    listen(address, true)
 }
 
 fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {

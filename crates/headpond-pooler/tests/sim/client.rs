@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::marked::{ANYONE, Origin, message, packet, text_message};
 use crate::net::End;
-use crate::peer::{Io, MS, SECOND, Settings, Visitor};
+use crate::peer::{Canceller, Io, MS, SECOND, Settings};
 use crate::server::row_text;
 
 /// One statement and what is to be expected of it.
@@ -53,7 +53,7 @@ impl Statement {
     }
 
     /// The data of a COPY from the client, and how it ends.
-    fn copy_data(&self) -> Vec<u8> {
+    pub(crate) fn copy_data(&self) -> Vec<u8> {
         let Kind::CopyIn { messages, size, ending, .. } = &self.kind else { return Vec::new() };
         let mut bytes: Vec<u8> =
             (0..*messages).flat_map(|row| message(b'd', &row_text(&self.token, row, *size))).collect();
@@ -115,6 +115,8 @@ pub(crate) struct Client {
     begun: bool,
     /// The front request has failed: only its end may follow.
     failed: bool,
+    /// Part of the front request, up to its Sync, was answered.
+    answered: bool,
     status: u8,
     key: Option<(u32, Vec<u8>)>,
     next: u64,
@@ -138,6 +140,7 @@ impl Client {
             row: 0,
             begun: false,
             failed: false,
+            answered: false,
             status: b'I',
             key: None,
             next: 0,
@@ -253,7 +256,10 @@ impl Client {
         if self.phase == Phase::LoggingIn {
             io.shared.count("login of a client refused");
             assert!(
-                io.shared.draining || io.shared.faults.any_server() || text.contains("acquire_timeout") || text.contains("login_timeout"),
+                io.shared.draining
+                    || io.shared.faults.any_server()
+                    || text.contains("acquire_timeout")
+                    || text.contains("login_timeout"),
                 "refused: {code} {text}"
             );
         } else if code == "57P01" && io.shared.draining {
@@ -273,9 +279,11 @@ impl Client {
     }
 
     fn was_closed(&mut self, io: &mut Io<'_>) {
-        if self.phase == Phase::Ready && io.ended == Some(End::Orderly) {
+        match self.phase {
+            Phase::Dismissed => {}
             // Cut inside a message that streamed: nothing could be said any more.
-            self.lost_its_server(io, "closed without a word");
+            Phase::Ready => self.lost_its_server(io, "closed without a word"),
+            _ => panic!("closed without a word during the login"),
         }
         self.finish(io, End::Orderly);
     }
@@ -288,7 +296,9 @@ impl Client {
             _ => {}
         }
         assert!(!self.failed, "{:?} after an error", char::from(tag));
-        let ask = self.asks.front().cloned().unwrap_or_else(|| panic!("{:?} answers nothing", char::from(tag)));
+        self.answered = true;
+        let ask =
+            self.asks.front().cloned().unwrap_or_else(|| panic!("{:?} answers nothing", char::from(tag)));
         match (&ask, tag) {
             (Ask::Query(statements), b'I') => assert!(statements.is_empty()),
             (Ask::Query(statements), _) => {
@@ -341,16 +351,19 @@ impl Client {
                 self.begun = true;
             }
             (Kind::Echo { rows, size, .. }, b'D') => {
-                assert!(self.row < *rows && self.begun == simple && body[6..] == row(self.row, *size), "{statement:?}");
+                assert!(
+                    self.row < *rows && self.begun == simple && body[6..] == row(self.row, *size),
+                    "{statement:?}"
+                );
                 self.row += 1;
             }
             (Kind::CopyOut { .. }, b'H') | (Kind::CopyIn { .. }, b'G') => {
                 assert!(!self.begun);
                 self.begun = true;
-                if let Kind::CopyIn { eager: false, early_sync, .. } = statement.kind {
+                if let Kind::CopyIn { eager: false, .. } = statement.kind {
                     let origin = Self::origin(io);
                     io.out.push(origin, &statement.copy_data());
-                    if early_sync {
+                    if !simple {
                         io.out.push(origin, &message(b'S', b""));
                     }
                 }
@@ -414,14 +427,17 @@ impl Client {
             let expected = match (statement, code.as_str()) {
                 (_, "25P02") => aborted || self.impossible,
                 (_, "57014") if text.starts_with("canceling statement") => {
-                    self.cancels = self.cancels.checked_sub(1).unwrap_or_else(|| panic!("cancelled by a stranger"));
+                    self.cancels =
+                        self.cancels.checked_sub(1).unwrap_or_else(|| panic!("cancelled by a stranger"));
                     io.shared.count("statement cancelled");
                     true
                 }
                 (None, _) => matches!(&ask, Ask::Call(token, true) if *token == text),
                 (Some(Statement { token, kind }), _) => match kind {
                     Kind::Fail { .. } => text == *token,
-                    Kind::CopyIn { ending: CopyEnding::GivenUp, .. } => text.ends_with(token.as_str()) && code == "57014",
+                    Kind::CopyIn { ending: CopyEnding::GivenUp, .. } => {
+                        text.ends_with(token.as_str()) && code == "57014"
+                    }
                     Kind::CopyIn { ending: CopyEnding::FailsAfter(_), .. } => text == *token,
                     _ => false,
                 },
@@ -430,6 +446,13 @@ impl Client {
             if self.status == b'T' {
                 self.status = b'E';
             }
+        }
+        if let Ask::Parse(statement) | Ask::Bind(statement) | Ask::Execute(statement) = &ask
+            && matches!(statement.kind, Kind::CopyIn { eager: false, early_sync: false, .. })
+            && !self.begun
+        {
+            // Its Sync would have followed the data.
+            io.out.push(Self::origin(io), &message(b'S', b""));
         }
         self.failed = true;
         (self.row, self.begun, self.statement) = (0, false, 0);
@@ -449,8 +472,14 @@ impl Client {
             return false;
         }
         // The rest of a pipeline that has been begun, or a transaction, cannot be refused.
-        assert!(self.status == b'I' && self.statement == 0 && !self.begun, "{text} inside {ask:?}");
-        io.shared.count(if by_time { "acquire timed out" } else if by_cancel { "wait cancelled" } else { "refused" });
+        assert!(self.status == b'I' && !self.answered, "{text} inside {ask:?}");
+        io.shared.count(if by_time {
+            "acquire timed out"
+        } else if by_cancel {
+            "wait cancelled"
+        } else {
+            "refused"
+        });
         if by_cancel {
             self.cancels = self.cancels.checked_sub(1).expect("cancelled by nobody");
         }
@@ -458,7 +487,9 @@ impl Client {
             let timeout = io.shared.acquire_timeouts[&self.database].expect("it may wait for ever");
             assert!(io.now - self.asked >= timeout, "refused after {} of {timeout}", io.now - self.asked);
         }
-        for token in self.asks.iter().take_while(|ask| !matches!(ask, Ask::Sync)).take(if matches!(ask, Ask::Query(_) | Ask::Call(..)) { 1 } else { usize::MAX }).flat_map(tokens) {
+        let simple = matches!(ask, Ask::Query(_) | Ask::Call(..));
+        let request = self.asks.iter().take_while(|ask| !matches!(ask, Ask::Sync));
+        for token in request.take(if simple { 1 } else { usize::MAX }).flat_map(tokens) {
             assert!(!io.shared.executed.contains_key(&token), "{token} ran, and was refused");
             io.shared.refused.insert(token);
         }
@@ -479,7 +510,8 @@ impl Client {
             other => panic!("ready answers {other:?}"),
         }
         assert_eq!(char::from(status), char::from(self.status), "the transaction's status");
-        (self.statement, self.row, self.begun, self.failed) = (0, 0, false, false);
+        (self.statement, self.row) = (0, 0);
+        (self.begun, self.failed, self.answered) = (false, false, false);
         io.shared.exchanges += 1;
         if self.asks.is_empty() {
             self.next = io.now + self.flights.front().map_or(0, |flight| flight.think);
@@ -517,7 +549,8 @@ impl Client {
         } else {
             self.cancels += 1;
         }
-        io.shared.visitors.push((io.now + io.dice.skewed(10 * MS), Visitor::Canceller { process, key }));
+        let at = io.now + io.dice.skewed(10 * MS);
+        io.shared.cancellers.push(Canceller { at, process, key });
     }
 
     /// Leaves before its time, perhaps inside a message.
@@ -547,7 +580,8 @@ impl Client {
 
     /// Says what it is waiting for, if it has not come to its end.
     pub(crate) fn stuck(&self) -> Option<String> {
-        (!self.is_gone()).then(|| format!("{:?} since {} ms, awaits {:?}", self.phase, self.asked / MS, self.asks.front()))
+        (!self.is_gone())
+            .then(|| format!("{:?} since {} ms, awaits {:?}", self.phase, self.asked / MS, self.asks.front()))
     }
 }
 

@@ -33,7 +33,10 @@ impl Marked {
     }
 
     pub(crate) fn range(&self, from: usize, len: usize) -> Self {
-        Self { bytes: self.bytes[from..from + len].to_vec(), origins: self.origins[from..from + len].to_vec() }
+        Self {
+            bytes: self.bytes[from..from + len].to_vec(),
+            origins: self.origins[from..from + len].to_vec(),
+        }
     }
 
     /// Takes up to `count` bytes from the front.

@@ -53,7 +53,13 @@ impl Pipe {
     }
 
     /// Sends as much from the front of `bytes` as there is room for. Returns when the pieces arrive.
-    pub(crate) fn send(&mut self, now: u64, bytes: &mut Marked, weather: &Weather, dice: &mut Dice) -> Vec<u64> {
+    pub(crate) fn send(
+        &mut self,
+        now: u64,
+        bytes: &mut Marked,
+        weather: &Weather,
+        dice: &mut Dice,
+    ) -> Vec<u64> {
         let mut arrivals = Vec::new();
         if self.finished {
             bytes.clear();
@@ -73,7 +79,8 @@ impl Pipe {
 
     /// Ends the direction; returns when the end arrives.
     pub(crate) fn finish(&mut self, now: u64, weather: &Weather, dice: &mut Dice) -> Option<u64> {
-        (!std::mem::replace(&mut self.finished, true)).then(|| self.fly(now, Marked::default(), weather, dice))
+        (!std::mem::replace(&mut self.finished, true))
+            .then(|| self.fly(now, Marked::default(), weather, dice))
     }
 
     /// Breaks the direction at once.

@@ -36,11 +36,19 @@ pub(crate) struct Faults {
     pub(crate) operator: u64,
 }
 
-/// A new connection to the pooler.
+impl Faults {
+    /// Whether a login to the server may fail.
+    pub(crate) fn any_server(&self) -> bool {
+        self.deaths + self.logins + self.connects > 0
+    }
+}
+
+/// A connection to be made to the pooler, to cancel what another runs.
 #[derive(Debug)]
-pub(crate) enum Visitor {
-    Client,
-    Canceller { process: u32, key: Vec<u8> },
+pub(crate) struct Canceller {
+    pub(crate) at: u64,
+    pub(crate) process: u32,
+    pub(crate) key: Vec<u8>,
 }
 
 /// What the peers of one run know together.
@@ -59,8 +67,7 @@ pub(crate) struct Shared {
     pub(crate) keys: HashMap<(u32, Vec<u8>), usize>,
     /// Signals to be delivered: when, to which connection.
     pub(crate) signals: Vec<(u64, usize)>,
-    /// Connections to the pooler to be made, and when.
-    pub(crate) visitors: Vec<(u64, Visitor)>,
+    pub(crate) cancellers: Vec<Canceller>,
     pub(crate) settings_of: HashMap<Origin, Settings>,
     /// Databases whose sessions are reset before another client gets them.
     pub(crate) resets: HashSet<String>,

@@ -163,7 +163,8 @@ impl Backend {
             self.phase = Phase::Exiting;
             return true;
         }
-        let mut words = packet[8..].split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        let mut words =
+            packet[8..].split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         while let (Some(name), Some(value)) = (words.next(), words.next()) {
             if name == "database" {
                 self.database = value;
@@ -225,7 +226,8 @@ impl Backend {
             return true;
         }
         self.guard(tag, origin, io);
-        let text = || String::from_utf8_lossy(body.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+        let text =
+            || String::from_utf8_lossy(body.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
         if let Some(copy) = &mut self.copy {
             match tag {
                 b'd' => {
@@ -283,14 +285,21 @@ impl Backend {
     fn guard(&mut self, tag: u8, origin: Origin, io: &mut Io<'_>) {
         let under_way = self.status != b'I' || self.unsynced || self.copy.is_some();
         assert!(
-            !under_way || origin == self.origin || origin == POOLER || self.origin == POOLER && self.status == b'E',
+            !under_way
+                || origin == self.origin
+                || origin == POOLER
+                || self.origin == POOLER && self.status == b'E',
             "{origin} speaks inside what {} has begun ({:?})",
             self.origin,
             char::from(tag)
         );
         if origin != POOLER && !matches!(tag, b'd' | b'c' | b'f' | b'X' | b'S' | b'H') {
             if io.shared.resets.contains(&self.database) {
-                assert!(self.dirty.is_none_or(|who| who == origin), "{origin} gets the session of {:?}", self.dirty);
+                assert!(
+                    self.dirty.is_none_or(|who| who == origin),
+                    "{origin} gets the session of {:?}",
+                    self.dirty
+                );
             }
             if self.status != b'E' && !self.skipping {
                 let wanted = io.shared.settings_of.get(&origin).cloned().unwrap_or_default();
@@ -329,7 +338,10 @@ impl Backend {
                 }
                 let what = if body.first() == Some(&b'S') { &self.statement } else { &self.portal };
                 let rows = what.as_deref().is_some_and(|text| text.starts_with("ECHO"));
-                let answer = what.as_deref().filter(|_| rows).map_or(message(b'n', b""), |text| row_description(token(text)));
+                let answer = what
+                    .as_deref()
+                    .filter(|_| rows)
+                    .map_or(message(b'n', b""), |text| row_description(token(text)));
                 self.say(&answer, io);
             }
             b'E' => match self.portal.clone() {

@@ -12,7 +12,11 @@ use crate::raw::{message, tags};
 /// A block of lines.
 const LINE: &str = "0123456789\t0123456789012345678901234567890123456789\n";
 
-async fn copy_in(client: &tokio_postgres::Client, table: &str, data: Vec<Cursor<Vec<u8>>>) -> Result<u64, tokio_postgres::Error> {
+async fn copy_in(
+    client: &tokio_postgres::Client,
+    table: &str,
+    data: Vec<Cursor<Vec<u8>>>,
+) -> Result<u64, tokio_postgres::Error> {
     let mut sink = pin!(client.copy_in(&format!("COPY {table} FROM STDIN")).await?);
     for piece in data {
         sink.send(piece).await?;

@@ -17,10 +17,7 @@ pub(crate) struct Database {
 /// Started by the first test that needs it. A static is never dropped: the server ends with its parent, this process.
 pub(crate) fn database() -> &'static Database {
     static DATABASE: OnceLock<Database> = OnceLock::new();
-    DATABASE.get_or_init(|| Database {
-        server: postgres(Options::default()),
-        users: AtomicU32::new(0),
-    })
+    DATABASE.get_or_init(|| Database { server: postgres(Options::default()), users: AtomicU32::new(0) })
 }
 
 /// A PostgreSQL for a test that stops it or sets it up in a way of its own.

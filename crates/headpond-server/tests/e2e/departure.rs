@@ -1,1 +1,104 @@
-//! TBD
+//! Clients that leave without a word: what they began is ended, and their connection serves another.
+
+use crate::cancel::until_asleep;
+use crate::database::{database, direct};
+use crate::pond::{PID, Pond, run, until, value, ways};
+use crate::raw::message;
+
+#[test]
+fn the_query_of_a_killed_client_is_cancelled_and_its_connection_reused() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 1").await;
+            let client = pond.client().await;
+            let pid = value(&client, PID).await;
+            drop(client);
+            let mut raw = pond.raw();
+            raw.send(&message(b'Q', b"SELECT pg_sleep(1000)\0"));
+            until_asleep(&pond).await;
+            drop(raw);
+            assert_eq!(value(&pond.client().await, PID).await, pid, "{way:?}");
+            pond.assert_in_step().await;
+        }
+    });
+}
+
+#[test]
+fn the_transaction_of_a_killed_client_is_rolled_back_before_reuse() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 1").await;
+            let table = format!("left_{}", pond.user);
+            let mut raw = pond.raw();
+            raw.query(&format!("CREATE TABLE {table} ()"));
+            raw.query("BEGIN");
+            raw.query(&format!("INSERT INTO {table} DEFAULT VALUES"));
+            drop(raw);
+            let client = pond.client().await;
+            assert_eq!(value(&client, &format!("SELECT count(*) FROM {table}")).await, "0", "{way:?}");
+            assert_eq!(value(&client, "SELECT now() = statement_timestamp()").await, "t", "{way:?}");
+            pond.assert_in_step().await;
+        }
+    });
+}
+
+#[test]
+fn a_client_may_leave_anywhere_in_the_protocol() {
+    // What was sent before it left, by what it was in the middle of.
+    let flights: [&[Vec<u8>]; 7] = [
+        &[b"Q\0\0\0\x20SELECT".to_vec()],
+        &[message(b'P', b"\0SELECT 1\0\0\0")],
+        &[message(b'P', b"\0SELECT 1\0\0\0"), message(b'H', b"")],
+        &[message(b'Q', b"BEGIN\0"), message(b'P', b"\0SELECT 1/0\0\0\0"), message(b'B', &[0; 8])],
+        &[message(b'Q', b"COPY pg_am TO STDOUT\0"), message(b'Q', b"SELECT 1\0")],
+        &[message(b'Q', b"CREATE TEMP TABLE t (n int); COPY t FROM STDIN\0"), message(b'd', b"1\n")],
+        &[message(b'Q', b"SELECT repeat('x', 1000) FROM generate_series(1, 100000)\0"), message(b'X', b"")],
+    ];
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 2").await;
+            for flight in flights {
+                let mut raw = pond.raw();
+                raw.send(&flight.concat());
+                drop(raw);
+                assert_eq!(value(&pond.client().await, "SELECT 1").await, "1", "{way:?}");
+            }
+            pond.assert_in_step().await;
+        }
+    });
+}
+
+#[test]
+fn a_client_that_leaves_the_queue_is_not_served() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 1").await;
+            let table = format!("queued_{}", pond.user);
+            let holder = pond.client().await;
+            holder.batch_execute(&format!("CREATE TABLE {table} (); BEGIN")).await.unwrap();
+            let mut raw = pond.raw();
+            raw.send(&message(b'Q', format!("INSERT INTO {table} DEFAULT VALUES\0").as_bytes()));
+            pond.until_waiting(1).await;
+            drop(raw);
+            pond.until_waiting(0).await;
+            holder.batch_execute("COMMIT").await.unwrap();
+            assert_eq!(value(&holder, &format!("SELECT count(*) FROM {table}")).await, "0", "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_reads_nothing_holds_up_only_itself() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 2").await;
+            let mut raw = pond.raw();
+            raw.send(&message(b'Q', b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)\0"));
+            let blocked = "SELECT 1 FROM pg_stat_activity WHERE usename = $1 AND wait_event = 'ClientWrite'";
+            let direct = direct(&database().server).await;
+            until("held up", async || !direct.query(blocked, &[&pond.user]).await.unwrap().is_empty()).await;
+            assert_eq!(value(&pond.client().await, "SELECT 1").await, "1", "{way:?}");
+            assert_eq!(raw.until_ready().len(), 103, "{way:?}");
+        }
+    });
+}

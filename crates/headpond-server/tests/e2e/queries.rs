@@ -13,8 +13,10 @@ fn simple_queries_are_answered_statement_by_statement() {
     run(async {
         for way in ways() {
             let pond = Pond::new(way, "", "").await;
-            let answer = pond.client().await.simple_query("SELECT 1; SELECT 2 WHERE false; SELECT 'x'").await.unwrap();
-            let rows: Vec<_> = answer.iter().filter_map(|m| if let Row(row) = m { row.get(0) } else { None }).collect();
+            let answer =
+                pond.client().await.simple_query("SELECT 1; SELECT 2 WHERE false; SELECT 'x'").await.unwrap();
+            let rows: Vec<_> =
+                answer.iter().filter_map(|m| if let Row(row) = m { row.get(0) } else { None }).collect();
             assert_eq!(rows, ["1", "x"], "{way:?}");
             assert_eq!(answer.iter().filter(|m| matches!(m, CommandComplete(_))).count(), 3, "{way:?}");
             pond.assert_in_step().await;
@@ -42,7 +44,7 @@ fn extended_queries_take_parameters_and_give_types() {
 fn pipelined_queries_are_answered_in_their_order_though_some_fail() {
     run(async {
         for way in ways() {
-            let pond = Pond::new(way, "", "max_size = 2").await;
+            let pond = Pond::new(way, "", if way.mode == "session" { "max_size = 4" } else { "max_size = 2" }).await;
             let clients = pond.clients(4).await;
             let flights = clients.iter().map(async |client| {
                 let queries = (0..500_i32).map(async |n| {
@@ -103,7 +105,8 @@ fn transactions_commit_roll_back_and_keep_their_connection() {
                 let begun = value(&transaction, PID).await;
                 transaction.batch_execute(&insert).await.unwrap();
                 assert_eq!(value(&transaction, PID).await, begun, "{way:?}");
-                if number % 2 == 0 { transaction.commit().await } else { transaction.rollback().await }.unwrap();
+                if number % 2 == 0 { transaction.commit().await } else { transaction.rollback().await }
+                    .unwrap();
             });
             join_all(work).await;
             let kept = value(&pond.client().await, &format!("SELECT sum(who) FROM {table}")).await;
@@ -119,7 +122,11 @@ fn an_error_leaves_its_client_usable() {
         for way in ways() {
             let pond = Pond::new(way, "", "max_size = 1").await;
             let client = pond.client().await;
-            assert_eq!(code(client.simple_query("SELECT nonsense").await), SqlState::UNDEFINED_COLUMN, "{way:?}");
+            assert_eq!(
+                code(client.simple_query("SELECT nonsense").await),
+                SqlState::UNDEFINED_COLUMN,
+                "{way:?}"
+            );
             assert_eq!(code(client.prepare("SELEC").await), SqlState::SYNTAX_ERROR, "{way:?}");
             client.batch_execute("BEGIN").await.unwrap();
             assert_eq!(code(client.batch_execute("SELECT 1/0").await), SqlState::DIVISION_BY_ZERO, "{way:?}");
@@ -153,10 +160,15 @@ fn a_function_call_is_answered() {
             let pond = Pond::new(way, "", "").await;
             let mut raw = pond.raw();
             // int4pl(40, 2) of <https://www.postgresql.org/docs/current/protocol-message-formats.html>, in text.
-            let call = [&177_u32.to_be_bytes()[..], &[0, 0, 0, 2, 0, 0, 0, 2], b"40\0\0\0\x012", &[0, 0]].concat();
+            let call =
+                [&177_u32.to_be_bytes()[..], &[0, 0, 0, 2, 0, 0, 0, 2], b"40\0\0\0\x012", &[0, 0]].concat();
             raw.send(&message(b'F', &call));
             let answer = raw.until_ready();
-            assert_eq!((tags(&answer).as_str(), &answer[0].body[..]), ("VZ", &b"\0\0\0\x0242"[..]), "{way:?}");
+            assert_eq!(
+                (tags(&answer).as_str(), &answer[0].body[..]),
+                ("VZ", &b"\0\0\0\x0242"[..]),
+                "{way:?}"
+            );
             pond.assert_in_step().await;
         }
     });
@@ -192,7 +204,7 @@ fn an_error_in_a_pipeline_skips_to_its_sync_and_no_further() {
         let sync = message(b'S', b"");
         let flight = [execute("SELECT 1/0"), execute("SELECT 1"), sync.clone(), execute("SELECT 2"), sync];
         raw.send(&flight.concat());
-        assert_eq!(tags(&raw.until_ready()), "12EZ");
+        assert_eq!(tags(&raw.until_ready()), "1EZ");
         assert_eq!(tags(&raw.until_ready()), "12DCZ");
         pond.assert_in_step().await;
     });

@@ -1,1 +1,157 @@
-//! TBD
+//! More clients than connections: who waits, in which order, and what they hear when it takes too long.
+
+use std::sync::Mutex;
+
+use futures_util::future::{join, join_all};
+use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
+
+use crate::database::{database, direct};
+use crate::pond::{MODES, Pond, SESSION, TRANSACTION, Way, code, connect, run, until, value, ways};
+
+#[test]
+fn two_hundred_clients_share_five_connections_without_an_error() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 5").await;
+            let clients = pond.clients(200).await;
+            let direct = direct(&database().server).await;
+            let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1";
+            let mut most = 0;
+            let watch = async {
+                loop {
+                    most = most.max(direct.query_one(open, &[&pond.user]).await.unwrap().get::<_, i64>(0));
+                }
+            };
+            let work = (0..).zip(clients).map(async |(number, client)| {
+                for round in 0..5 {
+                    let query = format!("SELECT {number} * 10 + {round}");
+                    assert_eq!(value(&client, &query).await, (number * 10 + round).to_string(), "{way:?}");
+                }
+            });
+            tokio::select! {
+                _ = join_all(work) => {}
+                () = watch => {}
+            }
+            assert!((1..=5).contains(&most), "{most} connections, {way:?}");
+            pond.assert_in_step().await;
+        }
+    });
+}
+
+#[test]
+fn connections_are_given_in_the_order_of_asking() {
+    run(async {
+        for way in MODES {
+            let pond = Pond::new(way, "", "max_size = 1").await;
+            let holder = pond.client().await;
+            holder.batch_execute("BEGIN").await.unwrap();
+            let served = Mutex::new(Vec::new());
+            let ask = async |place: u32| {
+                let client = pond.client().await;
+                // The one before me is in the queue: now it is my turn to join.
+                pond.until_waiting(place).await;
+                value(&client, "SELECT 1").await;
+                served.lock().unwrap().push(place);
+            };
+            let release = async {
+                pond.until_waiting(8).await;
+                holder.batch_execute("COMMIT").await.unwrap();
+                drop(holder);
+            };
+            join(join_all((0..8).map(ask)), release).await;
+            assert_eq!(served.into_inner().unwrap(), Vec::from_iter(0..8), "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn who_waited_too_long_hears_who_holds_the_connection_and_goes_on() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 1\nacquire_timeout = \"100ms\"").await;
+            let holder = connect(pond.login().application_name("the holder")).await;
+            let waiter = pond.client().await;
+            holder.batch_execute("BEGIN").await.unwrap();
+            let simple = waiter.batch_execute("SELECT 1").await.err();
+            let extended = waiter.query_typed("SELECT 1", &[]).await.err();
+            let (both, _) = join(waiter.batch_execute("SELECT 1"), waiter.query_typed("SELECT 1", &[])).await;
+            for error in [simple, extended, both.err()] {
+                let error = error.unwrap();
+                let error = error.as_db_error().unwrap();
+                assert_eq!(*error.code(), SqlState::QUERY_CANCELED, "{way:?}");
+                let detail = error.detail().unwrap();
+                let names = [&pond.user, "the holder", "in a transaction", "max_size 1"];
+                assert!(names.iter().all(|name| detail.contains(*name)), "{detail}");
+            }
+            holder.batch_execute("COMMIT").await.unwrap();
+            drop(holder);
+            assert_eq!(value(&waiter, "SELECT 2").await, "2", "{way:?}");
+            pond.assert_in_step().await;
+        }
+    });
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_the_client_goes_on() {
+    run(async {
+        for way in MODES {
+            let pond = Pond::new(way, "", "max_size = 1\nmax_waiters = 1").await;
+            let [holder, waiter, refused] = <[_; 3]>::try_from(pond.clients(3).await).unwrap();
+            holder.batch_execute("BEGIN").await.unwrap();
+            let rest = async {
+                pond.until_waiting(1).await;
+                for _ in 0..2 {
+                    let outcome = refused.batch_execute("SELECT 1").await;
+                    assert_eq!(code(outcome), SqlState::TOO_MANY_CONNECTIONS, "{way:?}");
+                }
+                holder.batch_execute("COMMIT").await.unwrap();
+                drop(holder);
+            };
+            assert_eq!(join(value(&waiter, "SELECT 1"), rest).await.0, "1", "{way:?}");
+            drop(waiter);
+            assert_eq!(value(&refused, "SELECT 2").await, "2", "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn one_client_too_many_is_refused_and_another_may_come_when_one_left() {
+    run(async {
+        for workers in [1, 2] {
+            let pond = Pond::new(Way { workers, ..SESSION }, "max_clients = 2", "").await;
+            let first = pond.client().await;
+            let _second = pond.client().await;
+            let refused = pond.login().connect(NoTls).await.err().unwrap();
+            assert_eq!(refused.code(), Some(&SqlState::TOO_MANY_CONNECTIONS));
+            drop(first);
+            let comes_in = async || pond.login().connect(NoTls).await.is_ok();
+            until("a place is free", comes_in).await;
+        }
+    });
+}
+
+#[test]
+fn a_client_that_pipelines_does_not_keep_the_connection_from_others() {
+    run(async {
+        let pond = Pond::new(TRANSACTION, "", "max_size = 1").await;
+        let [holder, greedy, modest] = <[_; 3]>::try_from(pond.clients(3).await).unwrap();
+        holder.batch_execute("BEGIN").await.unwrap();
+        let served = Mutex::new(Vec::new());
+        let ask = async |client, name| {
+            value(client, "SELECT 1").await;
+            served.lock().unwrap().push(name);
+        };
+        let last = async {
+            pond.until_waiting(1).await;
+            join(ask(&modest, "modest"), async {
+                pond.until_waiting(2).await;
+                holder.batch_execute("COMMIT").await.unwrap();
+            })
+            .await;
+        };
+        join(join_all((0..50).map(|_| ask(&greedy, "greedy"))), last).await;
+        assert_eq!(served.lock().unwrap()[..3], ["greedy", "modest", "greedy"]);
+        pond.assert_in_step().await;
+    });
+}

@@ -21,7 +21,8 @@ impl Message {
     /// A field of an error, by its letter.
     pub(crate) fn field(&self, letter: char) -> String {
         let fields = self.body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-        let found = fields.filter(|field| field.starts_with(letter)).map(|field| field[1..].to_owned()).next();
+        let found =
+            fields.filter(|field| field.starts_with(letter)).map(|field| field[1..].to_owned()).next();
         found.unwrap_or_default()
     }
 }
@@ -93,7 +94,8 @@ impl Raw {
                 Ok(message) => messages.push(message),
                 Err(error) => {
                     let kind = error.kind();
-                    let ended = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&kind);
+                    let ended =
+                        [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&kind);
                     assert!(ended, "{error}");
                     return messages;
                 }

@@ -1,0 +1,158 @@
+"""Who is compared: how each is configured and run."""
+
+import contextlib
+import functools
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import machine
+import postgres
+
+POOL = 20
+CLIENTS_MAX = 12000
+
+HEADPOND = """
+listen = ["127.0.0.1:{port}"]
+http_listen = ""
+sends = "{sends}"
+workers = {workers}
+max_clients = {clients}
+auth_type = "{auth}"
+auth_file = "{users}"
+pool_mode = "{mode}"
+log_level = "error"
+
+[data_source.{database}]
+host = "{host}"
+port = {server_port}
+max_size = {pool}
+min_idle = 0
+max_waiters = {clients}
+"""
+
+PGBOUNCER = """
+[databases]
+{database} = host={host} port={server_port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+pool_mode = {mode}
+default_pool_size = {pool}
+max_client_conn = {clients}
+auth_type = {auth}
+auth_file = {users}
+log_connections = 0
+log_disconnections = 0
+ignore_startup_parameters = extra_float_digits,search_path
+"""
+
+
+class Headpond:
+    def __init__(self, binaries, sends, workers=1):
+        self.program, self.sends, self.workers = binaries / "headpond", sends, workers
+
+    def command(self, folder, values):
+        file = folder / "headpond.toml"
+        file.write_text(HEADPOND.format(sends=self.sends, workers=self.workers, **values))
+        return [self.program, "serve", file]
+
+    def version(self):
+        return subprocess.check_output([self.program, "--version"], text=True).strip()
+
+
+class Floor:
+    def __init__(self, binaries, sends):
+        self.program, self.sends = binaries / "examples" / "floor", sends
+
+    def command(self, _folder, values):
+        server = "{host}:{server_port}".format(**values)
+        return [self.program, self.sends, f"127.0.0.1:{values['port']}", server, str(POOL), postgres.USER, postgres.DATABASE]
+
+    def version(self):
+        return "the loop of Headpond's worker and nothing else"
+
+
+class PgBouncer:
+    def command(self, folder, values):
+        file = folder / "pgbouncer.ini"
+        file.write_text(PGBOUNCER.format(**values))
+        return [*self.program(), "-q", file]
+
+    @staticmethod
+    @functools.cache
+    def program():
+        return tuple(subprocess.check_output([Path(__file__).with_name("pgbouncer.sh")], text=True).splitlines())
+
+    def version(self):
+        return subprocess.check_output([*self.program(), "--version"], text=True).splitlines()[0]
+
+
+class Direct:
+    def version(self):
+        return postgres.version()
+
+
+def contenders(binaries):
+    return {
+        "headpond": Headpond(binaries, "batched"),
+        "headpond-plain": Headpond(binaries, "plain"),
+        "headpond-2": Headpond(binaries, "batched", workers=2),
+        "floor": Floor(binaries, "batched"),
+        "floor-plain": Floor(binaries, "plain"),
+        "pgbouncer": PgBouncer(),
+        "direct": Direct(),
+    }
+
+
+DEFAULT = ("headpond", "headpond-plain", "floor", "pgbouncer", "direct")
+
+
+@contextlib.contextmanager
+def running(contender, row, server):
+    """Runs a fresh process; its port and its process id, which is None for the server itself."""
+    if isinstance(contender, Direct):
+        yield server.port, None
+        return
+    account = machine.unprivileged()
+    folder = Path(tempfile.mkdtemp(prefix="headpond-bench-"))
+    process = None
+    try:
+        users = folder / "users.txt"
+        users.write_text(f'"{postgres.USER}" "{postgres.PASSWORD}"\n')
+        values = {
+            "port": machine.free_port(),
+            "host": server.folder if row.unix else "127.0.0.1",
+            "server_port": server.port,
+            "database": postgres.DATABASE,
+            "mode": row.mode,
+            "auth": row.auth,
+            "users": users,
+            "pool": POOL,
+            "clients": CLIENTS_MAX,
+        }
+        command = contender.command(folder, values)
+        for path in (folder, *folder.iterdir()):
+            machine.give(path, account)
+        with open(folder / "log", "w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **account)
+        try:
+            postgres.ask(values["port"], postgres.DATABASE, "select 1", patience=10)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{(folder / 'log').read_text()[-2000:]}") from None
+        yield values["port"], process.pid
+        if process.poll() is not None:
+            raise RuntimeError(f"ended by itself:\n{(folder / 'log').read_text()[-2000:]}")
+    finally:
+        if process:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+        # Its server connections end, and with them what the server does for that.
+        time.sleep(0.3)

@@ -1,0 +1,159 @@
+//! One run: its settings, faults and clients are drawn, then it runs to its end and is looked over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headpond_core::{PoolSettings, State, Tick};
+use headpond_pooler::Pooler;
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
+
+use crate::client::{Client, PATIENCE};
+use crate::dice::Dice;
+use crate::net::Weather;
+use crate::peer::{Faults, MS, SECOND, Settings, Shared};
+use crate::script;
+use crate::world::World;
+
+/// Runs the schedule of a seed; returns how often each kind of thing happened.
+pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
+    let mut dice = Dice::new(seed);
+    let faults = faults(&mut dice);
+    let config = config(&mut dice);
+    let mut shared = Shared { faults: faults.clone(), ..Shared::default() };
+    for source in &config.data_sources {
+        let timeout = u64::try_from(source.pool.acquire_timeout.as_nanos()).expect("short");
+        shared.acquire_timeouts.insert(source.name.clone(), (timeout > 0).then_some(timeout));
+        shared.session_limits.insert(source.name.clone(), source.pool.max_size);
+        if source.mode == PoolMode::Session && !config.reset_query.is_empty() {
+            shared.resets.insert(source.name.clone());
+        }
+    }
+    let weather = Weather {
+        piece: dice.pick(&[3, 50, 1_000, 100_000]),
+        delay: dice.pick(&[100, 1_000, 30_000]) * 1_000,
+        room: dice.pick(&[(200, 2_000), (5_000, 50_000), (1_000_000, 1_000_000)]),
+    };
+    let clients: Vec<_> = (0..dice.between(8, 14)).map(|_| client(&config, &shared, &mut dice)).collect();
+    let pooler = Pooler::new(Arc::new(config), 0, 1, [dice.below(256) as u8; 32]);
+    let arrivals: Vec<_> = clients.iter().map(|_| dice.skewed(300 * MS)).collect();
+    let mut world = World::new(dice, weather, pooler, shared);
+    world.start();
+    for (client, at) in clients.into_iter().zip(arrivals) {
+        world.client_comes(at, client);
+    }
+    let drains_early = faults.operator > 0 && seed % 3 == 0;
+    if drains_early {
+        world.run(200 * MS, World::clients_are_gone);
+        world.drain();
+    }
+    world.run(PATIENCE, World::clients_are_gone);
+    assert!(world.clients_are_gone(), "stuck: {:#?}", world.stuck());
+    comes_to_rest(&mut world);
+    world.shared.coverage
+}
+
+/// After the last client everything is given back, and after a drain nothing is left.
+fn comes_to_rest(world: &mut World) {
+    world.shared.faults = Faults::default();
+    world.run(world.now + 20 * SECOND, |_| false);
+    let snapshot = world.pooler.snapshot(Tick(world.now), true);
+    assert!(snapshot.clients.is_empty() && world.pooler.clients() == 0, "clients are left: {snapshot:#?}");
+    for row in &snapshot.pools {
+        assert_eq!(row.pool.count(State::Idle), row.pool.open(), "not at rest: {row:#?}");
+        assert_eq!(row.pool.waiting, 0);
+    }
+    if !world.shared.draining {
+        world.drain();
+    }
+    world.run(world.now + 20 * SECOND, |_| false);
+    assert!(world.pooler.is_empty(), "something is left after a drain");
+    assert_eq!(world.backends(), 0, "the server has connections left");
+}
+
+/// Half of the runs are honest: there, nobody may lose anything.
+fn faults(dice: &mut Dice) -> Faults {
+    let mut sometimes =
+        |percent: u64, most: u64| if dice.chance(percent) { dice.between(1, most) } else { 0 };
+    Faults {
+        deaths: sometimes(40, 20),
+        logins: sometimes(30, 50),
+        connects: sometimes(20, 40),
+        departures: sometimes(50, 60),
+        cancels: sometimes(50, 30),
+        asides: sometimes(50, 30),
+        slow_readers: sometimes(30, 50),
+        large: sometimes(30, 10),
+        operator: sometimes(30, 1),
+    }
+}
+
+fn config(dice: &mut Dice) -> PoolerConfig {
+    let data_sources =
+        (0..dice.between(1, 2)).map(|number| data_source(&format!("app{number}"), dice)).collect();
+    let second = Duration::from_secs(1);
+    PoolerConfig {
+        data_sources,
+        auth: AuthMethod::Trust,
+        users: BTreeMap::new(),
+        admin_users: Vec::new(),
+        stats_users: Vec::new(),
+        max_clients: 1_000,
+        client_login_timeout: Duration::ZERO,
+        connect_timeout: second,
+        recover_timeout: 2 * second,
+        close_timeout: second,
+        cancel_timeout: second,
+        trust_window: dice.pick(&[Duration::ZERO, Duration::from_millis(20), Duration::MAX]),
+        reset_query: dice.pick(&["DISCARD ALL", "DISCARD ALL", ""]).to_owned(),
+    }
+}
+
+fn data_source(name: &str, dice: &mut Dice) -> DataSource {
+    let max_size = dice.between(1, 4) as u32;
+    let min_idle = dice.below(u64::from(max_size) + 1) as u32;
+    let initial_size = dice.below(u64::from(max_size) + 1) as u32;
+    let milliseconds = |number| Duration::from_millis(number);
+    DataSource {
+        name: name.to_owned(),
+        node: NodeAddress::Tcp { host: "server".to_owned(), port: 5432 },
+        database: None,
+        user: Some("service".to_owned()),
+        password: None,
+        mode: dice.pick(&[PoolMode::Session, PoolMode::Transaction, PoolMode::Transaction]),
+        pool: PoolSettings {
+            max_size,
+            max_idle: dice.between(u64::from(min_idle), u64::from(max_size)) as u32,
+            min_idle,
+            initial_size,
+            min_size: dice.below(u64::from(max_size) + 1) as u32,
+            idle_timeout: milliseconds(dice.pick(&[0, 30, 1_000])),
+            acquire_timeout: milliseconds(dice.pick(&[0, 30, 300, 5_000])),
+            max_waiters: dice.pick(&[2, 1_000, 1_000]) as u32,
+            max_lifetime: milliseconds(dice.pick(&[0, 50, 5_000])),
+            max_logins: dice.between(1, 3) as u32,
+            login_retry: milliseconds(dice.pick(&[20, 200])),
+        },
+    }
+}
+
+fn client(config: &PoolerConfig, shared: &Shared, dice: &mut Dice) -> Client {
+    let database = config.data_sources[dice.below(config.data_sources.len() as u64) as usize].name.clone();
+    let mut settings = Settings::new();
+    for (name, values) in [("application_name", ["a", "b"]), ("search_path", ["one, two", "public"])] {
+        if dice.chance(30) {
+            settings.insert(name.to_owned(), dice.pick(&values).to_owned());
+        }
+    }
+    if dice.chance(3) {
+        settings.insert("search_path".to_owned(), "impossible".to_owned());
+    }
+    let dirty = shared.resets.contains(&database);
+    let flights = script::flights(dice.between(1, 14), &shared.faults, dirty, dice);
+    let mut client = Client::new(database, settings, flights);
+    if dice.chance(shared.faults.departures) {
+        client.leaves_at = dice.skewed(1_000 * MS);
+    }
+    client.sluggish = dice.chance(shared.faults.slow_readers);
+    client
+}

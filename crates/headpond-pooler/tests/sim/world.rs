@@ -1,0 +1,714 @@
+//! Virtual time, and the driver of the pooler in it: it keeps the contract of `Pooler`, `Action` and `Actions`
+//! as a driver with real sockets does, and chooses at random wherever the contract leaves a choice.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+
+use headpond_core::{State, Tick};
+use headpond_pooler::config::Secret;
+use headpond_pooler::{Action, Actions, Link, Pooler, Report, ServerId};
+use headpond_wire::postgres::scram::ClientKeys;
+
+use crate::client::Client;
+use crate::dice::Dice;
+use crate::marked::{ANYONE, Marked, POOLER};
+use crate::net::{End, Pipe, Weather};
+use crate::peer::{Canceller, Io, MS, Shared, US};
+use crate::server::Backend;
+
+#[derive(Debug)]
+enum Peer {
+    Client(Client),
+    Backend(Backend),
+    /// Brings a cancel request; waits for the end.
+    Canceller {
+        packet: Vec<u8>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Open,
+    /// Half closed once all is sent.
+    Finish,
+    /// Gone once all is sent.
+    Close,
+}
+
+#[derive(Debug)]
+struct Conn {
+    link: Option<Link>,
+    /// From the peer to the pooler, and back.
+    up: Pipe,
+    down: Pipe,
+    /// Sent by the pooler, not taken by the network yet.
+    outbox: Marked,
+    /// Handed over and not consumed.
+    held: Marked,
+    last: Last,
+    hung_up: bool,
+    peer: Peer,
+    /// What the peer has read and not used, has yet to send, and how it ends after that.
+    peer_input: Marked,
+    peer_out: Marked,
+    peer_end: Option<End>,
+    peer_wakes: u64,
+    /// Bytes the peer reads at a time, if it is slow.
+    appetite: Option<usize>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Turn,
+    /// Bytes arrive on a connection, or it is time for its peer.
+    Network(usize),
+    Wake(usize),
+    Signal(usize),
+    Connected(u64),
+    Derived(u64),
+    Client(usize),
+    Canceller(u64),
+    Operator,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ready {
+    readable: bool,
+    writable: bool,
+    hung_up: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) now: u64,
+    dice: Dice,
+    weather: Weather,
+    pub(crate) pooler: Pooler,
+    actions: Actions,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    number: u64,
+    conns: Vec<Conn>,
+    links: HashMap<Link, usize>,
+    pub(crate) shared: Shared,
+    /// Clients that have yet to come.
+    clients: Vec<Option<Client>>,
+    connecting: HashMap<u64, Link>,
+    deriving: HashMap<u64, (ServerId, Secret, ClientKeys)>,
+    cancellers: HashMap<u64, Canceller>,
+    ready: BTreeMap<usize, Ready>,
+    turn_at: u64,
+    again: Vec<Link>,
+    to_read: VecDeque<Link>,
+    sends: Vec<(usize, Marked)>,
+    to_finish: Vec<Link>,
+    to_close: Vec<Link>,
+    turns_now: (u64, u32),
+    suspended: bool,
+    pub(crate) trace: bool,
+}
+
+impl World {
+    pub(crate) fn new(dice: Dice, weather: Weather, pooler: Pooler, shared: Shared) -> Self {
+        Self {
+            now: MS,
+            dice,
+            weather,
+            pooler,
+            actions: Actions::default(),
+            events: BinaryHeap::new(),
+            number: 0,
+            conns: Vec::new(),
+            links: HashMap::new(),
+            shared,
+            clients: Vec::new(),
+            connecting: HashMap::new(),
+            deriving: HashMap::new(),
+            cancellers: HashMap::new(),
+            ready: BTreeMap::new(),
+            turn_at: u64::MAX,
+            again: Vec::new(),
+            to_read: VecDeque::new(),
+            sends: Vec::new(),
+            to_finish: Vec::new(),
+            to_close: Vec::new(),
+            turns_now: (0, 0),
+            suspended: false,
+            trace: std::env::var_os("HEADPOND_TRACE").is_some(),
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.pooler.start(Tick(self.now), &mut self.actions);
+        self.work();
+        self.flush();
+        self.arm();
+        if self.shared.faults.operator > 0 {
+            let at = self.now + self.dice.below(200) * MS;
+            self.at(at, Event::Operator);
+        }
+    }
+
+    pub(crate) fn client_comes(&mut self, at: u64, client: Client) {
+        self.clients.push(Some(client));
+        self.at(at, Event::Client(self.clients.len() - 1));
+    }
+
+    /// Runs until `until`, or until `done`.
+    pub(crate) fn run(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
+        while !done(self) {
+            let Some(Reverse((at, _, _))) = self.events.peek() else { break };
+            if *at > until {
+                break;
+            }
+            let Some(Reverse((at, _, event))) = self.events.pop() else { break };
+            self.now = at;
+            self.happen(event);
+        }
+        if !done(self) {
+            self.now = self.now.max(until);
+        }
+    }
+
+    pub(crate) fn clients_are_gone(&self) -> bool {
+        self.clients.iter().all(Option::is_none)
+            && self.conns.iter().all(|conn| match &conn.peer {
+                Peer::Client(client) => client.is_gone(),
+                Peer::Canceller { .. } => conn.link.is_none(),
+                Peer::Backend(_) => true,
+            })
+    }
+
+    pub(crate) fn stuck(&self) -> Vec<String> {
+        let clients = self.conns.iter().enumerate().filter_map(|(number, conn)| match &conn.peer {
+            Peer::Client(client) => Some(format!("client {}: {}", number + 1, client.stuck()?)),
+            _ => None,
+        });
+        clients.collect()
+    }
+
+    /// Connections to the server that are still open at the server's side.
+    pub(crate) fn backends(&self) -> usize {
+        self.conns
+            .iter()
+            .filter(|conn| matches!(conn.peer, Peer::Backend(_)) && conn.peer_end.is_none())
+            .count()
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.shared.draining = true;
+        self.pooler.drain(Tick(self.now), &mut self.actions);
+        self.work();
+        self.flush();
+        self.arm();
+    }
+
+    fn at(&mut self, at: u64, event: Event) {
+        self.number += 1;
+        self.events.push(Reverse((at.max(self.now), self.number, event)));
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn if self.turn_at == self.now => self.turn(),
+            Event::Turn => {}
+            Event::Network(number) => self.arrive(number),
+            Event::Wake(number) => {
+                if self.conns[number].peer_wakes == self.now {
+                    self.conns[number].peer_wakes = u64::MAX;
+                    self.peer_reads(number);
+                }
+            }
+            Event::Signal(number) => self.with_peer(number, true),
+            Event::Connected(number) => self.connect_decided(number),
+            Event::Derived(number) => {
+                if let Some((server, password, keys)) = self.deriving.remove(&number) {
+                    self.pooler.keys_derived(server, &password, &keys, &mut self.actions);
+                    self.work();
+                    self.flush();
+                    self.arm();
+                }
+            }
+            Event::Client(index) => {
+                if let Some(client) = self.clients[index].take() {
+                    self.visit(Peer::Client(client));
+                }
+            }
+            Event::Canceller(number) => {
+                if let Some(Canceller { process, key, .. }) = self.cancellers.remove(&number) {
+                    let body = [&process.to_be_bytes()[..], &key].concat();
+                    self.visit(Peer::Canceller { packet: crate::marked::packet(80_877_102, &body) });
+                }
+            }
+            Event::Operator => self.operate(),
+        }
+    }
+
+    fn operate(&mut self) {
+        let now = Tick(self.now);
+        if self.suspended {
+            self.pooler.resume(now, None, &mut self.actions);
+            self.suspended = false;
+        } else {
+            match self.dice.below(3) {
+                0 => {
+                    self.suspended = true;
+                    self.pooler.suspend(now, None, &mut self.actions);
+                }
+                1 => self.pooler.renew(now, None, &mut self.actions),
+                _ => self.pooler.reset_marks(),
+            }
+        }
+        self.work();
+        self.flush();
+        self.arm();
+        if self.suspended || !self.clients_are_gone() {
+            let later = self.now + self.dice.skewed(500 * MS);
+            self.at(later, Event::Operator);
+        }
+    }
+
+    /// Somebody connects to the pooler.
+    fn visit(&mut self, peer: Peer) {
+        let id = self.pooler.accepted(Tick(self.now), None, false);
+        let number = self.connect(Link::Client(id), peer);
+        self.arm();
+        self.with_peer(number, false);
+    }
+
+    fn connect(&mut self, link: Link, peer: Peer) -> usize {
+        let slow = matches!(&peer, Peer::Client(client) if client.sluggish);
+        self.conns.push(Conn {
+            link: Some(link),
+            up: Pipe::new(&self.weather, &mut self.dice),
+            down: Pipe::new(&self.weather, &mut self.dice),
+            outbox: Marked::default(),
+            held: Marked::default(),
+            last: Last::Open,
+            hung_up: false,
+            peer,
+            peer_input: Marked::default(),
+            peer_out: Marked::default(),
+            peer_end: None,
+            peer_wakes: u64::MAX,
+            appetite: slow.then(|| self.dice.between(20, 2_000) as usize),
+        });
+        self.links.insert(link, self.conns.len() - 1);
+        self.conns.len() - 1
+    }
+
+    fn connect_decided(&mut self, number: u64) {
+        let Some(link) = self.connecting.remove(&number) else { return };
+        let fails = self.dice.chance(self.shared.faults.connects);
+        let now = Tick(self.now);
+        if fails {
+            self.shared.count("connect fails");
+            self.pooler.closed(now, link, "connection refused", &mut self.actions);
+        } else {
+            let backend = self.connect(link, Peer::Backend(Backend::new()));
+            self.pooler.connected(now, link, &mut self.actions);
+            self.work();
+            self.with_peer(backend, false);
+        }
+        self.work();
+        self.flush();
+        self.arm();
+    }
+
+    /// What is due on a connection arrives, in both directions.
+    fn arrive(&mut self, number: usize) {
+        let conn = &mut self.conns[number];
+        if conn.up.arrive(self.now) && conn.link.is_some() {
+            let ready = self.ready.entry(number).or_default();
+            ready.readable = true;
+            ready.hung_up |= conn.up.ended.is_some();
+            self.turn_soon();
+        }
+        if self.conns[number].down.arrive(self.now) {
+            self.peer_reads(number);
+        }
+    }
+
+    fn turn_soon(&mut self) {
+        let at = self.now + self.dice.skewed(100 * US);
+        self.turn_by(at);
+    }
+
+    fn turn_by(&mut self, at: u64) {
+        let at = at.max(self.now);
+        if at < self.turn_at {
+            self.turn_at = at;
+            self.at(at, Event::Turn);
+        }
+    }
+
+    /// The peer reads what it can take, acts, and sends.
+    fn peer_reads(&mut self, number: usize) {
+        let conn = &mut self.conns[number];
+        let takes = conn.appetite.unwrap_or(usize::MAX);
+        let had = conn.down.arrived.len();
+        let bytes = conn.down.arrived.take(takes);
+        let read = !bytes.is_empty();
+        conn.peer_input.append(&bytes);
+        if had > takes {
+            let later = self.now + self.dice.skewed(20 * MS) + 1;
+            self.wake(number, later);
+        }
+        if read {
+            self.writable(number);
+        }
+        self.with_peer(number, false);
+    }
+
+    /// The network has room for more of what the pooler sends.
+    fn writable(&mut self, number: usize) {
+        let conn = &self.conns[number];
+        if conn.outbox.is_empty() {
+            return;
+        }
+        if conn.link.is_some() {
+            self.ready.entry(number).or_default().writable = true;
+            self.turn_soon();
+        } else {
+            self.pump_down(number);
+        }
+    }
+
+    fn wake(&mut self, number: usize, at: u64) {
+        if at < self.conns[number].peer_wakes {
+            self.conns[number].peer_wakes = at;
+            self.at(at, Event::Wake(number));
+        }
+    }
+
+    fn with_peer(&mut self, number: usize, signal: bool) {
+        let conn = &mut self.conns[number];
+        if conn.peer_end.is_some() {
+            return;
+        }
+        let mut wake = None;
+        let mut io = Io {
+            now: self.now,
+            conn: number,
+            input: &mut conn.peer_input,
+            ended: conn.down.ended.filter(|end| *end == End::Reset || conn.down.arrived.is_empty()),
+            out: &mut conn.peer_out,
+            end: &mut conn.peer_end,
+            wake: &mut wake,
+            dice: &mut self.dice,
+            shared: &mut self.shared,
+        };
+        match &mut conn.peer {
+            Peer::Client(client) => client.act(&mut io),
+            Peer::Backend(backend) => {
+                if signal {
+                    backend.signal(&mut io);
+                }
+                backend.act(&mut io);
+            }
+            Peer::Canceller { packet } => {
+                io.out.push(number as u16 + 1, &std::mem::take(packet));
+                assert!(io.input.is_empty(), "a cancel request was answered");
+                if io.ended.is_some() {
+                    *io.end = Some(End::Orderly);
+                }
+            }
+        }
+        if let Some(at) = wake {
+            self.wake(number, at);
+        }
+        for (at, target) in std::mem::take(&mut self.shared.signals) {
+            self.at(at, Event::Signal(target));
+        }
+        for canceller in std::mem::take(&mut self.shared.cancellers) {
+            let number = self.fresh();
+            self.at(canceller.at, Event::Canceller(number));
+            self.cancellers.insert(number, canceller);
+        }
+        self.pump_up(number);
+    }
+
+    /// What the peer says goes on its way.
+    fn pump_up(&mut self, number: usize) {
+        let conn = &mut self.conns[number];
+        if conn.peer_end == Some(End::Reset) {
+            conn.peer_out.clear();
+            conn.up.reset();
+            conn.down.reset();
+            if conn.link.is_some() {
+                *self.ready.entry(number).or_default() =
+                    Ready { readable: true, writable: true, hung_up: true };
+                self.turn_soon();
+            }
+            return;
+        }
+        let mut arrivals = conn.up.send(self.now, &mut conn.peer_out, &self.weather, &mut self.dice);
+        if conn.peer_out.is_empty() && conn.peer_end.is_some() {
+            arrivals.extend(conn.up.finish(self.now, &self.weather, &mut self.dice));
+            // A closed socket takes no more: what is sent to it breaks the connection.
+            conn.down.arrived.clear();
+        }
+        for at in arrivals {
+            self.at(at, Event::Network(number));
+        }
+    }
+
+    /// What the pooler sent goes on its way. Whether all has gone.
+    fn pump_down(&mut self, number: usize) -> bool {
+        let conn = &mut self.conns[number];
+        let mut arrivals = conn.down.send(self.now, &mut conn.outbox, &self.weather, &mut self.dice);
+        let empty = conn.outbox.is_empty();
+        if empty && conn.last != Last::Open {
+            arrivals.extend(conn.down.finish(self.now, &self.weather, &mut self.dice));
+        }
+        for at in arrivals {
+            self.at(at, Event::Network(number));
+        }
+        empty
+    }
+
+    /// One turn of the driver's loop.
+    fn turn(&mut self) {
+        self.turn_at = u64::MAX;
+        let (at, turns) = self.turns_now;
+        self.turns_now = if at == self.now { (at, turns + 1) } else { (self.now, 0) };
+        assert!(self.turns_now.1 < 10_000, "the driver spins");
+        let now = Tick(self.now);
+        for link in std::mem::take(&mut self.again) {
+            self.pooler.readable(now, link, &mut self.actions);
+            self.work();
+        }
+        let mut ready: Vec<_> = std::mem::take(&mut self.ready).into_iter().collect();
+        for place in (1..ready.len()).rev() {
+            ready.swap(place, self.dice.below(place as u64 + 1) as usize);
+        }
+        for (number, ready) in ready {
+            self.became_ready(number, ready);
+        }
+        if self.pooler.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.pooler.on_timer(now, &mut self.actions);
+            self.work();
+            assert!(
+                self.pooler.next_deadline().is_none_or(|deadline| deadline > now),
+                "what was due is still due after on_timer"
+            );
+        }
+        self.flush();
+        self.check();
+        self.arm();
+    }
+
+    /// The next turn comes by itself when a timer is due, or when something was left to be read.
+    fn arm(&mut self) {
+        if !self.again.is_empty() {
+            self.turn_by(self.now);
+        }
+        if let Some(deadline) = self.pooler.next_deadline() {
+            let at = deadline.0 + self.dice.skewed(MS);
+            if at < self.turn_at {
+                self.turn_by(at);
+            }
+        }
+    }
+
+    fn became_ready(&mut self, number: usize, ready: Ready) {
+        let now = Tick(self.now);
+        if ready.writable
+            && !self.conns[number].outbox.is_empty()
+            && self.pump_down(number)
+            && let Some(link) = self.conns[number].link
+        {
+            self.pooler.unblocked(link, &mut self.actions);
+            self.work();
+        }
+        let conn = &mut self.conns[number];
+        conn.hung_up |= ready.hung_up;
+        let Some(link) = conn.link else { return };
+        match link {
+            Link::Client(id) if ready.hung_up => self.pooler.hung_up(now, id, &mut self.actions),
+            _ if ready.readable || ready.hung_up => self.pooler.readable(now, link, &mut self.actions),
+            _ => {}
+        }
+        self.work();
+    }
+
+    /// Carries out what the machine asks, and all that follows from it.
+    fn work(&mut self) {
+        self.carry_out(&Marked::default());
+        while let Some(link) = self.to_read.pop_front() {
+            self.read(link);
+        }
+    }
+
+    fn carry_out(&mut self, event: &Marked) {
+        for action in std::mem::take(&mut self.actions.list) {
+            if self.trace {
+                eprintln!("{:>12} {action:?}", self.now / US);
+            }
+            self.act(action, event);
+        }
+        self.actions.clear();
+    }
+
+    fn act(&mut self, action: Action, event: &Marked) {
+        match action {
+            Action::Read(link) => self.to_read.push_back(link),
+            Action::Forward { to, from, len } => {
+                self.queue(to, event.range(from as usize, len as usize));
+            }
+            Action::Send { to, from, len } => {
+                let mut bytes = Marked::default();
+                let origin = if matches!(to, Link::Client(_)) { ANYONE } else { POOLER };
+                bytes.push(origin, &self.actions.injected[from as usize..(from + len) as usize]);
+                self.queue(to, bytes);
+            }
+            Action::Connect { link, .. } => {
+                let number = self.fresh();
+                self.connecting.insert(number, link);
+                let at = self.now + self.dice.skewed(20 * MS);
+                self.at(at, Event::Connected(number));
+            }
+            Action::Finish(link) => self.to_finish.push(link),
+            Action::Close(link) => self.to_close.push(link),
+            Action::DeriveKeys { server, password, salt, iterations } => {
+                let number = self.fresh();
+                let keys = ClientKeys::derive(&password.0, &salt, iterations);
+                self.deriving.insert(number, (server, password, keys));
+                let at = self.now + self.dice.skewed(10 * MS);
+                self.at(at, Event::Derived(number));
+            }
+            Action::Report(report) => self.reported(&report),
+            Action::HandOver(client) | Action::Move { client, .. } => panic!("{client:?} has nowhere to go"),
+        }
+    }
+
+    fn reported(&mut self, report: &Report) {
+        match report {
+            Report::ReplyMismatch { .. } | Report::ClientMisbehaved { .. } => panic!("{report}"),
+            Report::CloseUnconfirmed { .. } => self.shared.count("close unconfirmed"),
+            _ => {}
+        }
+    }
+
+    fn queue(&mut self, to: Link, bytes: Marked) {
+        if let Some(number) = self.links.get(&to).copied() {
+            assert_eq!(
+                self.conns[number].last,
+                Last::Open,
+                "something is sent behind the last word to {to:?}"
+            );
+            self.sends.push((number, bytes));
+        }
+        // A driver may send early.
+        if self.dice.chance(10) {
+            self.send_queued();
+        }
+    }
+
+    fn send_queued(&mut self) {
+        for (number, bytes) in std::mem::take(&mut self.sends) {
+            if let Peer::Client(_) = self.conns[number].peer {
+                assert!(
+                    !bytes.origins.contains(&POOLER),
+                    "the pooler's own answer goes to client {}",
+                    number + 1
+                );
+            }
+            let was_blocked = !self.conns[number].outbox.is_empty();
+            self.conns[number].outbox.append(&bytes);
+            if !was_blocked
+                && !self.pump_down(number)
+                && let Some(link) = self.conns[number].link
+            {
+                self.shared.count("blocked");
+                self.pooler.blocked(link);
+            }
+        }
+    }
+
+    /// Reads a link once, and hands over what there is.
+    fn read(&mut self, link: Link) {
+        let Some(number) = self.links.get(&link).copied() else { return };
+        let conn = &mut self.conns[number];
+        let size = self.dice.pick(&[7, 100, 1_000, 16_384]).max(conn.held.len() / 4);
+        let fresh = conn.up.arrived.take(size);
+        let count = fresh.len();
+        if count == 0
+            && let Some(end) = conn.up.ended
+        {
+            let why = if end == End::Orderly { "the peer closed the connection" } else { "connection reset" };
+            self.pooler.closed(Tick(self.now), link, why, &mut self.actions);
+            return self.carry_out(&Marked::default());
+        }
+        if count == size || (count > 0 && conn.hung_up) {
+            self.again.push(link);
+        }
+        let mut bytes = std::mem::take(&mut conn.held);
+        bytes.append(&fresh);
+        if count > 0 {
+            // Room for more of what the peer has to say.
+            self.pump_up(number);
+        }
+        let consumed = self.pooler.received(Tick(self.now), link, &bytes.bytes, &mut self.actions);
+        assert!(consumed <= bytes.len(), "{consumed} of {} bytes consumed", bytes.len());
+        if self.trace {
+            eprintln!(
+                "{:>12} {link:?} hands over {} and keeps {}",
+                self.now / US,
+                bytes.len(),
+                bytes.len() - consumed
+            );
+        }
+        self.conns[number].held = bytes.range(consumed, bytes.len() - consumed);
+        self.carry_out(&bytes);
+        if count > 0 {
+            // A process that was blocked in send goes on.
+            self.with_peer(number, false);
+        }
+    }
+
+    /// Ends a turn: sends everything, then closes what is to be closed.
+    fn flush(&mut self) {
+        self.send_queued();
+        for link in std::mem::take(&mut self.to_finish) {
+            if let Some(number) = self.links.get(&link).copied() {
+                self.conns[number].last = Last::Finish;
+                self.pump_down(number);
+            }
+        }
+        for link in std::mem::take(&mut self.to_close) {
+            self.connecting.retain(|_, connecting| *connecting != link);
+            if let Some(number) = self.links.remove(&link) {
+                let conn = &mut self.conns[number];
+                conn.link = None;
+                conn.last = Last::Close;
+                conn.up.arrived.clear();
+                conn.held.clear();
+                self.pump_down(number);
+            }
+        }
+    }
+
+    /// What must hold after every turn.
+    fn check(&mut self) {
+        let snapshot = self.pooler.snapshot(Tick(self.now), false);
+        assert_eq!(snapshot.reply_mismatches, 0);
+        for row in &snapshot.pools {
+            let figures = &row.pool;
+            let closed: u64 = figures.counts.closed.iter().sum();
+            let alive = figures.open() - figures.count(State::Closing);
+            assert_eq!(figures.counts.opened - closed, u64::from(alive), "opened − closed = open");
+            assert!(figures.open() <= figures.settings.max_size, "{} open", figures.open());
+            assert!(row.clients_active <= figures.count(State::InUse), "{} active", row.clients_active);
+            let timeout = figures.settings.acquire_timeout.as_nanos() as u64;
+            assert!(
+                timeout == 0 || row.oldest_wait <= timeout + 5 * MS,
+                "a waiter is overdue: {}",
+                row.oldest_wait
+            );
+        }
+    }
+}
