@@ -195,13 +195,18 @@ impl Pool {
         }
         self.failures = 0;
         self.retry_at = Tick(0);
-        if self.settings.max_lifetime > Duration::ZERO {
-            let jitter = self.draw(15);
-            let lifetime = self.settings.max_lifetime.mul_f64(1.0 - jitter / 100.0);
-            self.slots.expire_at(conn, now.plus(lifetime));
-        }
+        self.begin_life(now, conn);
         self.settle(now, conn, out);
         self.open_what_is_needed(now, out);
+    }
+
+    /// A leased connection was closed and opened anew for its holder: its place in the pool stayed taken.
+    pub fn reopened(&mut self, now: Tick, conn: ConnId, reason: CloseReason) {
+        if self.slots.state(conn) == Some(State::InUse) {
+            self.counts.closed[reason as usize] += 1;
+            self.counts.opened += 1;
+            self.begin_life(now, conn);
+        }
     }
 
     /// A login failed; nothing of it is left at the server.
@@ -372,6 +377,12 @@ impl Pool {
         self.waiters.len()
     }
 
+    /// Whose request is the oldest in the queue.
+    #[must_use]
+    pub fn oldest_waiter(&self) -> Option<u64> {
+        self.waiters.oldest_holder()
+    }
+
     /// Since when the oldest waiter waits.
     #[must_use]
     pub fn oldest_wait(&self) -> Option<Tick> {
@@ -435,6 +446,14 @@ impl Pool {
             Some(CloseReason::MaxIdle)
         } else {
             None
+        }
+    }
+
+    fn begin_life(&mut self, now: Tick, conn: ConnId) {
+        if self.settings.max_lifetime > Duration::ZERO {
+            let jitter = self.draw(15);
+            let lifetime = self.settings.max_lifetime.mul_f64(1.0 - jitter / 100.0);
+            self.slots.expire_at(conn, now.plus(lifetime));
         }
     }
 

@@ -72,11 +72,13 @@ pub enum CloseReason {
     Shutdown,
     /// Its client's session could not be moved onto it.
     SettingsRefused,
+    /// It was opened with other startup parameters than those of the client that now has it.
+    Repurposed,
 }
 
 impl CloseReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MaxIdle,
         Self::IdleTimeout,
         Self::MaxLifetime,
@@ -92,6 +94,7 @@ impl CloseReason {
         Self::Suspended,
         Self::Shutdown,
         Self::SettingsRefused,
+        Self::Repurposed,
     ];
 
     /// The name in metrics, console and page.
@@ -113,6 +116,7 @@ impl CloseReason {
             Self::Suspended => "suspended",
             Self::Shutdown => "shutdown",
             Self::SettingsRefused => "settings_refused",
+            Self::Repurposed => "repurposed",
         }
     }
 }

@@ -105,6 +105,11 @@ impl Waiters {
         self.waiters.get(self.head as usize).map_or(Tick::NEVER, |w| w.deadline)
     }
 
+    /// Whose the oldest request is.
+    pub(crate) fn oldest_holder(&self) -> Option<u64> {
+        self.waiters.get(self.head as usize).map(|w| w.holder)
+    }
+
     /// Since when the oldest waiter waits.
     pub(crate) fn oldest(&self) -> Option<Tick> {
         self.waiters.get(self.head as usize).map(|w| w.since)

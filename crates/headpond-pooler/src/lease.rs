@@ -10,6 +10,7 @@ use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::{Server, ServerState};
+use crate::settings::SettingsId;
 use crate::timers::Timer;
 
 impl Pooler {
@@ -103,17 +104,71 @@ impl Pooler {
         server.client = Some(id);
         server.requested = now;
         server.transaction_begun = now;
-        if server.settings != settings {
-            let change = self.settings.change(server.settings, settings);
-            server.settings = settings;
+        let startup = self.startup_of(pool, settings);
+        if self.servers.get(server_id).is_some_and(|server| server.startup != startup) {
+            self.reopen(now, server_id, out);
+            return;
+        }
+        self.lease_ready(now, server_id, out);
+    }
+
+    /// A leased connection can be used: its settings are made those of its client, who is read on.
+    pub(crate) fn lease_ready(&mut self, now: Tick, server_id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(server_id) else { return };
+        let Some(id) = server.client else { return };
+        let Some(client) = self.clients.get(id) else { return };
+        if server.settings != client.settings {
+            let change = self.settings.change(server.settings, client.settings);
+            server.settings = client.settings;
             self.run_errand(now, server_id, Errand::Settings, &change, out);
         }
         self.read_on(id, out);
     }
 
+    /// The startup parameters with which a connection must have been opened to serve a client with `settings`.
+    /// In transaction mode none: there they are set whenever the connection changes hands.
+    fn startup_of(&self, pool: u32, settings: SettingsId) -> SettingsId {
+        match self.pools[pool as usize].mode {
+            PoolMode::Session => self.settings.startup_part(settings),
+            PoolMode::Transaction => SettingsId::NONE,
+        }
+    }
+
+    /// A leased connection was opened with the wrong startup parameters: it goes, and a new one takes its place
+    /// once the server has let it go.
+    fn reopen(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let deadline = now.plus(self.config.close_timeout);
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.state = ServerState::Reopening;
+        self.due(id, deadline);
+        out.send(Link::Server(id), frontend::terminate);
+        out.push(Action::Finish(Link::Server(id)));
+    }
+
+    /// The old connection is gone: the new one is opened, for the client that holds the lease.
+    pub(crate) fn open_anew(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(old) = self.servers.remove(id) else { return };
+        out.push(Action::Close(Link::Server(id)));
+        let settings = old.client.and_then(|client| self.clients.get(client)).map(|client| client.settings);
+        let startup = self.startup_of(old.pool, settings.unwrap_or(SettingsId::NONE));
+        let new = self.begin_login(now, old.pool, old.conn, startup, out);
+        if let Some(client) = old.client
+            && let Some(server) = self.servers.get_mut(new)
+        {
+            server.client = old.client;
+            if let Some(client) = self.clients.get_mut(client) {
+                client.lease = Lease::Active(new);
+            }
+        }
+        self.pools[old.pool as usize].policy.reopened(now, old.conn, CloseReason::Repurposed);
+    }
+
     /// The server connection has nothing outstanding, no transaction, and no message under way.
     pub(crate) fn came_to_rest(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get(id) else { return };
+        if !matches!(server.state, ServerState::Live) {
+            return;
+        }
         let (pool, conn) = (server.pool, server.conn);
         let entry = &self.pools[pool as usize];
         match entry.policy.state(conn) {
@@ -168,7 +223,7 @@ impl Pooler {
         server.client = None;
         server.streaming_to_client = false;
         let (pool, conn) = (server.pool, server.conn);
-        if inside_message {
+        if inside_message || !matches!(server.state, ServerState::Live) {
             self.with_pool(now, pool, out, |policy, actions| {
                 policy.close(now, conn, CloseReason::ClientLost, actions);
             });
@@ -220,7 +275,7 @@ impl Pooler {
             self.fit_again(now, id, out);
             return;
         }
-        server.settings = crate::settings::SettingsId::NONE;
+        server.settings = server.startup;
         self.with_pool(now, pool, out, |policy, actions| {
             policy.retire(now, conn, State::Resetting, actions);
         });
@@ -251,10 +306,25 @@ impl Pooler {
         }
     }
 
+    /// Opens a connection, with the startup parameters of whoever waits longest.
     fn open_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
+        let waiter = self.pools[pool as usize].policy.oldest_waiter().map(ClientId::unpacked);
+        let settings = waiter.and_then(|id| self.clients.get(id)).map(|client| client.settings);
+        let startup = self.startup_of(pool, settings.unwrap_or(SettingsId::NONE));
+        self.begin_login(now, pool, conn, startup, out);
+    }
+
+    fn begin_login(
+        &mut self,
+        now: Tick,
+        pool: u32,
+        conn: ConnId,
+        startup: SettingsId,
+        out: &mut Actions,
+    ) -> ServerId {
         let timeout = self.config.connect_timeout;
         let deadline = if timeout.is_zero() { Tick::NEVER } else { now.plus(timeout) };
-        let id = self.servers.insert(Server::new(now, pool, conn));
+        let id = self.servers.insert(Server::new(now, pool, conn, startup));
         self.due(id, deadline);
         let entry = &mut self.pools[pool as usize];
         if entry.servers.len() <= conn.index() {
@@ -262,6 +332,7 @@ impl Pooler {
         }
         entry.servers[conn.index()] = Some(id);
         out.push(Action::Connect { link: Link::Server(id), data_source: entry.data_source });
+        id
     }
 
     /// Tests an idle connection with an empty query: the server must be there and answer.
@@ -276,16 +347,17 @@ impl Pooler {
         let Some(id) = self.server_of(pool, conn) else { return };
         let deadline = now.plus(self.config.close_timeout);
         let Some(server) = self.servers.get_mut(id) else { return };
-        if server.lost {
+        if server.lost || matches!(server.state, ServerState::Connecting) {
             self.forget_server(now, id, out);
             return;
         }
+        let speaks = matches!(server.state, ServerState::Live);
         let busy = !server.exchanges.at_rest();
         server.state = ServerState::Closing;
         self.due(id, deadline);
         if busy {
             self.start_cancel(now, id, None, out);
-        } else {
+        } else if speaks {
             out.send(Link::Server(id), frontend::terminate);
         }
         out.push(Action::Finish(Link::Server(id)));

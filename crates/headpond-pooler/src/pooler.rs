@@ -283,6 +283,7 @@ impl Pooler {
                 (&before.node, &before.database, &before.password)
                     == (&source.node, &source.database, &source.password)
             });
+            let same_mode = entry.mode == source.mode;
             entry.data_source = place;
             entry.mode = source.mode;
             if let Some(database) = &source.database {
@@ -292,7 +293,7 @@ impl Pooler {
             let settings = self.config.pool_settings(source, &entry.user);
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);
-                if !same_server {
+                if !same_server || !same_mode {
                     policy.renew(now, actions);
                 }
             });

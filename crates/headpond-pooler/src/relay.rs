@@ -59,7 +59,8 @@ impl Pooler {
         let (Some(client), Some(server)) = (self.clients.get(id), self.servers.get(server_id)) else {
             return true;
         };
-        !server.blocked && server.cancels == 0 && (client.streaming > 0 || !self.stops_at_boundary(server_id))
+        let open = matches!(server.state, ServerState::Live) && !server.blocked && server.cancels == 0;
+        open && (client.streaming > 0 || !self.stops_at_boundary(server_id))
     }
 
     /// In transaction mode, while others wait, a client goes no further than its first request's end until the
@@ -265,7 +266,7 @@ impl Pooler {
             ServerState::Connecting => 0,
             ServerState::Login(_) => self.server_login_received(now, id, bytes, out),
             ServerState::Live => self.relay_replies(now, id, bytes, out),
-            ServerState::Closing | ServerState::Unconfirmed => bytes.len(),
+            ServerState::Reopening | ServerState::Closing | ServerState::Unconfirmed => bytes.len(),
         }
     }
 

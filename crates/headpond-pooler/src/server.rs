@@ -16,6 +16,8 @@ pub(crate) enum ServerState {
     Login(Box<ServerLogin>),
     /// It serves: leased, idle, or on an errand of the pooler.
     Live,
+    /// It was told to go, to be opened anew with other startup parameters for the client that has it.
+    Reopening,
     /// It was told to go; its end of stream is awaited.
     Closing,
     /// Nobody can tell whether the server still has it; its slot stays counted until the deadline.
@@ -55,6 +57,8 @@ pub(crate) struct Server {
     pub(crate) exchanges: Exchanges,
     /// Transaction status as last heard: `I`, `T` or `E`.
     pub(crate) status: u8,
+    /// The startup parameters it was opened with.
+    pub(crate) startup: SettingsId,
     /// The startup settings its session has.
     pub(crate) settings: SettingsId,
     pub(crate) key: BackendKey,
@@ -87,7 +91,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(now: Tick, pool: u32, conn: ConnId) -> Self {
+    pub(crate) fn new(now: Tick, pool: u32, conn: ConnId, startup: SettingsId) -> Self {
         Self {
             state: ServerState::Connecting,
             pool,
@@ -95,7 +99,8 @@ impl Server {
             client: None,
             exchanges: Exchanges::default(),
             status: b'I',
-            settings: SettingsId::NONE,
+            startup,
+            settings: startup,
             key: BackendKey::default(),
             streaming_to_client: false,
             streaming: 0,

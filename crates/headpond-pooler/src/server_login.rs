@@ -3,6 +3,7 @@
 use headpond_core::{CloseReason, FailureClass, State, Tick};
 use headpond_wire::postgres::backend::{Authentication, ErrorFields};
 use headpond_wire::postgres::frame::{self, Fields, Next};
+use headpond_wire::postgres::encode::{self, Report as Fatal, Severity};
 use headpond_wire::postgres::frontend;
 use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
 use headpond_wire::postgres::startup;
@@ -47,8 +48,9 @@ impl Pooler {
         server.connected = now;
         server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let entry = &self.pools[server.pool as usize];
-        let parameters = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
-        out.send(Link::Server(id), |bytes| startup::encode(bytes, parameters.into_iter()));
+        let identity = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
+        let parameters = identity.into_iter().chain(self.settings.pairs(server.startup));
+        out.send(Link::Server(id), |bytes| startup::encode(bytes, parameters));
     }
 
     /// Bytes of a server during the login. Returns how many are consumed.
@@ -119,11 +121,15 @@ impl Pooler {
             b'Z' => {
                 server.state = ServerState::Live;
                 server.deadline = Tick::NEVER;
-                let conn = server.conn;
+                let (conn, leased) = (server.conn, server.client.is_some());
                 let entry = &mut self.pools[pool as usize];
                 entry.last_error = None;
                 let first = !std::mem::replace(&mut entry.known, true);
-                self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
+                if leased {
+                    self.lease_ready(now, id, out);
+                } else {
+                    self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
+                }
                 if first {
                     self.welcome_all(now, pool, out);
                 }
@@ -265,8 +271,13 @@ impl Pooler {
     }
 
     fn login_failed(&mut self, now: Tick, id: ServerId, failed: Failed, out: &mut Actions) {
-        let Some(server) = self.servers.remove(id) else { return };
-        let (pool, conn) = (server.pool, server.conn);
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let (pool, conn, client) = (server.pool, server.conn, server.client);
+        if client.is_some() {
+            self.reopening_failed(now, id, &failed, out);
+            return;
+        }
+        self.servers.remove(id);
         let title = self.pool_title(pool);
         out.report(Report::ServerLoginFailed { pool: title, message: failed.message.clone() });
         let entry = &mut self.pools[pool as usize];
@@ -280,6 +291,20 @@ impl Pooler {
         });
     }
 
+    /// A connection could not be opened anew for the client that holds the lease: the client hears why.
+    fn reopening_failed(&mut self, now: Tick, id: ServerId, failed: &Failed, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.lost = true;
+        server.said_goodbye = true;
+        let (pool, client) = (server.pool, server.client);
+        out.report(Report::ServerLoginFailed { pool: self.pool_title(pool), message: failed.message.clone() });
+        if let Some(client) = client {
+            let report = Fatal::new(Severity::Fatal, &failed.sqlstate, &failed.message);
+            out.send(Link::Client(client), |bytes| encode::error_response(bytes, &report));
+        }
+        self.close_pair(now, id, CloseReason::LoginFailed, Cause::ServerRefuses, &failed.message, out);
+    }
+
     /// The socket of a server connection reached its end or broke.
     pub(crate) fn server_lost(&mut self, now: Tick, id: ServerId, why: &str, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
@@ -290,6 +315,7 @@ impl Pooler {
                 let failed = Failed::new(FailureClass::Unreachable, "08006", why);
                 self.login_failed(now, id, failed, out);
             }
+            ServerState::Reopening => self.open_anew(now, id, out),
             ServerState::Closing | ServerState::Unconfirmed => self.forget_server(now, id, out),
             ServerState::Live => {
                 out.report(Report::ServerLost { pool: self.pool_title(pool) });
@@ -326,6 +352,11 @@ impl Pooler {
                     _ => return,
                 };
                 self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
+            }
+            ServerState::Reopening => {
+                let message = "the server did not confirm a close in time";
+                let reason = CloseReason::Repurposed;
+                self.close_pair(now, id, reason, Cause::ServerLost, message, out);
             }
             ServerState::Closing => {
                 // Nobody knows whether the server still counts it: we do, for as long again.

@@ -20,8 +20,14 @@ type Set = Box<[(Box<str>, Box<str>)]>;
 #[derive(Debug)]
 pub(crate) struct SettingsSets {
     sets: Vec<Set>,
+    /// For each set, the part of it that a server connection must be opened with.
+    startup_parts: Vec<SettingsId>,
     ids: HashMap<Set, SettingsId>,
 }
+
+/// Parameters that differ from client to client and that nobody resets: they are set on whatever connection the
+/// client gets.
+const MOVES_FREELY: [&str; 2] = ["application_name", "client_encoding"];
 
 /// Why a startup parameter is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +38,11 @@ const SETS_MAX: usize = 100_000;
 
 impl SettingsSets {
     pub(crate) fn new() -> Self {
-        Self { sets: vec![Box::default()], ids: HashMap::from([(Box::default(), SettingsId::NONE)]) }
+        Self {
+            sets: vec![Box::default()],
+            startup_parts: vec![SettingsId::NONE],
+            ids: HashMap::from([(Box::default(), SettingsId::NONE)]),
+        }
     }
 
     /// The set of these startup parameters; those that are not run-time parameters have been taken out.
@@ -47,6 +57,12 @@ impl SettingsSets {
             set.push((name, value.into_boxed_str()));
         }
         set.sort();
+        self.intern_sorted(set)
+    }
+
+    fn intern_sorted(&mut self, set: Vec<(Box<str>, Box<str>)>) -> Result<SettingsId, BadParameter> {
+        let part: Vec<_> = set.iter().filter(|(name, _)| !MOVES_FREELY.contains(&&**name)).cloned().collect();
+        let part = if part.len() == set.len() { None } else { Some(self.intern_sorted(part)?) };
         let set = set.into_boxed_slice();
         if let Some(id) = self.ids.get(&set) {
             return Ok(*id);
@@ -56,8 +72,20 @@ impl SettingsSets {
             return Err(BadParameter("too many different sets of startup parameters".to_owned()));
         }
         self.sets.push(set.clone());
+        self.startup_parts.push(part.unwrap_or(SettingsId(index)));
         self.ids.insert(set, SettingsId(index));
         Ok(SettingsId(index))
+    }
+
+    /// The part of a set that a session-mode server connection must have been opened with: `RESET` goes back
+    /// to what the startup packet said, so a later SET would not do.
+    pub(crate) fn startup_part(&self, id: SettingsId) -> SettingsId {
+        self.startup_parts[id.0 as usize]
+    }
+
+    /// Names and values of a set.
+    pub(crate) fn pairs(&self, id: SettingsId) -> impl Iterator<Item = (&str, &str)> {
+        self.sets[id.0 as usize].iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// The value of one parameter in a set.
