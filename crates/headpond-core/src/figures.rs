@@ -1,21 +1,10 @@
 //! What a pool shows of itself.
 
-use crate::{CloseReason, PoolSettings, State};
+use crate::alarms::Alarm;
+use crate::{CloseReason, PoolSettings, State, Windows};
 
-/// Largest values since the marks were last reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Connections in use at once.
-    pub in_use: u32,
-    /// Waiters at once.
-    pub waiting: u32,
-    /// Connections in any state at once.
-    pub open: u32,
-    /// The longest wait that ended, in nanoseconds.
-    pub wait: u64,
-}
-
-/// Counters since the pool was made. `opened` − the sum of `closed` = the connections there are.
+/// Counters since the pool was made. `opened` − the sum of `closed` = the connections there are, those on their
+/// way out left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Connections begun, failed logins included.
@@ -28,7 +17,7 @@ pub struct Counts {
     pub waits: u64,
     /// Waits that ended with a connection.
     pub waits_granted: u64,
-    /// Waits that ended at `acquire_timeout`.
+    /// Waits that ended at their deadline.
     pub waits_timed_out: u64,
     /// Waits that the waiter gave up.
     pub waits_withdrawn: u64,
@@ -38,6 +27,12 @@ pub struct Counts {
     pub refused: u64,
     /// Logins that failed.
     pub logins_failed: u64,
+    /// Leases that ended.
+    pub holds: u64,
+    /// Nanoseconds of all leases that ended.
+    pub hold_time: u64,
+    /// Leases that were reported as too long.
+    pub leaks: u64,
 }
 
 /// A copy of a pool's numbers.
@@ -45,14 +40,20 @@ pub struct Counts {
 pub struct PoolFigures {
     /// The settings in force.
     pub settings: PoolSettings,
+    /// The most connections there may be at present: `max_size`, or what the server allows if that is less.
+    pub effective_max: u32,
     /// Connections by [`State`] as a number.
     pub by_state: [u32; 8],
     /// Requests queued.
     pub waiting: u32,
     /// High-water marks.
-    pub marks: Marks,
+    pub marks: Windows,
+    /// Nanoseconds for which so many connections were in use, by their number.
+    pub levels: Vec<u64>,
     /// Counters.
     pub counts: Counts,
+    /// Which alarms are raised, by [`Alarm`] as a number.
+    pub alarms: [bool; Alarm::ALL.len()],
 }
 
 impl PoolFigures {
@@ -66,5 +67,11 @@ impl PoolFigures {
     #[must_use]
     pub fn open(&self) -> u32 {
         self.by_state.iter().sum()
+    }
+
+    /// Whether an alarm is raised.
+    #[must_use]
+    pub fn is_raised(&self, alarm: Alarm) -> bool {
+        self.alarms[alarm as usize]
     }
 }

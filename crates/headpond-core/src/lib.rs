@@ -4,14 +4,14 @@
 //! spawns nothing, draws randomness only from the seed it is given, and has never heard of a database.
 //!
 //! ```
-//! use headpond_core::{Acquired, Action, Pool, PoolSettings, Tick};
+//! use headpond_core::{Acquired, Action, Pool, PoolSettings, Request, Tick};
 //!
-//! let settings = PoolSettings { max_size: 1, ..PoolSettings::on_demand() };
+//! let settings = PoolSettings { max_size: 1, check: false, ..PoolSettings::on_demand() };
 //! let mut pool = Pool::new(settings, 7);
 //! let mut actions = Vec::new();
 //!
 //! // Nothing is open yet: the first request waits, and the pool asks for a connection.
-//! assert!(matches!(pool.acquire(Tick(0), 42, &mut actions), Acquired::Queued(_)));
+//! assert!(matches!(pool.acquire(Tick(0), Request::of(42), &mut actions), Acquired::Queued(_)));
 //! let Some(Action::Open(conn)) = actions.pop() else { panic!("a login was expected") };
 //!
 //! // The login succeeded: the oldest waiter gets it.
@@ -19,20 +19,34 @@
 //! assert_eq!(actions.pop(), Some(Action::Grant { holder: 42, conn, waited: 1_000 }));
 //! ```
 
+mod action;
+mod alarms;
+mod checks;
 mod figures;
+mod growth;
 mod ids;
+mod logins;
+mod marks;
 mod pool;
 mod settings;
 mod slots;
+mod tester;
 mod tick;
+mod upkeep;
 mod waiters;
 
 #[cfg(test)]
 mod tests;
 
-pub use figures::{Counts, Marks, PoolFigures};
+pub use action::{Acquired, Action, FailureClass, Refusal, Request};
+pub use alarms::Alarm;
+pub use figures::{Counts, PoolFigures};
 pub use ids::{ConnId, WaiterId};
-pub use pool::{Acquired, Action, FailureClass, Pool, Refusal};
+pub use marks::{Marks, Windows};
+pub use pool::Pool;
 pub use settings::PoolSettings;
 pub use slots::{CloseReason, State};
 pub use tick::Tick;
+
+/// Two connections that hear within this time that the server goes speak for all of them.
+pub const FAREWELLS_TOGETHER: std::time::Duration = std::time::Duration::from_millis(100);

@@ -1,109 +1,45 @@
-//! The pool: who gets a connection, when one is opened, and when one is closed.
+//! The pool: who gets a connection, and what becomes of one that is given back.
 
 use std::time::Duration;
 
-use crate::figures::{Counts, Marks, PoolFigures};
+use crate::action::{Acquired, Action, Refusal, Request};
+use crate::alarms::{Alarm, Alarms, Counters};
+use crate::figures::{Counts, PoolFigures};
+use crate::logins::Logins;
+use crate::marks::Gauge;
 use crate::slots::Slots;
+use crate::tester::Tester;
 use crate::waiters::Waiters;
 use crate::{CloseReason, ConnId, PoolSettings, State, Tick, WaiterId};
 
-/// What the driver must do, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// The request of `holder` is served by `conn`, after `waited` nanoseconds in the queue.
-    Grant {
-        /// As given to [`Pool::acquire`].
-        holder: u64,
-        /// The connection, now in use.
-        conn: ConnId,
-        /// Nanoseconds.
-        waited: u64,
-    },
-    /// The queued request of `holder` ends without a connection.
-    Refuse {
-        /// As given to [`Pool::acquire`].
-        holder: u64,
-        /// Why.
-        why: Refusal,
-    },
-    /// Connect and log in; answer with [`Pool::opened`] or [`Pool::open_failed`].
-    Open(ConnId),
-    /// Test it; answer with [`Pool::ready`] or [`Pool::close`].
-    Check(ConnId),
-    /// Tell the server it goes; answer with [`Pool::closed`] once the server has let it go.
-    Close(ConnId, CloseReason),
-}
-
-/// The immediate answer to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acquired {
-    /// Served at once.
-    Granted(ConnId),
-    /// It waits; an [`Action::Grant`] or [`Action::Refuse`] ends the wait, or [`Pool::withdraw`].
-    Queued(WaiterId),
-    /// Not even queued.
-    Refused(Refusal),
-}
-
-/// Why a request got no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It waited for `acquire_timeout`.
-    TimedOut,
-    /// `max_waiters` others wait.
-    QueueFull,
-    /// Every login fails, and trying again will not help.
-    Database(FailureClass),
-    /// The process is stopping.
-    Draining,
-}
-
-/// Why a login failed, as far as the pool acts on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureClass {
-    /// The server does not accept our credentials: trying on could lock the account.
-    Authentication,
-    /// The database does not exist, or this user may not enter it.
-    Refused,
-    /// The server has no connection left.
-    TooManyConnections,
-    /// The server is starting, stopping or recovering.
-    StartingUp,
-    /// Refused by the network, or no answer in time.
-    Unreachable,
-    /// Anything else.
-    Other,
-}
-
-impl FailureClass {
-    /// Whether waiting and trying again is pointless for those who wait now.
-    fn is_terminal(self) -> bool {
-        matches!(self, Self::Authentication | Self::Refused)
-    }
-}
-
-/// First pause after a failed login; each further failure doubles it up to `login_retry`.
-const FIRST_RETRY: Duration = Duration::from_millis(20);
+/// So many leases must have ended before their mean is used to foretell a wait.
+const HOLDS_KNOWN: u64 = 1000;
 
 /// The policy machine of one pool. See the crate's documentation for its contract.
 #[derive(Debug)]
 pub struct Pool {
-    settings: PoolSettings,
-    slots: Slots,
-    waiters: Waiters,
-    marks: Marks,
-    counts: Counts,
-    trust_window: Duration,
-    random: u64,
+    pub(crate) settings: PoolSettings,
+    pub(crate) slots: Slots,
+    pub(crate) waiters: Waiters,
+    pub(crate) gauge: Gauge,
+    pub(crate) counts: Counts,
+    pub(crate) logins: Logins,
+    pub(crate) tester: Tester,
+    pub(crate) alarms: Alarms,
+    pub(crate) random: u64,
     /// Floors apply from the start, or with `initial_size` 0 from the first request on.
-    in_service: bool,
+    pub(crate) in_service: bool,
     /// Connections still owed of `initial_size`.
-    warming: bool,
-    suspended: bool,
-    draining: bool,
-    failures: u32,
-    /// No login before this.
-    retry_at: Tick,
+    pub(crate) warming: bool,
+    pub(crate) suspended: bool,
+    pub(crate) draining: bool,
+    /// Nobody else may have more: the budget's share of this pool.
+    pub(crate) allowance: u32,
+    /// When the unneeded are halved next, and how few were idle at once since the last time.
+    pub(crate) shrink_at: Tick,
+    pub(crate) idle_min: u32,
+    /// When a connection was last told that the server goes.
+    pub(crate) farewell_at: Option<Tick>,
 }
 
 impl Pool {
@@ -114,22 +50,21 @@ impl Pool {
             settings,
             slots: Slots::new(),
             waiters: Waiters::new(),
-            marks: Marks::default(),
+            gauge: Gauge::new(),
             counts: Counts::default(),
-            trust_window: Duration::MAX,
+            logins: Logins::new(),
+            tester: Tester::default(),
+            alarms: Alarms::new(),
             random: seed | 1,
             in_service: false,
             warming: false,
             suspended: false,
             draining: false,
-            failures: 0,
-            retry_at: Tick(0),
+            allowance: u32::MAX,
+            shrink_at: Tick(0),
+            idle_min: 0,
+            farewell_at: None,
         }
-    }
-
-    /// From now on an idle connection unproven for longer than `window` is checked before it is handed out.
-    pub fn trust_for(&mut self, window: Duration) {
-        self.trust_window = window;
     }
 
     /// Opens `initial_size` connections; with 0, does nothing.
@@ -141,32 +76,36 @@ impl Pool {
         }
     }
 
-    /// Somebody, known to the caller as `holder`, wants a connection.
-    pub fn acquire(&mut self, now: Tick, holder: u64, out: &mut Vec<Action>) -> Acquired {
+    /// Somebody wants a connection.
+    pub fn acquire(&mut self, now: Tick, request: Request, out: &mut Vec<Action>) -> Acquired {
         self.counts.acquires += 1;
         self.in_service = true;
-        if self.draining {
-            self.counts.refused += 1;
-            return Acquired::Refused(Refusal::Draining);
+        if self.alarms.is_due(now) {
+            self.judge_rates(now, out);
         }
-        if let Some(conn) = self.take_trusted(now) {
+        if self.draining {
+            return self.refuse(Refusal::Draining);
+        }
+        if self.has_trusted_idle(now)
+            && let Some(conn) = self.slots.newest_idle()
+        {
             self.lease(now, conn);
             if self.needs_headroom() {
                 self.open_what_is_needed(now, out);
             }
             return Acquired::Granted(conn);
         }
-        if self.waiters.len() >= self.settings.max_waiters {
-            self.counts.refused += 1;
-            return Acquired::Refused(Refusal::QueueFull);
+        if let Some(refusal) = self.refuses(now, &request) {
+            return self.refuse(refusal);
         }
         self.counts.waits += 1;
-        let deadline = match self.settings.acquire_timeout {
+        let timeout = match self.settings.acquire_timeout {
             Duration::ZERO => Tick::NEVER,
             timeout => now.plus(timeout),
         };
-        let waiter = self.waiters.push(now, deadline, holder);
-        self.marks.waiting = self.marks.waiting.max(self.waiters.len());
+        let deadline = request.deadline.map_or(timeout, |deadline| deadline.min(timeout));
+        let waiter = self.waiters.push(now, deadline, request.application, request.holder);
+        self.note(now);
         self.check_for_waiters(now, out);
         self.open_what_is_needed(now, out);
         Acquired::Queued(waiter)
@@ -180,62 +119,30 @@ impl Pool {
             && self.slots.newest_idle().is_some_and(|conn| self.is_trusted(now, conn))
     }
 
+    /// How long a request made now would probably wait, in nanoseconds; `None` while too little is known.
+    #[must_use]
+    pub fn predicted_wait(&self) -> Option<u64> {
+        if self.counts.holds < HOLDS_KNOWN {
+            return None;
+        }
+        let mean = self.counts.hold_time / self.counts.holds;
+        let serving = u64::from(self.slots.alive().max(1));
+        Some(mean.saturating_mul(u64::from(self.waiters.len()) + 1) / serving)
+    }
+
     /// A waiter leaves the queue by itself. Harmless if it has already left.
     pub fn withdraw(&mut self, now: Tick, waiter: WaiterId) {
         if let Some(left) = self.waiters.remove(waiter) {
             self.counts.waits_withdrawn += 1;
-            self.note_wait(now, left.since);
-        }
-    }
-
-    /// A login succeeded.
-    pub fn opened(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
-        if self.slots.state(conn) != Some(State::Opening) {
-            return;
-        }
-        self.failures = 0;
-        self.retry_at = Tick(0);
-        self.begin_life(now, conn);
-        self.settle(now, conn, out);
-        self.open_what_is_needed(now, out);
-    }
-
-    /// A leased connection was closed and opened anew for its holder: its place in the pool stayed taken.
-    pub fn reopened(&mut self, now: Tick, conn: ConnId, reason: CloseReason) {
-        if self.slots.state(conn) == Some(State::InUse) {
-            self.counts.closed[reason as usize] += 1;
-            self.counts.opened += 1;
-            self.begin_life(now, conn);
-        }
-    }
-
-    /// A login failed; nothing of it is left at the server.
-    pub fn open_failed(&mut self, now: Tick, conn: ConnId, class: FailureClass, out: &mut Vec<Action>) {
-        if self.slots.state(conn) != Some(State::Opening) {
-            return;
-        }
-        self.counts.closed[CloseReason::LoginFailed as usize] += 1;
-        self.counts.logins_failed += 1;
-        self.slots.remove(conn);
-        self.failures = self.failures.saturating_add(1);
-        let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(20).saturating_sub(1));
-        let pause = doubled.min(self.settings.login_retry).mul_f64(1.0 - self.draw(25) / 100.0);
-        self.retry_at = now.plus(pause);
-        if class.is_terminal() && self.slots.total() == self.slots.count(State::Closing) {
-            while let Some(left) = self.waiters.pop() {
-                self.counts.waits_failed += 1;
-                self.note_wait(now, left.since);
-                out.push(Action::Refuse { holder: left.holder, why: Refusal::Database(class) });
-            }
-            // With nobody waiting there is no reason to try on: the next request does.
-            self.in_service = false;
-            self.warming = false;
+            self.wait_ended(now, left.since);
         }
     }
 
     /// The lease ended and the connection can serve anybody at once.
     pub fn release(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
         if self.slots.state(conn) == Some(State::InUse) {
+            self.lease_ended(now, conn, out);
+            self.slots.prove(now, conn);
             self.settle(now, conn, out);
         }
     }
@@ -244,24 +151,30 @@ impl Pool {
     pub fn retire(&mut self, now: Tick, conn: ConnId, state: State, out: &mut Vec<Action>) {
         debug_assert!(matches!(state, State::Resetting | State::Recovering | State::BeingCancelled));
         if self.is_live(conn) {
+            self.lease_ended(now, conn, out);
             self.slots.change(now, conn, state);
+            self.note(now);
             self.open_what_is_needed(now, out);
         }
     }
 
     /// A connection that was checked, reset, drained or cancelled is fit again.
     pub fn ready(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
-        if matches!(
-            self.slots.state(conn),
-            Some(State::Checking | State::Resetting | State::Recovering | State::BeingCancelled)
-        ) {
-            self.settle(now, conn, out);
+        match self.slots.state(conn) {
+            Some(State::Checking) => self.check_passed(now, conn, out),
+            Some(State::Resetting | State::Recovering | State::BeingCancelled) => {
+                self.slots.prove(now, conn);
+                self.settle(now, conn, out);
+            }
+            _ => {}
         }
     }
 
     /// A connection must go, or is already lost: from now on it is closing.
     pub fn close(&mut self, now: Tick, conn: ConnId, reason: CloseReason, out: &mut Vec<Action>) {
         if self.is_live(conn) {
+            self.lease_ended(now, conn, out);
+            self.check_abandoned(now, conn, reason, out);
             self.begin_close(now, conn, reason, out);
             self.open_what_is_needed(now, out);
         }
@@ -271,6 +184,7 @@ impl Pool {
     pub fn closed(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
         if self.slots.state(conn) == Some(State::Closing) {
             self.slots.remove(conn);
+            self.note(now);
             self.open_what_is_needed(now, out);
         }
     }
@@ -297,66 +211,56 @@ impl Pool {
     pub fn drain(&mut self, now: Tick, out: &mut Vec<Action>) {
         self.draining = true;
         self.close_idle(now, CloseReason::Shutdown, out);
-        while let Some(left) = self.waiters.pop() {
-            self.counts.waits_failed += 1;
-            self.note_wait(now, left.since);
-            out.push(Action::Refuse { holder: left.holder, why: Refusal::Draining });
-        }
+        self.refuse_all(now, Refusal::Draining, out);
     }
 
     /// New settings, from now on.
     pub fn configure(&mut self, now: Tick, settings: PoolSettings, out: &mut Vec<Action>) {
         self.settings = settings;
-        while self.slots.total() - self.slots.count(State::Closing) > self.settings.max_size {
+        self.tester = Tester { failed: std::mem::take(&mut self.tester.failed), ..Tester::default() };
+        self.clear(Alarm::CheckSuspect, out);
+        for conn in std::mem::take(&mut self.tester.failed) {
+            self.settle(now, conn, out);
+        }
+        while self.slots.alive() > self.effective_max() {
             let Some((conn, _)) = self.slots.oldest_idle() else { break };
             self.begin_close(now, conn, CloseReason::Resized, out);
         }
         self.open_what_is_needed(now, out);
     }
 
-    /// Every connection of now is replaced: idle ones at once, others when they come to rest.
+    /// How many connections the budget leaves to this pool. Fewer than there are: idle ones are closed.
+    pub fn allow(&mut self, now: Tick, allowance: u32, out: &mut Vec<Action>) {
+        self.allowance = allowance;
+        while self.slots.alive() > self.effective_max() {
+            let Some((conn, _)) = self.slots.oldest_idle() else { break };
+            self.begin_close(now, conn, CloseReason::Resized, out);
+        }
+        self.open_what_is_needed(now, out);
+    }
+
+    /// Every connection of now is replaced: idle ones at once, others when they come to rest. Logins that failed
+    /// are tried anew.
     pub fn renew(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.slots.outdate_all();
-        self.close_idle(now, CloseReason::Outdated, out);
-        self.open_what_is_needed(now, out);
+        self.logins.forgive();
+        self.clear(Alarm::Authentication, out);
+        self.outdate(now, CloseReason::Outdated, out);
     }
 
-    /// When [`Pool::on_timer`] is due next; it may find nothing to do then.
-    #[must_use]
-    pub fn next_deadline(&self) -> Tick {
-        let idle = match (self.settings.idle_timeout, self.slots.oldest_idle()) {
-            (Duration::ZERO, _) | (_, None) => Tick::NEVER,
-            (_, Some(_)) if !self.may_shrink() => Tick::NEVER,
-            (timeout, Some((_, since))) => since.plus(timeout),
-        };
-        // While a login is under way its outcome comes first.
-        let retries = self.failures > 0 && self.slots.count(State::Opening) == 0 && self.needed() > 0;
-        let retry = if retries { self.retry_at } else { Tick::NEVER };
-        self.waiters.first_deadline().min(idle).min(self.slots.first_expiry()).min(retry)
+    /// A connection heard that the server is going down. `certain`: the whole server, not this connection only.
+    /// Two within [`crate::FAREWELLS_TOGETHER`] are certain too: then every connection of now is given up in one go,
+    /// and none is tested.
+    pub fn server_leaving(&mut self, now: Tick, certain: bool, out: &mut Vec<Action>) {
+        let together = self.farewell_at.is_some_and(|at| now.since(at) <= crate::FAREWELLS_TOGETHER);
+        self.farewell_at = Some(now);
+        if certain || together {
+            self.outdate(now, CloseReason::MassDeath, out);
+        }
     }
 
-    /// Does what is due: time-outs of waiters and idle connections, lifetimes, the next try of a login.
-    pub fn on_timer(&mut self, now: Tick, out: &mut Vec<Action>) {
-        while self.waiters.first_deadline() <= now {
-            let Some(left) = self.waiters.pop() else { break };
-            self.counts.waits_timed_out += 1;
-            self.note_wait(now, left.since);
-            out.push(Action::Refuse { holder: left.holder, why: Refusal::TimedOut });
-        }
-        if self.settings.idle_timeout > Duration::ZERO {
-            while let Some((conn, since)) = self.slots.oldest_idle() {
-                if since.plus(self.settings.idle_timeout) > now || !self.may_shrink() {
-                    break;
-                }
-                self.begin_close(now, conn, CloseReason::IdleTimeout, out);
-            }
-        }
-        if self.slots.first_expiry() <= now {
-            for (conn, reason) in self.slots.expired_idle(now) {
-                self.begin_close(now, conn, reason, out);
-            }
-        }
-        self.open_what_is_needed(now, out);
+    /// How many grants an application gets for each one of an application of weight 1 (the default).
+    pub fn set_weight(&mut self, application: u32, weight: u32) {
+        self.waiters.set_weight(application, weight);
     }
 
     /// The state of a connection; `None` once it is gone.
@@ -380,65 +284,70 @@ impl Pool {
     /// Whose request is the oldest in the queue.
     #[must_use]
     pub fn oldest_waiter(&self) -> Option<u64> {
-        self.waiters.oldest_holder()
+        self.waiters.oldest().map(|left| left.holder)
     }
 
     /// Since when the oldest waiter waits.
     #[must_use]
     pub fn oldest_wait(&self) -> Option<Tick> {
-        self.waiters.oldest()
+        self.waiters.oldest().map(|left| left.since)
     }
 
     /// A copy of the numbers.
     #[must_use]
-    pub fn figures(&self) -> PoolFigures {
+    pub fn figures(&self, now: Tick) -> PoolFigures {
         PoolFigures {
             settings: self.settings.clone(),
+            effective_max: self.effective_max(),
             by_state: self.slots.counts(),
             waiting: self.waiters.len(),
-            marks: self.marks,
+            marks: self.gauge.windows(now),
+            levels: self.gauge.levels(now),
             counts: self.counts,
+            alarms: self.alarms.raised(),
         }
     }
 
-    /// Starts the high-water marks anew from the present values.
+    /// Starts the high-water marks "since the last reset" anew from the present values.
     pub fn reset_marks(&mut self) {
-        self.marks = Marks {
-            in_use: self.slots.count(State::InUse),
-            waiting: self.waiters.len(),
-            open: self.slots.total(),
-            wait: 0,
-        };
+        self.gauge.reset();
     }
 
-    /// A connection came to rest: it goes, serves the oldest waiter, or becomes idle.
-    fn settle(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+    /// A connection came to rest: it goes, serves whose turn it is, or becomes idle.
+    pub(crate) fn settle(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(reason) = self.unwanted(now, conn) {
             self.begin_close(now, conn, reason, out);
             self.open_what_is_needed(now, out);
             return;
         }
         if let Some(left) = self.waiters.pop() {
-            let waited = self.note_wait(now, left.since);
+            let waited = self.wait_ended(now, left.since);
             self.counts.waits_granted += 1;
             self.lease(now, conn);
             out.push(Action::Grant { holder: left.holder, conn, waited });
             return;
         }
         self.slots.change(now, conn, State::Idle);
+        self.note(now);
+        if self.slots.is_expired(now, conn) {
+            self.retire_expired(now, out);
+            self.open_what_is_needed(now, out);
+        }
     }
 
     /// Why a connection that came to rest is not kept.
     fn unwanted(&self, now: Tick, conn: ConnId) -> Option<CloseReason> {
-        let alive = self.slots.total() - self.slots.count(State::Closing);
+        let alive = self.slots.alive();
         if self.draining {
             Some(CloseReason::Shutdown)
         } else if self.suspended {
             Some(CloseReason::Suspended)
-        } else if alive > self.settings.max_size {
+        } else if self.slots.is_outdated(conn) {
+            Some(CloseReason::Outdated)
+        } else if alive > self.effective_max() {
             Some(CloseReason::Resized)
-        } else if let Some(reason) = self.slots.must_go(now, conn) {
-            Some(reason)
+        } else if self.slots.is_expired(now, conn) && !self.replaces_first() {
+            Some(CloseReason::MaxLifetime)
         } else if self.waiters.len() == 0
             && self.slots.count(State::Idle) >= self.settings.max_idle
             && alive > self.settings.min_size
@@ -449,43 +358,110 @@ impl Pool {
         }
     }
 
-    fn begin_life(&mut self, now: Tick, conn: ConnId) {
-        if self.settings.max_lifetime > Duration::ZERO {
-            let jitter = self.draw(15);
-            let lifetime = self.settings.max_lifetime.mul_f64(1.0 - jitter / 100.0);
-            self.slots.expire_at(conn, now.plus(lifetime));
+    /// The most connections there may be: the setting, the budget's share, what the server allows.
+    pub(crate) fn effective_max(&self) -> u32 {
+        self.settings.max_size.min(self.allowance).min(self.logins.ceiling())
+    }
+
+    pub(crate) fn begin_close(
+        &mut self,
+        now: Tick,
+        conn: ConnId,
+        reason: CloseReason,
+        out: &mut Vec<Action>,
+    ) {
+        self.counts.closed[reason as usize] += 1;
+        self.tester.forget(conn);
+        self.slots.change(now, conn, State::Closing);
+        self.note(now);
+        out.push(Action::Close(conn, reason));
+    }
+
+    pub(crate) fn refuse_all(&mut self, now: Tick, why: Refusal, out: &mut Vec<Action>) {
+        while let Some(left) = self.waiters.pop_oldest() {
+            self.counts.waits_failed += 1;
+            self.wait_ended(now, left.since);
+            out.push(Action::Refuse { holder: left.holder, why });
         }
+    }
+
+    pub(crate) fn wait_ended(&mut self, now: Tick, since: Tick) -> u64 {
+        let waited = now.0.saturating_sub(since.0);
+        self.gauge.note_wait(waited);
+        self.note(now);
+        waited
+    }
+
+    /// The numbers of now, for the marks.
+    #[inline]
+    pub(crate) fn note(&mut self, now: Tick) {
+        self.idle_min = self.idle_min.min(self.slots.count(State::Idle));
+        self.gauge.note(now, self.slots.count(State::InUse), self.waiters.len(), self.slots.total());
+    }
+
+    pub(crate) fn raise(&mut self, alarm: Alarm, out: &mut Vec<Action>) {
+        if self.alarms.set(alarm, true) {
+            out.push(Action::Alarm { alarm, raised: true });
+        }
+    }
+
+    pub(crate) fn clear(&mut self, alarm: Alarm, out: &mut Vec<Action>) {
+        if self.alarms.set(alarm, false) {
+            out.push(Action::Alarm { alarm, raised: false });
+        }
+    }
+
+    /// A number from 0 to 1, from the seed (xorshift64).
+    pub(crate) fn draw(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for jitter")]
+        let unit = (self.random >> 11) as f64 / (1u64 << 53) as f64;
+        unit
+    }
+
+    /// Why a request is not even queued.
+    fn refuses(&self, now: Tick, request: &Request) -> Option<Refusal> {
+        if self.waiters.len() >= self.settings.max_waiters {
+            return Some(Refusal::QueueFull);
+        }
+        if self.slots.alive() == 0
+            && let Some(class) = self.logins.hopeless(now)
+        {
+            return Some(Refusal::Database(class));
+        }
+        let deadline = request.deadline?;
+        let turn = now.plus(Duration::from_nanos(self.predicted_wait()?));
+        (turn > deadline).then_some(Refusal::WouldMiss)
+    }
+
+    fn refuse(&mut self, why: Refusal) -> Acquired {
+        self.counts.refused += 1;
+        Acquired::Refused(why)
     }
 
     fn lease(&mut self, now: Tick, conn: ConnId) {
         self.slots.change(now, conn, State::InUse);
-        self.marks.in_use = self.marks.in_use.max(self.slots.count(State::InUse));
+        self.note(now);
     }
 
-    fn take_trusted(&self, now: Tick) -> Option<ConnId> {
-        if !self.has_trusted_idle(now) {
-            return None;
+    /// Takes note of a lease that ends, if there is one.
+    fn lease_ended(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+        if self.slots.state(conn) != Some(State::InUse) {
+            return;
         }
-        self.slots.newest_idle()
+        let (reported, since) = self.slots.lease(conn);
+        self.counts.holds += 1;
+        self.counts.hold_time += now.0.saturating_sub(since.0);
+        if reported {
+            out.push(Action::Leak { conn, since, ended: true });
+        }
     }
 
     fn is_trusted(&self, now: Tick, conn: ConnId) -> bool {
-        self.trust_window == Duration::MAX || now.since(self.slots.idle_since(conn)) <= self.trust_window
-    }
-
-    /// As many idle connections are tested as there are waiters; who passes goes to the oldest of them.
-    fn check_for_waiters(&mut self, now: Tick, out: &mut Vec<Action>) {
-        while !self.suspended && self.slots.count(State::Checking) < self.waiters.len() {
-            let Some(conn) = self.slots.newest_idle() else { return };
-            self.slots.change(now, conn, State::Checking);
-            out.push(Action::Check(conn));
-        }
-    }
-
-    fn begin_close(&mut self, now: Tick, conn: ConnId, reason: CloseReason, out: &mut Vec<Action>) {
-        self.counts.closed[reason as usize] += 1;
-        self.slots.change(now, conn, State::Closing);
-        out.push(Action::Close(conn, reason));
+        !self.tester.is_on(&self.settings)
+            || now.since(self.slots.proven(conn)) <= self.settings.trust_window
     }
 
     fn close_idle(&mut self, now: Tick, reason: CloseReason, out: &mut Vec<Action>) {
@@ -494,71 +470,25 @@ impl Pool {
         }
     }
 
+    fn outdate(&mut self, now: Tick, reason: CloseReason, out: &mut Vec<Action>) {
+        self.slots.outdate_all();
+        self.close_idle(now, reason, out);
+        self.open_what_is_needed(now, out);
+    }
+
     fn is_live(&self, conn: ConnId) -> bool {
         self.slots.state(conn).is_some_and(|state| state != State::Closing)
     }
 
-    /// Whether an idle connection may be closed for want of use.
-    fn may_shrink(&self) -> bool {
-        let alive = self.slots.total() - self.slots.count(State::Closing);
-        alive > self.settings.min_size && self.slots.count(State::Idle) > self.settings.min_idle
-    }
-
-    /// Cheap guard of the common path: an acquire served from idle opens something only below the headroom.
-    fn needs_headroom(&self) -> bool {
-        self.warming || self.slots.count(State::Idle) < self.settings.min_idle
-    }
-
-    /// How many logins to start, login limits aside:
-    /// min(in use + waiters + min_idle, max_size) − those that serve or soon will, within `max_size` of all states.
-    fn needed(&self) -> u32 {
-        if !self.in_service || self.draining || self.suspended {
-            return 0;
+    fn judge_rates(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let counters = Counters {
+            acquires: self.counts.acquires,
+            opened: self.counts.opened,
+            closed_max_idle: self.counts.closed[CloseReason::MaxIdle as usize],
+            open: self.slots.alive(),
+        };
+        for (alarm, raised) in self.alarms.judge(now, counters) {
+            if raised { self.raise(alarm, out) } else { self.clear(alarm, out) }
         }
-        let count = |state| self.slots.count(state);
-        let demand =
-            count(State::InUse).saturating_add(self.waiters.len()).saturating_add(self.settings.min_idle);
-        let demand = if self.warming { demand.max(self.settings.initial_size) } else { demand };
-        let serving = count(State::InUse)
-            + count(State::Idle)
-            + count(State::Opening)
-            + count(State::Checking)
-            + count(State::Resetting);
-        let room = self.settings.max_size.saturating_sub(self.slots.total());
-        demand.min(self.settings.max_size).saturating_sub(serving).min(room)
-    }
-
-    fn open_what_is_needed(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let needed = self.needed();
-        if self.warming && self.slots.total() >= self.settings.initial_size.min(self.settings.max_size) {
-            self.warming = false;
-        }
-        if needed == 0 || now < self.retry_at {
-            return;
-        }
-        // After a failure one login probes; the others follow when it succeeds.
-        let logins = if self.failures > 0 { 1 } else { self.settings.max_logins };
-        for _ in 0..needed.min(logins.saturating_sub(self.slots.count(State::Opening))) {
-            self.counts.opened += 1;
-            let conn = self.slots.insert(now);
-            self.marks.open = self.marks.open.max(self.slots.total());
-            out.push(Action::Open(conn));
-        }
-    }
-
-    fn note_wait(&mut self, now: Tick, since: Tick) -> u64 {
-        let waited = now.0.saturating_sub(since.0);
-        self.marks.wait = self.marks.wait.max(waited);
-        waited
-    }
-
-    /// A number from 0 to `below`, from the seed (xorshift64).
-    fn draw(&mut self, below: u32) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for jitter")]
-        let unit = (self.random >> 11) as f64 / (1u64 << 53) as f64;
-        unit * f64::from(below)
     }
 }

@@ -17,16 +17,28 @@ pub struct PoolSettings {
     pub min_size: u32,
     /// An idle connection unused for this long is closed, the floors respected; zero: never.
     pub idle_timeout: Duration,
+    /// Every interval, half (rounded up) of the connections that were never needed in it are closed; zero: never.
+    pub shrink_interval: Duration,
     /// A waiter older than this is refused; zero: it waits for ever.
     pub acquire_timeout: Duration,
     /// The most waiters; one more is refused at once.
     pub max_waiters: u32,
-    /// A connection older than this is replaced when it is next idle; zero: never.
+    /// Whether connections are tested at all: before they are handed out, and in the background.
+    pub check: bool,
+    /// A connection that was proven good within this time is handed out untested.
+    pub trust_window: Duration,
+    /// An idle connection is tested in the background when its last proof is this old; zero: never.
+    pub check_interval: Duration,
+    /// A connection older than this (less up to 15 %, drawn once) is replaced when it is next idle; zero: never.
     pub max_lifetime: Duration,
     /// The most logins in flight at once: at least 1.
     pub max_logins: u32,
+    /// At least this long between the beginnings of two logins.
+    pub login_delay: Duration,
     /// After a failed login, the wait before the next try doubles up to this.
     pub login_retry: Duration,
+    /// A lease older than this is reported, once; zero: never.
+    pub leak_after: Duration,
 }
 
 impl PoolSettings {
@@ -40,11 +52,17 @@ impl PoolSettings {
             initial_size: 10,
             min_size: 10,
             idle_timeout: Duration::from_secs(300),
+            shrink_interval: Duration::from_secs(900),
             acquire_timeout: Duration::from_secs(30),
             max_waiters: 10_000,
+            check: true,
+            trust_window: Duration::from_secs(30),
+            check_interval: Duration::from_secs(30),
             max_lifetime: Duration::from_secs(3600),
             max_logins: 4,
+            login_delay: Duration::ZERO,
             login_retry: Duration::from_secs(1),
+            leak_after: Duration::ZERO,
         }
     }
 

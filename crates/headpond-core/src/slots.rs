@@ -1,4 +1,4 @@
-//! The connections of one pool: their states, and the idle ones in order of use.
+//! The connections of one pool: their states, the idle ones in order of use, the leased ones in order of lease.
 
 use crate::{ConnId, Tick};
 
@@ -66,6 +66,10 @@ pub enum CloseReason {
     Resized,
     /// Its settings or credentials changed, or the operator asked for new connections.
     Outdated,
+    /// One of half of those that were never needed in a `shrink_interval`.
+    Shrink,
+    /// The server died or was replaced, and this connection with it.
+    MassDeath,
     /// The pool was suspended.
     Suspended,
     /// The process is stopping.
@@ -78,7 +82,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::MaxIdle,
         Self::IdleTimeout,
         Self::MaxLifetime,
@@ -91,6 +95,8 @@ impl CloseReason {
         Self::ClientLost,
         Self::Resized,
         Self::Outdated,
+        Self::Shrink,
+        Self::MassDeath,
         Self::Suspended,
         Self::Shutdown,
         Self::SettingsRefused,
@@ -113,6 +119,8 @@ impl CloseReason {
             Self::ClientLost => "client_lost",
             Self::Resized => "resized",
             Self::Outdated => "outdated",
+            Self::Shrink => "shrink",
+            Self::MassDeath => "mass_death",
             Self::Suspended => "suspended",
             Self::Shutdown => "shutdown",
             Self::SettingsRefused => "settings_refused",
@@ -123,28 +131,52 @@ impl CloseReason {
 
 const NONE: u32 = u32::MAX;
 
-/// One connection. `newer` and `older` link the idle ones.
+/// One connection. `newer` and `older` link the idle ones, or the leased ones: it is never both.
 #[derive(Debug)]
 struct Slot {
     generation: u32,
     state: Option<State>,
+    /// When it was last given back, or its lease began: the key of the list it is in.
     since: Tick,
+    /// When it last showed that it is good.
+    proven: Tick,
     expires: Tick,
-    outdated: bool,
+    /// Which renewal of the pool it was opened after.
+    epoch: u32,
+    /// Its lease was reported as too long.
+    reported: bool,
+    /// It is idle and too old, and goes when its replacement is there.
+    retiring: bool,
     newer: u32,
     older: u32,
 }
 
-/// All connections of one pool. Only [`Slots::change`] moves one between states, and it keeps the counts.
+/// A list of slots, newest to oldest.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    newest: u32,
+    oldest: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self { newest: NONE, oldest: NONE };
+}
+
+/// All connections of one pool. Only [`Slots::change`] moves one between states, and it keeps counts and lists.
 #[derive(Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
     counts: [u32; 8],
-    newest_idle: u32,
-    oldest_idle: u32,
+    idle: List,
+    leased: List,
+    epoch: u32,
+    /// Idle connections that are retiring.
+    retiring: u32,
     /// No idle connection expires before this; may be too early, never too late.
     first_expiry: Tick,
+    /// No idle connection was last proven before this; may be too early, never too late.
+    first_proof: Tick,
 }
 
 impl Slots {
@@ -153,39 +185,48 @@ impl Slots {
             slots: Vec::new(),
             free: Vec::new(),
             counts: [0; 8],
-            newest_idle: NONE,
-            oldest_idle: NONE,
+            idle: List::EMPTY,
+            leased: List::EMPTY,
+            epoch: 0,
+            retiring: 0,
             first_expiry: Tick::NEVER,
+            first_proof: Tick::NEVER,
         }
     }
 
     /// A new connection in state opening.
     pub(crate) fn insert(&mut self, now: Tick) -> ConnId {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                state: None,
-                since: now,
-                expires: Tick::NEVER,
-                outdated: false,
-                newer: NONE,
-                older: NONE,
-            });
-            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
-        });
-        let slot = &mut self.slots[index as usize];
-        *slot =
-            Slot { state: Some(State::Opening), since: now, expires: Tick::NEVER, outdated: false, ..*slot };
+        let fresh = |generation, epoch| Slot {
+            generation,
+            state: Some(State::Opening),
+            since: now,
+            proven: now,
+            expires: Tick::NEVER,
+            epoch,
+            reported: false,
+            retiring: false,
+            newer: NONE,
+            older: NONE,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                let place = &mut self.slots[index as usize];
+                *place = fresh(place.generation, self.epoch);
+                index
+            }
+            None => {
+                self.slots.push(fresh(0, self.epoch));
+                u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+            }
+        };
         self.counts[State::Opening as usize] += 1;
-        ConnId { index, generation: slot.generation }
+        ConnId { index, generation: self.slots[index as usize].generation }
     }
 
     /// Forgets a connection that is gone; its id is never valid again.
     pub(crate) fn remove(&mut self, conn: ConnId) {
         let Some(state) = self.state(conn) else { return };
-        if state == State::Idle {
-            self.unlink(conn.index);
-        }
+        self.leave_list(state, conn.index);
         self.counts[state as usize] -= 1;
         let slot = &mut self.slots[conn.index as usize];
         slot.state = None;
@@ -196,17 +237,28 @@ impl Slots {
     /// The one place where a connection changes its state.
     pub(crate) fn change(&mut self, now: Tick, conn: ConnId, to: State) {
         let Some(from) = self.state(conn) else { return };
-        if from == State::Idle {
-            self.unlink(conn.index);
-        }
-        if to == State::Idle {
-            self.link_newest(conn.index);
+        self.leave_list(from, conn.index);
+        let slot = &mut self.slots[conn.index as usize];
+        slot.state = Some(to);
+        match to {
+            State::InUse => {
+                slot.since = now;
+                slot.reported = false;
+                self.leased = self.join_list(self.leased, conn.index);
+            }
+            State::Idle => {
+                // A check does not count as use: it goes back to where it was.
+                if from != State::Checking {
+                    slot.since = now;
+                }
+                self.first_expiry = self.first_expiry.min(slot.expires);
+                self.first_proof = self.first_proof.min(slot.proven);
+                self.idle = self.join_list(self.idle, conn.index);
+            }
+            _ => {}
         }
         self.counts[from as usize] -= 1;
         self.counts[to as usize] += 1;
-        let slot = &mut self.slots[conn.index as usize];
-        slot.state = Some(to);
-        slot.since = now;
     }
 
     pub(crate) fn state(&self, conn: ConnId) -> Option<State> {
@@ -227,38 +279,90 @@ impl Slots {
         self.counts.iter().sum()
     }
 
-    pub(crate) fn newest_idle(&self) -> Option<ConnId> {
-        self.id(self.newest_idle)
+    /// All but those that are on their way out.
+    pub(crate) fn alive(&self) -> u32 {
+        self.total() - self.count(State::Closing)
     }
 
+    pub(crate) fn newest_idle(&self) -> Option<ConnId> {
+        self.id(self.idle.newest)
+    }
+
+    /// The idle connection that has been unused for longest, and since when.
     pub(crate) fn oldest_idle(&self) -> Option<(ConnId, Tick)> {
-        let conn = self.id(self.oldest_idle)?;
+        let conn = self.id(self.idle.oldest)?;
         Some((conn, self.slots[conn.index as usize].since))
     }
 
-    pub(crate) fn idle_since(&self, conn: ConnId) -> Tick {
-        self.slots[conn.index as usize].since
+    /// The longest lease that has not been reported yet, and since when.
+    pub(crate) fn oldest_unreported_lease(&self) -> Option<(ConnId, Tick)> {
+        let mut next = self.leased.oldest;
+        while let Some(conn) = self.id(next) {
+            let slot = &self.slots[next as usize];
+            if !slot.reported {
+                return Some((conn, slot.since));
+            }
+            next = slot.newer;
+        }
+        None
+    }
+
+    /// Marks a lease as reported.
+    pub(crate) fn report(&mut self, conn: ConnId) {
+        self.slots[conn.index as usize].reported = true;
+    }
+
+    /// Whether the present lease was reported, and since when it runs.
+    pub(crate) fn lease(&self, conn: ConnId) -> (bool, Tick) {
+        let slot = &self.slots[conn.index as usize];
+        (slot.reported, slot.since)
+    }
+
+    /// A connection showed that it is good.
+    pub(crate) fn prove(&mut self, now: Tick, conn: ConnId) {
+        self.slots[conn.index as usize].proven = now;
+    }
+
+    pub(crate) fn proven(&self, conn: ConnId) -> Tick {
+        self.slots[conn.index as usize].proven
+    }
+
+    /// No idle connection was last proven before this; may be too early, never too late.
+    pub(crate) fn first_proof(&self) -> Tick {
+        self.first_proof
+    }
+
+    /// The idle connection whose last proof is oldest, and when that was. Finds out anew when that is for all.
+    pub(crate) fn stalest_idle(&mut self) -> Option<(ConnId, Tick)> {
+        let mut stalest = None;
+        self.first_proof = Tick::NEVER;
+        let mut next = self.idle.oldest;
+        while let Some(conn) = self.id(next) {
+            let slot = &self.slots[next as usize];
+            if slot.proven < self.first_proof {
+                self.first_proof = slot.proven;
+                stalest = Some((conn, slot.proven));
+            }
+            next = slot.newer;
+        }
+        stalest
     }
 
     pub(crate) fn expire_at(&mut self, conn: ConnId, at: Tick) {
         self.slots[conn.index as usize].expires = at;
     }
 
-    /// Whether a connection has outlived its time, or what it was opened for has changed.
-    pub(crate) fn must_go(&self, now: Tick, conn: ConnId) -> Option<CloseReason> {
-        let slot = &self.slots[conn.index as usize];
-        match slot {
-            Slot { outdated: true, .. } => Some(CloseReason::Outdated),
-            Slot { expires, .. } if *expires <= now => Some(CloseReason::MaxLifetime),
-            _ => None,
-        }
+    pub(crate) fn is_expired(&self, now: Tick, conn: ConnId) -> bool {
+        self.slots[conn.index as usize].expires <= now
     }
 
-    /// Marks every connection of now as outdated: each is closed when it next comes to rest.
+    pub(crate) fn is_outdated(&self, conn: ConnId) -> bool {
+        self.slots[conn.index as usize].epoch != self.epoch
+    }
+
+    /// Every connection of now is outdated: each goes when it next comes to rest.
     pub(crate) fn outdate_all(&mut self) {
-        for slot in &mut self.slots {
-            slot.outdated |= slot.state.is_some();
-        }
+        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// When the first idle connection expires, at the earliest.
@@ -266,20 +370,36 @@ impl Slots {
         self.first_expiry
     }
 
-    /// The idle connections that must go; finds out anew when the next one expires.
-    pub(crate) fn expired_idle(&mut self, now: Tick) -> Vec<(ConnId, CloseReason)> {
-        let mut expired = Vec::new();
+    /// Idle connections that are retiring.
+    pub(crate) fn retiring(&self) -> u32 {
+        self.retiring
+    }
+
+    /// From now on every idle connection that has expired is retiring; finds out anew when the next one expires.
+    pub(crate) fn retire_expired(&mut self, now: Tick) {
         self.first_expiry = Tick::NEVER;
-        let mut next = self.oldest_idle;
-        while let Some(conn) = self.id(next) {
-            let slot = &self.slots[next as usize];
+        let mut next = self.idle.oldest;
+        while let Some(slot) = self.slots.get_mut(next as usize) {
             next = slot.newer;
-            match self.must_go(now, conn) {
-                Some(reason) => expired.push((conn, reason)),
-                None => self.first_expiry = self.first_expiry.min(slot.expires),
+            if slot.expires > now {
+                self.first_expiry = self.first_expiry.min(slot.expires);
+            } else if !std::mem::replace(&mut slot.retiring, true) {
+                self.retiring += 1;
             }
         }
-        expired
+    }
+
+    /// The retiring connection that has been unused for longest.
+    pub(crate) fn oldest_retiring(&self) -> Option<ConnId> {
+        let mut next = self.idle.oldest;
+        while let Some(conn) = self.id(next) {
+            let slot = &self.slots[next as usize];
+            if slot.retiring {
+                return Some(conn);
+            }
+            next = slot.newer;
+        }
+        None
     }
 
     fn id(&self, index: u32) -> Option<ConnId> {
@@ -287,27 +407,51 @@ impl Slots {
         Some(ConnId { index, generation: slot.generation })
     }
 
-    fn link_newest(&mut self, index: u32) {
-        let older = std::mem::replace(&mut self.newest_idle, index);
+    /// Puts a slot where its `since` belongs: almost always at the newest end.
+    fn join_list(&mut self, mut list: List, index: u32) -> List {
+        let since = self.slots[index as usize].since;
+        let (mut newer, mut older) = (NONE, list.newest);
+        while let Some(slot) = self.slots.get(older as usize)
+            && slot.since > since
+        {
+            newer = older;
+            older = slot.older;
+        }
         let slot = &mut self.slots[index as usize];
-        slot.older = older;
-        slot.newer = NONE;
-        self.first_expiry = self.first_expiry.min(slot.expires);
+        (slot.newer, slot.older) = (newer, older);
+        match self.slots.get_mut(newer as usize) {
+            Some(slot) => slot.older = index,
+            None => list.newest = index,
+        }
         match self.slots.get_mut(older as usize) {
             Some(slot) => slot.newer = index,
-            None => self.oldest_idle = index,
+            None => list.oldest = index,
         }
+        list
     }
 
-    fn unlink(&mut self, index: u32) {
-        let Slot { newer, older, .. } = self.slots[index as usize];
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = older,
-            None => self.newest_idle = older,
+    fn leave_list(&mut self, from: State, index: u32) {
+        let list = match from {
+            State::Idle => &mut self.idle,
+            State::InUse => &mut self.leased,
+            _ => return,
+        };
+        let slot = &mut self.slots[index as usize];
+        if std::mem::take(&mut slot.retiring) {
+            self.retiring -= 1;
         }
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = newer,
-            None => self.oldest_idle = newer,
+        let Slot { newer, older, .. } = *slot;
+        if newer == NONE {
+            list.newest = older;
+        }
+        if older == NONE {
+            list.oldest = newer;
+        }
+        if let Some(slot) = self.slots.get_mut(newer as usize) {
+            slot.older = older;
+        }
+        if let Some(slot) = self.slots.get_mut(older as usize) {
+            slot.newer = newer;
         }
     }
 }

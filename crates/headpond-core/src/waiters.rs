@@ -1,18 +1,55 @@
-//! Queued requests, first in, first out; a waiter can leave from any place in O(1).
+//! Queued requests. Within an application first in, first out; between applications weighted-fair; a waiter can
+//! leave from any place in O(1).
+//!
+//! Fairness is start-time fair queueing (Goyal, Vin, Cheng 1996): each application's next request carries a start
+//! tag, the later of the queue's virtual time and the finish tag of its last one; the smallest start tag is served,
+//! and becomes the virtual time. An application that was away gains nothing by it. With a single application
+//! this is a plain queue.
+
+use std::collections::HashMap;
 
 use crate::{Tick, WaiterId};
 
 const NONE: u32 = u32::MAX;
 
+/// Virtual time that one grant costs an application of weight 1.
+const COST: u64 = 1 << 20;
+
 #[derive(Debug)]
 struct Waiter {
     generation: u32,
+    queued: bool,
+    application: u32,
     holder: u64,
     since: Tick,
     deadline: Tick,
+    /// Neighbours in order of arrival, all applications together.
+    all: Links,
+    /// Neighbours of the same application.
+    own: Links,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Links {
     previous: u32,
     next: u32,
-    queued: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    head: u32,
+    tail: u32,
+}
+
+impl Ends {
+    const EMPTY: Self = Self { head: NONE, tail: NONE };
+}
+
+#[derive(Debug)]
+struct Application {
+    ends: Ends,
+    weight: u32,
+    finish: u64,
 }
 
 /// One request that left the queue.
@@ -27,91 +64,201 @@ pub(crate) struct Left {
 pub(crate) struct Waiters {
     waiters: Vec<Waiter>,
     free: Vec<u32>,
-    head: u32,
-    tail: u32,
+    all: Ends,
     len: u32,
+    applications: Vec<Application>,
+    names: HashMap<u32, u32>,
+    /// Applications with somebody waiting.
+    active: Vec<u32>,
+    virtual_time: u64,
+    /// Waiters have deadlines of their own, so the oldest need not be the first to time out.
+    mixed_deadlines: bool,
 }
 
 impl Waiters {
     pub(crate) fn new() -> Self {
-        Self { waiters: Vec::new(), free: Vec::new(), head: NONE, tail: NONE, len: 0 }
+        Self {
+            waiters: Vec::new(),
+            free: Vec::new(),
+            all: Ends::EMPTY,
+            len: 0,
+            applications: Vec::new(),
+            names: HashMap::new(),
+            active: Vec::new(),
+            virtual_time: 0,
+            mixed_deadlines: false,
+        }
     }
 
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
 
-    pub(crate) fn push(&mut self, now: Tick, deadline: Tick, holder: u64) -> WaiterId {
-        let previous = self.tail;
-        let fresh = |generation| Waiter {
+    /// How many grants an application gets for each one of an application of weight 1.
+    pub(crate) fn set_weight(&mut self, application: u32, weight: u32) {
+        let place = self.application(application);
+        self.applications[place as usize].weight = weight.max(1);
+    }
+
+    pub(crate) fn push(&mut self, now: Tick, deadline: Tick, application: u32, holder: u64) -> WaiterId {
+        let application = self.application(application);
+        let own_tail = self.applications[application as usize].ends.tail;
+        if let Some(last) = self.waiters.get(self.all.tail as usize)
+            && last.deadline > deadline
+        {
+            self.mixed_deadlines = true;
+        }
+        let waiter = |generation| Waiter {
             generation,
+            queued: true,
+            application,
             holder,
             since: now,
             deadline,
-            previous,
-            next: NONE,
-            queued: true,
+            all: Links { previous: self.all.tail, next: NONE },
+            own: Links { previous: own_tail, next: NONE },
         };
         let index = match self.free.pop() {
             Some(index) => {
-                let place = &mut self.waiters[index as usize];
-                *place = fresh(place.generation);
+                let generation = self.waiters[index as usize].generation;
+                self.waiters[index as usize] = waiter(generation);
                 index
             }
             None => {
-                self.waiters.push(fresh(0));
+                let waiter = waiter(0);
+                self.waiters.push(waiter);
                 u32::try_from(self.waiters.len() - 1).unwrap_or(NONE)
             }
         };
-        match self.waiters.get_mut(previous as usize) {
-            Some(waiter) => waiter.next = index,
-            None => self.head = index,
+        match self.waiters.get_mut(self.all.tail as usize) {
+            Some(last) => last.all.next = index,
+            None => self.all.head = index,
         }
-        self.tail = index;
+        self.all.tail = index;
+        let ends = &mut self.applications[application as usize].ends;
+        let first_of_its_own = ends.head == NONE;
+        if first_of_its_own {
+            ends.head = index;
+        }
+        ends.tail = index;
+        match self.waiters.get_mut(own_tail as usize) {
+            Some(last) => last.own.next = index,
+            None => self.active.push(application),
+        }
         self.len += 1;
         WaiterId { index, generation: self.waiters[index as usize].generation }
     }
 
+    /// Takes out the request whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<Left> {
-        let waiter = self.waiters.get(self.head as usize)?;
-        self.remove(WaiterId { index: self.head, generation: waiter.generation })
+        let application = match self.active[..] {
+            [] => return None,
+            [only] => only,
+            _ => *self.active.iter().min_by_key(|place| {
+                let application = &self.applications[**place as usize];
+                let head = &self.waiters[application.ends.head as usize];
+                (self.start_of(**place), head.since)
+            })?,
+        };
+        let start = self.start_of(application);
+        self.virtual_time = start;
+        let entry = &mut self.applications[application as usize];
+        entry.finish = start + COST / u64::from(entry.weight);
+        let head = entry.ends.head;
+        self.remove_at(head)
+    }
+
+    /// Takes out the request that has been there for longest, whosever it is.
+    pub(crate) fn pop_oldest(&mut self) -> Option<Left> {
+        self.remove_at(self.all.head)
+    }
+
+    /// Takes out a request whose deadline has come.
+    pub(crate) fn pop_overdue(&mut self, now: Tick) -> Option<Left> {
+        if !self.mixed_deadlines {
+            let head = self.waiters.get(self.all.head as usize)?;
+            return if head.deadline <= now { self.remove_at(self.all.head) } else { None };
+        }
+        let mut next = self.all.head;
+        while let Some(waiter) = self.waiters.get(next as usize) {
+            if waiter.deadline <= now {
+                return self.remove_at(next);
+            }
+            next = waiter.all.next;
+        }
+        None
     }
 
     /// Takes one out of the queue; `None` if it is no longer there.
     pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Left> {
-        let waiter = self.waiters.get_mut(id.index as usize)?;
-        if waiter.generation != id.generation || !waiter.queued {
-            return None;
+        let waiter = self.waiters.get(id.index as usize)?;
+        if waiter.generation == id.generation && waiter.queued { self.remove_at(id.index) } else { None }
+    }
+
+    /// The first deadline of all.
+    pub(crate) fn first_deadline(&self) -> Tick {
+        let Some(head) = self.waiters.get(self.all.head as usize) else { return Tick::NEVER };
+        if !self.mixed_deadlines {
+            return head.deadline;
         }
+        let mut first = Tick::NEVER;
+        let mut next = self.all.head;
+        while let Some(waiter) = self.waiters.get(next as usize) {
+            first = first.min(waiter.deadline);
+            next = waiter.all.next;
+        }
+        first
+    }
+
+    /// Whose the oldest request is, and since when it waits.
+    pub(crate) fn oldest(&self) -> Option<Left> {
+        self.waiters.get(self.all.head as usize).map(|w| Left { holder: w.holder, since: w.since })
+    }
+
+    fn start_of(&self, application: u32) -> u64 {
+        self.virtual_time.max(self.applications[application as usize].finish)
+    }
+
+    fn application(&mut self, name: u32) -> u32 {
+        let next = u32::try_from(self.applications.len()).unwrap_or(NONE);
+        let place = *self.names.entry(name).or_insert(next);
+        if place == next {
+            self.applications.push(Application { ends: Ends::EMPTY, weight: 1, finish: 0 });
+        }
+        place
+    }
+
+    fn remove_at(&mut self, index: u32) -> Option<Left> {
+        let waiter = self.waiters.get_mut(index as usize)?;
         waiter.queued = false;
         waiter.generation = waiter.generation.wrapping_add(1);
-        let (left, previous, next) =
-            (Left { holder: waiter.holder, since: waiter.since }, waiter.previous, waiter.next);
-        match self.waiters.get_mut(previous as usize) {
-            Some(waiter) => waiter.next = next,
-            None => self.head = next,
+        let left = Left { holder: waiter.holder, since: waiter.since };
+        let (all, own, application) = (waiter.all, waiter.own, waiter.application);
+        match self.waiters.get_mut(all.previous as usize) {
+            Some(waiter) => waiter.all.next = all.next,
+            None => self.all.head = all.next,
         }
-        match self.waiters.get_mut(next as usize) {
-            Some(waiter) => waiter.previous = previous,
-            None => self.tail = previous,
+        match self.waiters.get_mut(all.next as usize) {
+            Some(waiter) => waiter.all.previous = all.previous,
+            None => self.all.tail = all.previous,
         }
-        self.free.push(id.index);
+        let ends = &mut self.applications[application as usize].ends;
+        match self.waiters.get_mut(own.previous as usize) {
+            Some(waiter) => waiter.own.next = own.next,
+            None => ends.head = own.next,
+        }
+        match self.waiters.get_mut(own.next as usize) {
+            Some(waiter) => waiter.own.previous = own.previous,
+            None => ends.tail = own.previous,
+        }
+        if ends.head == NONE {
+            self.active.retain(|other| *other != application);
+        }
+        self.free.push(index);
         self.len -= 1;
+        if self.len == 0 {
+            self.mixed_deadlines = false;
+        }
         Some(left)
-    }
-
-    /// Deadline of the oldest waiter.
-    pub(crate) fn first_deadline(&self) -> Tick {
-        self.waiters.get(self.head as usize).map_or(Tick::NEVER, |w| w.deadline)
-    }
-
-    /// Whose the oldest request is.
-    pub(crate) fn oldest_holder(&self) -> Option<u64> {
-        self.waiters.get(self.head as usize).map(|w| w.holder)
-    }
-
-    /// Since when the oldest waiter waits.
-    pub(crate) fn oldest(&self) -> Option<Tick> {
-        self.waiters.get(self.head as usize).map(|w| w.since)
     }
 }

@@ -1,9 +1,9 @@
 //! Who holds which server connection: what the policy decides is carried out here, and leases begin and end.
 
-use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, State, Tick};
+use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, Request, State, Tick};
 use headpond_wire::postgres::frontend;
 
-use crate::action::{Action, Actions, ClientId, Link, ServerId};
+use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Lease};
 use crate::config::PoolMode;
 use crate::exchange::{Errand, Owner};
@@ -33,13 +33,17 @@ impl Pooler {
                 PoolAction::Open(conn) => self.open_server(now, pool, conn, out),
                 PoolAction::Check(conn) => self.check_server(now, pool, conn, out),
                 PoolAction::Close(conn, _) => self.close_server(now, pool, conn, out),
+                PoolAction::Leak { conn, since, ended } => self.report_leak(now, pool, conn, since, ended, out),
+                PoolAction::Alarm { alarm, raised } => {
+                    out.report(Report::Alarm { pool: self.pool_title(pool), alarm, raised });
+                }
             }
         }
         if actions.capacity() > self.pool_actions.capacity() {
             self.pool_actions = actions;
         }
         let entry = &mut self.pools[pool as usize];
-        let deadline = entry.policy.next_deadline();
+        let deadline = entry.policy.next_deadline(now);
         if deadline < entry.armed {
             entry.armed = deadline;
             self.timers.set(deadline, Timer::Pool(pool));
@@ -49,7 +53,9 @@ impl Pooler {
 
     /// Asks the client's pool for a connection.
     pub(crate) fn acquire(&mut self, now: Tick, pool: u32, id: ClientId, out: &mut Actions) -> Acquired {
-        self.with_pool(now, pool, out, |policy, actions| policy.acquire(now, id.packed(), actions))
+        let application = self.clients.get(id).map_or(0, |client| client.user);
+        let request = Request { application, ..Request::of(id.packed()) };
+        self.with_pool(now, pool, out, |policy, actions| policy.acquire(now, request, actions))
     }
 
     /// A client that wants a server and has none: it gets one, or a place in the queue, or a refusal.
@@ -335,11 +341,12 @@ impl Pooler {
         id
     }
 
-    /// Tests an idle connection with an empty query: the server must be there and answer.
+    /// Tests an idle connection: the server must be there and answer without an error.
     fn check_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
         let Some(id) = self.server_of(pool, conn) else { return };
         self.due(id, now.plus(self.config.recover_timeout));
-        self.run_errand(now, id, Errand::Check, "", out);
+        let query = self.config.check_query.clone();
+        self.run_errand(now, id, Errand::Check, &query, out);
     }
 
     /// Tells the server that a connection goes; its slot is free when the server has closed it.
@@ -397,6 +404,21 @@ impl Pooler {
             }
         }
         self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
+    }
+
+    fn report_leak(
+        &mut self,
+        now: Tick,
+        pool: u32,
+        conn: ConnId,
+        since: Tick,
+        ended: bool,
+        out: &mut Actions,
+    ) {
+        let server = self.server_of(pool, conn).and_then(|id| self.servers.get(id));
+        let holder = server.and_then(|server| self.clients.get(server.client?));
+        let holder = holder.map_or_else(|| "a client that has left".to_owned(), |client| self.describe(client));
+        out.report(Report::Leak { pool: self.pool_title(pool), holder, held: now.since(since), ended });
     }
 
     pub(crate) fn server_of(&self, pool: u32, conn: ConnId) -> Option<ServerId> {

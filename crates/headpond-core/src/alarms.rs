@@ -1,0 +1,103 @@
+//! What an operator must be told of a pool, however well it seems to work.
+
+use std::time::Duration;
+
+use crate::Tick;
+
+/// Something is wrong, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Alarm {
+    /// Over a minute with at least 20 acquires, half as many connections or more were opened to replace others:
+    /// whatever the cause, they are not being pooled.
+    NotPooling,
+    /// Connections that were just opened fail the test: the test is broken, and is not acted on.
+    CheckSuspect,
+    /// The server does not accept our credentials; nobody tries on for a while.
+    Authentication,
+    /// Over a minute half of the releases or more, and at least 20, closed their connection because `max_idle`
+    /// others were idle: `max_idle` is below what the load needs.
+    MaxIdleChurn,
+    /// The server has fewer connections for us than `max_size`.
+    TooManyConnections,
+}
+
+impl Alarm {
+    /// Every alarm, in order of its number.
+    pub const ALL: [Self; 5] =
+        [Self::NotPooling, Self::CheckSuspect, Self::Authentication, Self::MaxIdleChurn, Self::TooManyConnections];
+
+    /// The name in logs, metrics, console and page.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotPooling => "not_pooling",
+            Self::CheckSuspect => "check_suspect",
+            Self::Authentication => "authentication",
+            Self::MaxIdleChurn => "max_idle_churn",
+            Self::TooManyConnections => "too_many_connections",
+        }
+    }
+}
+
+/// How long a window is over which rates are judged.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Fewer events than this in a window say nothing.
+const EVENTS_MIN: u64 = 20;
+
+/// The pool's counters at the beginning of a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) acquires: u64,
+    pub(crate) opened: u64,
+    pub(crate) closed_max_idle: u64,
+    pub(crate) open: u32,
+}
+
+/// Which alarms are raised, and the window over which rates are judged.
+#[derive(Debug)]
+pub(crate) struct Alarms {
+    raised: [bool; Alarm::ALL.len()],
+    begun: Tick,
+    before: Counters,
+}
+
+impl Alarms {
+    pub(crate) fn new() -> Self {
+        Self { raised: [false; Alarm::ALL.len()], begun: Tick(0), before: Counters::default() }
+    }
+
+    pub(crate) fn raised(&self) -> [bool; Alarm::ALL.len()] {
+        self.raised
+    }
+
+    /// Raises or clears an alarm; whether that changed anything.
+    pub(crate) fn set(&mut self, alarm: Alarm, raised: bool) -> bool {
+        std::mem::replace(&mut self.raised[alarm as usize], raised) != raised
+    }
+
+    /// Whether the window is over.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Tick) -> bool {
+        now >= self.begun.plus(WINDOW)
+    }
+
+    /// Judges the window that is over, and begins the next: which alarms of rates are true.
+    pub(crate) fn judge(&mut self, now: Tick, counters: Counters) -> [(Alarm, bool); 2] {
+        let before = std::mem::replace(&mut self.before, counters);
+        // A window that nobody looked at for long has no rate.
+        let fresh = now.since(self.begun) < WINDOW * 2;
+        self.begun = now;
+        let acquires = counters.acquires - before.acquires;
+        // A pool that grows opens connections without replacing any.
+        let growth = u64::from(counters.open.saturating_sub(before.open));
+        let replaced = (counters.opened - before.opened).saturating_sub(growth);
+        let churned = counters.closed_max_idle - before.closed_max_idle;
+        let judged = fresh && acquires >= EVENTS_MIN;
+        [
+            (Alarm::NotPooling, judged && replaced * 2 >= acquires),
+            (Alarm::MaxIdleChurn, judged && churned >= EVENTS_MIN && churned * 2 >= acquires),
+        ]
+    }
+}

@@ -1,0 +1,126 @@
+//! Which connections are tested when, and what becomes of them.
+
+use crate::action::Action;
+use crate::alarms::Alarm;
+use crate::tester::Verdict;
+use crate::{CloseReason, ConnId, Pool, State, Tick};
+
+impl Pool {
+    /// A connection answered the test with an error: it waits in state checking until a fresh one has been asked.
+    pub fn check_failed(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+        if self.slots.state(conn) != Some(State::Checking) {
+            return;
+        }
+        if self.tester.fresh == Some(conn) {
+            self.verdict(now, Verdict::Broken, out);
+            self.settle(now, conn, out);
+        } else if self.tester.broken {
+            self.tester.found_broken(now);
+            self.settle(now, conn, out);
+        } else {
+            self.tester.failed.push(conn);
+            self.tester.tried = false;
+            if self.slots.total() >= self.effective_max() && self.slots.count(State::Opening) == 0 {
+                // The fresh one needs a place.
+                self.begin_close(now, conn, CloseReason::CheckFailed, out);
+            }
+            self.open_what_is_needed(now, out);
+        }
+    }
+
+    /// A connection passed the test.
+    pub(crate) fn check_passed(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+        self.slots.prove(now, conn);
+        if self.tester.fresh == Some(conn) || self.tester.broken {
+            self.verdict(now, Verdict::Works, out);
+        }
+        self.settle(now, conn, out);
+    }
+
+    /// A connection that is being tested is closed; if it took too long to answer, that is a failure too.
+    pub(crate) fn check_abandoned(&mut self, now: Tick, conn: ConnId, reason: CloseReason, out: &mut Vec<Action>) {
+        if self.slots.state(conn) != Some(State::Checking) || reason != CloseReason::CheckFailed {
+            return;
+        }
+        if self.tester.fresh == Some(conn) {
+            self.verdict(now, Verdict::Broken, out);
+        } else {
+            self.tester.tried = false;
+        }
+    }
+
+    /// Whether a connection that was just opened is to be asked about the test.
+    pub(crate) fn asks_fresh(&self) -> bool {
+        self.tester.is_on(&self.settings) && !self.tester.tried && self.tester.fresh.is_none()
+    }
+
+    /// What a fresh connection said of the test, or that there was none.
+    pub(crate) fn verdict(&mut self, now: Tick, verdict: Verdict, out: &mut Vec<Action>) {
+        self.tester.fresh = None;
+        let failed = std::mem::take(&mut self.tester.failed);
+        match verdict {
+            Verdict::Broken => {
+                self.tester.found_broken(now);
+                self.raise(Alarm::CheckSuspect, out);
+                failed.into_iter().for_each(|conn| self.settle(now, conn, out));
+                return;
+            }
+            Verdict::Works => {
+                self.tester.tried = true;
+                self.tester.broken = false;
+                self.tester.retest_at = None;
+                self.clear(Alarm::CheckSuspect, out);
+            }
+            Verdict::Unknown => {}
+        }
+        for conn in failed {
+            self.begin_close(now, conn, CloseReason::CheckFailed, out);
+        }
+    }
+
+    /// As many idle connections are tested as there are waiters; who passes goes to whose turn it is.
+    pub(crate) fn check_for_waiters(&mut self, now: Tick, out: &mut Vec<Action>) {
+        while !self.suspended && self.slots.count(State::Checking) < self.waiters.len() {
+            let Some(conn) = self.slots.newest_idle() else { return };
+            self.begin_check(now, conn, out);
+        }
+    }
+
+    /// Tests the idle connections whose last proof is too old, and a test that was found broken on one of them.
+    pub(crate) fn check_stale(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if self.tester.retest_at.is_some_and(|at| at <= now) {
+            self.tester.found_broken(now);
+            if let Some(conn) = self.slots.newest_idle() {
+                self.begin_check(now, conn, out);
+            }
+        }
+        if !self.tester.is_on(&self.settings) {
+            return;
+        }
+        while let Some((conn, proven)) = self.slots.stalest_idle() {
+            if proven.plus(self.settings.check_interval) > now {
+                return;
+            }
+            self.begin_check(now, conn, out);
+        }
+    }
+
+    pub(crate) fn check_deadline(&self) -> Tick {
+        if let Some(at) = self.tester.retest_at {
+            return at;
+        }
+        if self.settings.check_interval.is_zero() || !self.tester.is_on(&self.settings) || self.suspended {
+            return Tick::NEVER;
+        }
+        match self.slots.first_proof() {
+            Tick::NEVER => Tick::NEVER,
+            proven => proven.plus(self.settings.check_interval),
+        }
+    }
+
+    pub(crate) fn begin_check(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+        self.slots.change(now, conn, State::Checking);
+        self.note(now);
+        out.push(Action::Check(conn));
+    }
+}

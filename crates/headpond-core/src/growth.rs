@@ -1,0 +1,133 @@
+//! When connections are opened.
+
+use std::time::Duration;
+
+use crate::action::{Action, FailureClass, Refusal};
+use crate::alarms::Alarm;
+use crate::tester::Verdict;
+use crate::{CloseReason, ConnId, Pool, State, Tick};
+
+/// A lifetime is shortened by up to this part of itself, so that connections opened together do not end together.
+const LIFETIME_JITTER: f64 = 0.15;
+
+impl Pool {
+    /// A login succeeded.
+    pub fn opened(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+        if self.slots.state(conn) != Some(State::Opening) {
+            return;
+        }
+        self.logins.succeeded(&self.settings);
+        self.clear(Alarm::Authentication, out);
+        self.begin_life(now, conn);
+        if self.asks_fresh() {
+            // The test is tried on the first connection of all, and whenever one fails it: a connection that was
+            // just opened is good, so if it fails too, the test is wrong.
+            self.tester.fresh = Some(conn);
+            self.begin_check(now, conn, out);
+        } else {
+            self.settle(now, conn, out);
+        }
+        self.retire_expired(now, out);
+        self.open_what_is_needed(now, out);
+    }
+
+    /// A leased connection was closed and opened anew for its holder: its place in the pool stayed taken.
+    pub fn reopened(&mut self, now: Tick, conn: ConnId, reason: CloseReason) {
+        if self.slots.state(conn) == Some(State::InUse) {
+            self.counts.closed[reason as usize] += 1;
+            self.counts.opened += 1;
+            self.begin_life(now, conn);
+        }
+    }
+
+    /// A login failed: from now on it is closing, for the server may still be busy with it.
+    pub fn open_failed(&mut self, now: Tick, conn: ConnId, class: FailureClass, out: &mut Vec<Action>) {
+        if self.slots.state(conn) != Some(State::Opening) {
+            return;
+        }
+        self.counts.logins_failed += 1;
+        self.begin_close(now, conn, CloseReason::LoginFailed, out);
+        let jitter = self.draw();
+        self.logins.failed(now, class, &self.settings, self.slots.alive(), jitter);
+        match class {
+            FailureClass::Authentication => self.raise(Alarm::Authentication, out),
+            FailureClass::TooManyConnections => self.raise(Alarm::TooManyConnections, out),
+            _ => {}
+        }
+        if self.tester.wants_fresh() {
+            self.verdict(now, Verdict::Unknown, out);
+        }
+        if class.is_terminal() && self.slots.alive() == 0 {
+            self.refuse_all(now, Refusal::Database(class), out);
+            // With nobody waiting there is no reason to try on: the next request does, when it may.
+            self.in_service = false;
+            self.warming = false;
+        }
+    }
+
+    /// Opens what is needed and allowed.
+    pub(crate) fn open_what_is_needed(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let needed = self.needed();
+        if self.warming && self.slots.total() >= self.settings.initial_size.min(self.effective_max()) {
+            self.warming = false;
+        }
+        if needed == 0 {
+            return;
+        }
+        let allowed = self.logins.allowed(now, &self.settings, self.slots.count(State::Opening));
+        for _ in 0..needed.min(allowed) {
+            self.counts.opened += 1;
+            self.logins.began(now, &self.settings);
+            let conn = self.slots.insert(now);
+            self.note(now);
+            out.push(Action::Open(conn));
+        }
+    }
+
+    /// How many logins to start, the pace of logins aside:
+    /// min(in use + waiters + min_idle, max_size) − those that serve or soon will, within `max_size` of all states.
+    pub(crate) fn needed(&self) -> u32 {
+        if !self.in_service || self.draining || self.suspended {
+            return 0;
+        }
+        let count = |state| self.slots.count(state);
+        let room = self.effective_max().saturating_sub(self.slots.total());
+        let fresh = u32::from(self.tester.wants_fresh());
+        (self.demand() + fresh).saturating_sub(self.serving() + count(State::Opening)).min(room)
+    }
+
+    /// Connections that should be there: min(in use + waiters + min_idle, max_size).
+    pub(crate) fn demand(&self) -> u32 {
+        let wanted = self.slots.count(State::InUse) + self.waiters.len();
+        let wanted = wanted.saturating_add(self.settings.min_idle);
+        let wanted = if self.warming { wanted.max(self.settings.initial_size) } else { wanted };
+        wanted.min(self.effective_max())
+    }
+
+    /// Connections that serve, or will as soon as they are checked or reset. Those that are too old do not count.
+    pub(crate) fn serving(&self) -> u32 {
+        let count = |state| self.slots.count(state);
+        count(State::InUse) + count(State::Idle) - self.slots.retiring()
+            + count(State::Checking)
+            - u32::try_from(self.tester.failed.len()).unwrap_or(0)
+            + count(State::Resetting)
+    }
+
+    /// Cheap guard of the common path: an acquire served from idle opens something only below the headroom.
+    pub(crate) fn needs_headroom(&self) -> bool {
+        self.warming || self.slots.count(State::Idle) < self.settings.min_idle
+    }
+
+    /// Whether a connection that is too old stays until its replacement is there.
+    pub(crate) fn replaces_first(&self) -> bool {
+        self.waiters.len() == 0 && self.slots.total() < self.effective_max()
+    }
+
+    fn begin_life(&mut self, now: Tick, conn: ConnId) {
+        self.slots.prove(now, conn);
+        if self.settings.max_lifetime > Duration::ZERO {
+            let lifetime = self.settings.max_lifetime.mul_f64(1.0 - LIFETIME_JITTER * self.draw());
+            self.slots.expire_at(conn, now.plus(lifetime));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! How fast connections may be opened: in parallel while all is well, one by one after a failure, not at all when
+//! the server does not know us.
+
+use std::time::Duration;
+
+use crate::{FailureClass, PoolSettings, Tick};
+
+/// First pause after a failed login; each further failure doubles it up to `login_retry`.
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+
+/// After a failed authentication nobody tries on for this long: servers lock accounts that fail too often.
+const AUTHENTICATION_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a server that had no connection left is believed before one more is tried.
+const CEILING_STEP: Duration = Duration::from_secs(5);
+
+/// The pace of logins of one pool.
+#[derive(Debug)]
+pub(crate) struct Logins {
+    /// Failures since the last success.
+    failures: u32,
+    /// Logins allowed at once: down to one with a failure, doubled with each success.
+    window: u32,
+    /// No login before this, because of a failure.
+    not_before: Tick,
+    /// No login before this, because of `login_delay`.
+    spaced_until: Tick,
+    /// Why every login fails, if trying on is pointless.
+    terminal: Option<FailureClass>,
+    /// The most connections that the server seems to allow, and when one more is tried.
+    ceiling: Option<(u32, Tick)>,
+}
+
+impl Logins {
+    pub(crate) fn new() -> Self {
+        Self {
+            failures: 0,
+            window: u32::MAX,
+            not_before: Tick(0),
+            spaced_until: Tick(0),
+            terminal: None,
+            ceiling: None,
+        }
+    }
+
+    /// How many may begin now, with so many under way and so many wanted.
+    pub(crate) fn allowed(&self, now: Tick, settings: &PoolSettings, opening: u32) -> u32 {
+        if now < self.not_before.max(self.spaced_until) {
+            return 0;
+        }
+        let at_once = self.window.min(settings.max_logins).max(1).saturating_sub(opening);
+        if settings.login_delay.is_zero() { at_once } else { at_once.min(1) }
+    }
+
+    /// The most connections there may be.
+    pub(crate) fn ceiling(&self) -> u32 {
+        self.ceiling.map_or(u32::MAX, |(ceiling, _)| ceiling)
+    }
+
+    /// Why a request that would have to wait for a login need not wait.
+    pub(crate) fn hopeless(&self, now: Tick) -> Option<FailureClass> {
+        self.terminal.filter(|_| now < self.not_before)
+    }
+
+    pub(crate) fn began(&mut self, now: Tick, settings: &PoolSettings) {
+        if !settings.login_delay.is_zero() {
+            self.spaced_until = now.plus(settings.login_delay);
+        }
+    }
+
+    pub(crate) fn succeeded(&mut self, settings: &PoolSettings) {
+        self.window = if self.failures > 0 { 2 } else { self.window.saturating_mul(2) };
+        self.window = self.window.clamp(1, settings.max_logins.max(1));
+        self.not_before = Tick(0);
+        self.failures = 0;
+        self.terminal = None;
+    }
+
+    /// `alive` connections are left; `jitter` lies between 0 and 1.
+    pub(crate) fn failed(
+        &mut self,
+        now: Tick,
+        class: FailureClass,
+        settings: &PoolSettings,
+        alive: u32,
+        jitter: f64,
+    ) {
+        self.failures = self.failures.saturating_add(1);
+        self.window = 1;
+        self.terminal = class.is_terminal().then_some(class);
+        let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(20).saturating_sub(1));
+        let pause = match class {
+            FailureClass::Authentication => AUTHENTICATION_PAUSE,
+            _ => doubled.min(settings.login_retry).mul_f64(1.0 - jitter / 4.0),
+        };
+        self.not_before = now.plus(pause);
+        if class == FailureClass::TooManyConnections {
+            self.ceiling = Some((alive.max(1), now.plus(CEILING_STEP)));
+        }
+    }
+
+    /// New credentials, or an operator who says so: what failed may work now.
+    pub(crate) fn forgive(&mut self) {
+        *self = Self::new();
+    }
+
+    /// When a login that has to wait may begin, as far as the pace decides.
+    pub(crate) fn next(&self, now: Tick) -> Tick {
+        let ceiling = self.ceiling.map_or(Tick::NEVER, |(_, raise_at)| raise_at);
+        let pause = self.not_before.max(self.spaced_until);
+        if pause > now { pause.min(ceiling) } else { ceiling }
+    }
+
+    /// Raises the ceiling when its time has come.
+    pub(crate) fn on_timer(&mut self, now: Tick, settings: &PoolSettings) {
+        if let Some((ceiling, raise_at)) = self.ceiling
+            && raise_at <= now
+        {
+            let raised = ceiling.saturating_add((ceiling / 4).max(1));
+            self.ceiling = (raised < settings.max_size).then(|| (raised, now.plus(CEILING_STEP)));
+        }
+    }
+}
