@@ -1,6 +1,9 @@
 //! What the machine asks of its driver.
 
 use std::fmt;
+use std::time::Duration;
+
+use headpond_core::Alarm;
 
 use crate::config::Secret;
 use crate::table::Id;
@@ -128,6 +131,26 @@ pub enum Report {
         /// The tag of the message.
         tag: u8,
     },
+    /// Something is wrong with a pool, or no longer.
+    Alarm {
+        /// Which pool.
+        pool: String,
+        /// What.
+        alarm: Alarm,
+        /// Whether it is true now.
+        raised: bool,
+    },
+    /// A lease is older than `leak_after`, or has ended after that was said.
+    Leak {
+        /// Which pool.
+        pool: String,
+        /// Who holds it, or did.
+        holder: String,
+        /// For how long so far.
+        held: Duration,
+        /// Whether it is over.
+        ended: bool,
+    },
     /// The server did not confirm a close in time; its slot was counted for that long.
     CloseUnconfirmed {
         /// Which pool.
@@ -149,6 +172,16 @@ impl fmt::Display for Report {
                 write!(f, "{pool}: login to the server failed: {message}")
             }
             Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
+            Self::Alarm { pool, alarm, raised } => {
+                let over = if *raised { "" } else { " is over" };
+                write!(f, "{pool}: alarm {}{over}", alarm.name())
+            }
+            Self::Leak { pool, holder, held, ended: false } => {
+                write!(f, "{pool}: a connection is held for {held:.1?} by {holder} (leak_after)")
+            }
+            Self::Leak { pool, held, .. } => {
+                write!(f, "{pool}: a connection reported as leaked came back after {held:.1?}")
+            }
             Self::ReplyMismatch { pool, tag } => {
                 write!(f, "{pool}: reply {:?} matches no request; both sides closed", char::from(*tag))
             }

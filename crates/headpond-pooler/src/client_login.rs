@@ -286,8 +286,7 @@ impl Pooler {
             }
         }
         let settings = self.config.pool_settings(source, server_user);
-        let mut policy = Pool::new(settings, self.random.next_u64());
-        policy.trust_for(self.config.trust_window);
+        let policy = Pool::new(settings, self.random.next_u64());
         let pool = pool_index(self.pools.len());
         self.pools.push(PoolEntry {
             policy,

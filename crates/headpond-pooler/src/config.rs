@@ -106,8 +106,8 @@ pub struct PoolerConfig {
     pub close_timeout: Duration,
     /// How long the server may take over a cancel request.
     pub cancel_timeout: Duration,
-    /// An idle connection used within this time is handed out untested; older ones are tested first.
-    pub trust_window: Duration,
+    /// Sent to a connection to test it; empty: an empty query, which any server answers.
+    pub check_query: String,
     /// Sent to a server connection before it is reused, in session mode; empty: nothing.
     pub reset_query: String,
 }

@@ -187,6 +187,7 @@ impl Pooler {
             },
             Some(State::Recovering) => self.recover(now, id, out),
             Some(State::BeingCancelled) if server.cancels == 0 => self.recovered(now, id, out),
+            Some(State::Checking) if server.check_failed => self.check_failed(now, id, out),
             Some(State::Checking | State::Resetting) => self.fit_again(now, id, out),
             _ => {}
         }
@@ -287,6 +288,15 @@ impl Pooler {
         });
         let reset = self.config.reset_query.clone();
         self.run_errand(now, id, Errand::Reset, &reset, out);
+    }
+
+    /// The test was answered with an error. Whether that is held against the connection, the policy decides.
+    fn check_failed(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.check_failed = false;
+        server.deadline = Tick::NEVER;
+        let (pool, conn) = (server.pool, server.conn);
+        self.with_pool(now, pool, out, |policy, actions| policy.check_failed(now, conn, actions));
     }
 
     fn fit_again(&mut self, now: Tick, id: ServerId, out: &mut Actions) {

@@ -289,7 +289,6 @@ impl Pooler {
             if let Some(database) = &source.database {
                 entry.database.clone_from(database);
             }
-            entry.policy.trust_for(self.config.trust_window);
             let settings = self.config.pool_settings(source, &entry.user);
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);

@@ -64,6 +64,7 @@ impl From<Refusal> for Cause {
         match why {
             Refusal::TimedOut => Self::AcquireTimeout,
             Refusal::QueueFull => Self::QueueFull,
+            Refusal::WouldMiss => Self::AcquireTimeout,
             Refusal::Database(_) => Self::ServerRefuses,
             Refusal::Draining => Self::ShuttingDown,
         }
@@ -131,7 +132,7 @@ impl Pooler {
         let code = cause.sqlstate().to_owned();
         let pool = self.clients.get(id).and_then(|client| self.pools.get(client.pool as usize));
         let Some(pool) = pool else { return (code, "the request was refused".to_owned(), String::new()) };
-        let figures = pool.policy.figures();
+        let figures = pool.policy.figures(now);
         let settings = &figures.settings;
         match cause {
             Cause::AcquireTimeout => {
@@ -164,15 +165,15 @@ impl Pooler {
     fn saturation(&self, now: Tick, id: ClientId) -> String {
         let Some(client) = self.clients.get(id) else { return String::new() };
         let Some(pool) = self.pools.get(client.pool as usize) else { return String::new() };
-        let figures = pool.policy.figures();
+        let figures = pool.policy.figures(now);
         let mut text = format!(
-            "Pool {}/{}: {} in use, {} opening, {} idle of max_size {}; {} waiting.",
+            "Pool {}/{}: {} in use, {} opening, {} idle of at most {}; {} waiting.",
             pool.name,
             pool.user,
             figures.count(State::InUse),
             figures.count(State::Opening),
             figures.count(State::Idle),
-            figures.settings.max_size,
+            figures.effective_max,
             figures.waiting,
         );
         if let Some((code, error)) = &pool.last_error {
@@ -197,7 +198,7 @@ impl Pooler {
         text
     }
 
-    fn describe(&self, client: &Client) -> String {
+    pub(crate) fn describe(&self, client: &Client) -> String {
         let user = self.users.name(client.user);
         let application = self.settings.value(client.settings, "application_name").unwrap_or("");
         match (application, client.peer) {

@@ -338,7 +338,7 @@ impl Pooler {
                 self.exchange_over(now, id, status, counts, run, out)
             }
             Kind::Error { in_copy } => self.request_failed(now, id, reply.owner, in_copy, message, run, out),
-            Kind::Unasked => self.said_goodbye(id, message, run, out),
+            Kind::Unasked => self.said_goodbye(now, id, message, run, out),
         }
     }
 
@@ -401,20 +401,33 @@ impl Pooler {
             Owner::Client => {
                 let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
                 server.said_goodbye = error.is_fatal();
+                let client = server.client;
                 if in_copy
-                    && let Some(client) = server.client
+                    && let Some(client) = client
                     && let Some(client) = self.clients.get_mut(client)
                 {
                     client.copy_tail = true;
+                }
+                if error.is_fatal() {
+                    self.server_leaves(now, id, &error, out);
                 }
                 Step::Next
             }
             Owner::Pooler(errand) => {
                 self.forward_run(id, run, out);
                 let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+                if error.is_fatal() {
+                    self.server_leaves(now, id, &error, out);
+                    return Step::Next;
+                }
                 let (reason, cause) = match errand {
                     Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
-                    Errand::Check => (CloseReason::CheckFailed, Cause::ServerLost),
+                    Errand::Check => {
+                        if let Some(server) = self.servers.get_mut(id) {
+                            server.check_failed = true;
+                        }
+                        return Step::Next;
+                    }
                     Errand::Reset | Errand::CleanUp => (CloseReason::ResetFailed, Cause::ServerLost),
                 };
                 self.close_pair(now, id, reason, cause, &error.message, out);
@@ -425,13 +438,37 @@ impl Pooler {
 
     /// An error nobody asked for: the server says why it is about to close. A client that holds the connection
     /// hears it as it would from the server itself.
-    fn said_goodbye(&mut self, id: ServerId, message: &[u8], run: &mut Run, out: &mut Actions) -> Step {
-        let fatal = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default()).is_fatal();
+    fn said_goodbye(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        message: &[u8],
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
         if let Some(server) = self.servers.get_mut(id) {
-            server.said_goodbye = fatal && server.client.is_some();
+            server.said_goodbye = error.is_fatal() && server.client.is_some();
         }
         self.forward_run(id, run, out);
+        if error.is_fatal() {
+            self.server_leaves(now, id, &error, out);
+        }
         Step::Next
+    }
+
+    /// A connection hears that the server ends it: alone (`admin_shutdown` may mean either), or because the whole
+    /// server goes or crashed.
+    fn server_leaves(&mut self, now: Tick, id: ServerId, error: &ErrorFields, out: &mut Actions) {
+        let certain = match error.sqlstate.as_str() {
+            "57P01" => false,
+            "57P02" | "57P03" => true,
+            _ => return,
+        };
+        if let Some(server) = self.servers.get(id) {
+            let pool = server.pool;
+            self.with_pool(now, pool, out, |policy, actions| policy.server_leaving(now, certain, actions));
+        }
     }
 
     /// Sends what has been found to be the client's so far.

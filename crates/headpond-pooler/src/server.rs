@@ -74,6 +74,8 @@ pub(crate) struct Server {
     pub(crate) lost: bool,
     /// The server said why it ends the connection, and the client has heard it.
     pub(crate) said_goodbye: bool,
+    /// It answered the test with an error.
+    pub(crate) check_failed: bool,
     /// Cancel requests that are under way for it.
     pub(crate) cancels: u32,
     /// It will be closed for this when the present errand allows.
@@ -108,6 +110,7 @@ impl Server {
             blocked: false,
             lost: false,
             said_goodbye: false,
+            check_failed: false,
             cancels: 0,
             close_needed: None,
             deadline: Tick::NEVER,

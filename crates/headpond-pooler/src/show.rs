@@ -50,7 +50,7 @@ impl Pooler {
             node: source.map_or_else(nowhere, |source| source.node.clone()),
             database: entry.database.clone(),
             mode: entry.mode,
-            pool: entry.policy.figures(),
+            pool: entry.policy.figures(now),
             clients_active: 0,
             clients_idle: 0,
             clients_cancelling: 0,
