@@ -209,14 +209,13 @@ impl Pool {
         }
     }
 
-    /// A login failed; nothing of it is left at the server.
+    /// A login failed: from now on it is closing, for the server may still be busy with it.
     pub fn open_failed(&mut self, now: Tick, conn: ConnId, class: FailureClass, out: &mut Vec<Action>) {
         if self.slots.state(conn) != Some(State::Opening) {
             return;
         }
-        self.counts.closed[CloseReason::LoginFailed as usize] += 1;
         self.counts.logins_failed += 1;
-        self.slots.remove(conn);
+        self.begin_close(now, conn, CloseReason::LoginFailed, out);
         self.failures = self.failures.saturating_add(1);
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(20).saturating_sub(1));
         let pause = doubled.min(self.settings.login_retry).mul_f64(1.0 - self.draw(25) / 100.0);
