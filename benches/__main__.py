@@ -1,7 +1,8 @@
-"""Headpond's benchmark. See ./bench, and docs beside the columns in report.py."""
+"""Headpond's benchmark: takes the samples, in interleaved rounds, and prints a table for each row. See ./bench."""
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import rows
 import sample
 
 RESULTS = Path(__file__).with_name("results")
-TRIES = 3
+TRIES = 2
 """Samples taken at most of one cell: a disturbed one is repeated."""
 
 
@@ -89,6 +90,8 @@ def measure(plan, all_contenders, options, keep):
 
 
 def main():
+    # Whatever ends it, what it has started ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = arguments()
     every = contenders.contenders(options.binaries.resolve())
     if options.list:

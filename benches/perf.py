@@ -6,8 +6,8 @@ import time
 
 import machine
 
-CPU = ("task-clock", "context-switches", "duration_time")
-CALLS = ("raw_syscalls:sys_enter", "duration_time")
+CPU = ("task-clock", "context-switches")
+CALLS = ("raw_syscalls:sys_enter",)
 
 
 def stat(pid, events, seconds):
@@ -23,7 +23,7 @@ def stat(pid, events, seconds):
     counts = {field[2]: float(field[0]) for field in fields if field[0][:1].isdigit()}
     if set(counts) != set(events):
         return None
-    return {**counts, "start": end - counts["duration_time"] / 1e9, "end": end}
+    return {**counts, "start": end - seconds, "end": end}
 
 
 def cpu(pid, seconds):

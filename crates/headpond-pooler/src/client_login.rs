@@ -53,9 +53,6 @@ impl Pooler {
             Ok(Some((Packet::Ssl | Packet::GssEnc, size))) => {
                 // Whatever follows stands in clear and is read as such: nothing was promised.
                 out.send(link, |bytes| bytes.push(b'N'));
-                if bytes.len() > size {
-                    out.push(Action::Read(link));
-                }
                 size
             }
             Ok(Some((Packet::Cancel { process, key }, size))) => {

@@ -58,6 +58,15 @@ struct Exchange {
     owner: Owner,
 }
 
+impl Exchange {
+    /// Whether ready for query ends it, and the client hears that.
+    #[inline]
+    fn is_boundary(self) -> bool {
+        self.owner == Owner::Client
+            && matches!(self.request, Request::Query | Request::FunctionCall | Request::Sync)
+    }
+}
+
 /// What a message from the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
@@ -99,7 +108,7 @@ pub(crate) struct Exchanges {
     skipping: bool,
     /// The front request is in COPY from the client, and its end has not been sent.
     copying: bool,
-    /// Entries that end with ready for query.
+    /// The client's entries that end with ready for query.
     boundaries: u32,
 }
 
@@ -120,7 +129,7 @@ impl Exchanges {
         self.unsynced
     }
 
-    /// Whether ready for query is still to come for something that was sent.
+    /// Whether ready for query is still to come for something that the client sent.
     #[inline]
     pub(crate) fn has_boundary(&self) -> bool {
         self.boundaries > 0
@@ -156,10 +165,9 @@ impl Exchanges {
             Request::Query | Request::FunctionCall => self.unsynced = false,
             _ => self.unsynced = true,
         }
-        if matches!(request, Request::Query | Request::FunctionCall | Request::Sync) {
-            self.boundaries += 1;
-        }
-        self.queue.push_back(Exchange { request, owner });
+        let exchange = Exchange { request, owner };
+        self.boundaries += u32::from(exchange.is_boundary());
+        self.queue.push_back(exchange);
         Ok(())
     }
 
@@ -178,7 +186,7 @@ impl Exchanges {
         let kind = match (front.request, tag) {
             (Request::Query | Request::FunctionCall | Request::Sync, b'Z') => {
                 self.finish_front();
-                self.boundaries -= 1;
+                self.boundaries -= u32::from(front.is_boundary());
                 self.copying = false;
                 Kind::Ready(first)
             }
@@ -222,9 +230,9 @@ impl Exchanges {
     /// The server asks for COPY data. What was sent ahead is either data, its end, or a Sync that it reads over.
     fn copy_begins(&mut self, request: Request) {
         if request == Request::Execute {
-            while self.queue.get(1).is_some_and(|next| next.request == Request::Sync) {
+            while let Some(sync) = self.queue.get(1).copied().filter(|next| next.request == Request::Sync) {
                 self.queue.remove(1);
-                self.boundaries -= 1;
+                self.boundaries -= u32::from(sync.is_boundary());
                 self.unsynced |= !self.queue.iter().skip(1).any(|later| later.request == Request::Sync);
             }
         }
@@ -244,9 +252,7 @@ impl Exchanges {
             if front.request == Request::Sync {
                 return;
             }
-            if matches!(front.request, Request::Query | Request::FunctionCall) {
-                self.boundaries -= 1;
-            }
+            self.boundaries -= u32::from(front.is_boundary());
             self.queue.pop_front();
         }
         self.skipping = true;

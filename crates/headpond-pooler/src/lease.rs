@@ -1,7 +1,7 @@
 //! Who holds which server connection: what the policy decides is carried out here, and leases begin and end.
 
 use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, Request, State, Tick};
-use headpond_wire::postgres::frontend;
+use headpond_wire::postgres::{encode, frontend};
 
 use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Lease};
@@ -123,6 +123,12 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(server_id) else { return };
         let Some(id) = server.client else { return };
         let Some(client) = self.clients.get(id) else { return };
+        // At its login it was told what it had asked for.
+        if !server.reported.is_empty() {
+            out.send(Link::Client(id), |bytes| {
+                server.reported.iter().for_each(|(name, value)| encode::parameter_status(bytes, name, value));
+            });
+        }
         if server.settings != client.settings {
             let change = self.settings.change(server.settings, client.settings);
             server.settings = client.settings;

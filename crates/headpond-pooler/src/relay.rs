@@ -68,7 +68,11 @@ impl Pooler {
     fn stops_at_boundary(&self, server_id: ServerId) -> bool {
         let Some(server) = self.servers.get(server_id) else { return false };
         let pool = &self.pools[server.pool as usize];
-        pool.mode == PoolMode::Transaction && server.exchanges.has_boundary() && pool.policy.waiting() > 0
+        pool.mode == PoolMode::Transaction
+            && server.exchanges.has_boundary()
+            // Data belong to the request under way, which cannot end without them.
+            && !server.exchanges.is_copying()
+            && pool.policy.waiting() > 0
     }
 
     /// Bytes of a client. Returns how many are consumed.
@@ -81,12 +85,26 @@ impl Pooler {
     ) -> usize {
         let Some(client) = self.clients.get(id) else { return bytes.len() };
         match client.state {
-            ClientState::Startup => self.startup_received(now, id, bytes, out),
-            ClientState::Login(_) => self.login_received(now, id, bytes, out),
+            ClientState::Startup => {
+                let consumed = self.startup_received(now, id, bytes, out);
+                self.came_along(now, id, consumed, bytes.len(), out)
+            }
+            ClientState::Login(_) => {
+                let consumed = self.login_received(now, id, bytes, out);
+                self.came_along(now, id, consumed, bytes.len(), out)
+            }
             ClientState::AwaitsParameters => 0,
             ClientState::Refused(discard) => self.discard(now, id, discard, bytes, out),
             ClientState::Ready => self.relay_requests(now, id, bytes, out),
         }
+    }
+
+    /// Something came in one flight with a message of the login: nobody will say that it is there.
+    fn came_along(&mut self, now: Tick, id: ClientId, consumed: usize, len: usize, out: &mut Actions) -> usize {
+        if (1..len).contains(&consumed) {
+            self.client_readable(now, id, out);
+        }
+        consumed
     }
 
     fn relay_requests(&mut self, now: Tick, id: ClientId, bytes: &[u8], out: &mut Actions) -> usize {
@@ -219,7 +237,17 @@ impl Pooler {
         loop {
             let header = match frame::next(&bytes[at..]) {
                 Ok(Next::Whole(header) | Next::Begun(header)) => header,
-                Ok(Next::More) => return at,
+                Ok(Next::More) => {
+                    // It waited for the tail of an earlier request only: there is nothing to be refused.
+                    if at == bytes.len()
+                        && matches!(discard, Discard::First(_))
+                        && let Some(client) = self.clients.get_mut(id)
+                    {
+                        client.state = ClientState::Ready;
+                        client.copy_tail = true;
+                    }
+                    return at;
+                }
                 Err(bad) => {
                     self.misbehaved(now, id, &format!("invalid message length {}", bad.0), out);
                     return bytes.len();
@@ -231,7 +259,13 @@ impl Pooler {
             }
             let take = header.size.min(bytes.len() - at);
             at += take;
+            if let Some(client) = self.clients.get_mut(id) {
+                client.streaming = u32::try_from(header.size - take).unwrap_or(0);
+            }
             if let Discard::First(cause) = discard {
+                if matches!(header.tag, b'd' | b'c' | b'f') {
+                    continue;
+                }
                 self.send_refusal(now, id, cause, out);
                 if cause == Cause::ShuttingDown {
                     self.drop_client(id, out);
@@ -241,7 +275,8 @@ impl Pooler {
             }
             let over = matches!(header.tag, b'Q' | b'F' | b'S');
             let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
-            client.streaming = u32::try_from(header.size - take).unwrap_or(0);
+            // Data of a COPY that was refused, and the rest of this message, are read over too.
+            client.copy_tail |= over;
             client.state = if over { ClientState::Ready } else { ClientState::Refused(discard) };
             if over {
                 out.send(Link::Client(id), |bytes| encode::ready_for_query(bytes, b'I'));
@@ -290,10 +325,13 @@ impl Pooler {
         }
         self.forward_run(id, &mut run, out);
         if let Some(server) = self.servers.get(id)
-            && server.client.is_none()
             && server.exchanges.is_copying()
         {
-            self.recover(now, id, out);
+            match server.client {
+                // Its data may have been stopped at the boundary.
+                Some(client) => self.read_on_if_allowed(client, id, out),
+                None => self.recover(now, id, out),
+            }
         }
         run.at
     }
@@ -324,7 +362,9 @@ impl Pooler {
             return self.mismatch(now, id, header.tag, out);
         };
         server.streaming = u32::try_from(header.size - message.len()).unwrap_or(0);
-        let forwards = reply.owner == Owner::Client && server.client.is_some();
+        // What its settings turn out to be, a client hears though it was we who set them.
+        let reports = reply.owner == Owner::Pooler(Errand::Settings) && header.tag == b'S';
+        let forwards = (reply.owner == Owner::Client || reports) && server.client.is_some();
         server.streaming_to_client = forwards;
         if !forwards {
             self.forward_run(id, run, out);
@@ -437,7 +477,7 @@ impl Pooler {
     }
 
     /// An error nobody asked for: the server says why it is about to close. A client that holds the connection
-    /// hears it as it would from the server itself.
+    /// hears it as it would from the server itself; nobody else gets the connection.
     fn said_goodbye(
         &mut self,
         now: Tick,
@@ -446,15 +486,17 @@ impl Pooler {
         run: &mut Run,
         out: &mut Actions,
     ) -> Step {
-        let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
-        if let Some(server) = self.servers.get_mut(id) {
-            server.said_goodbye = error.is_fatal() && server.client.is_some();
-        }
         self.forward_run(id, run, out);
-        if error.is_fatal() {
-            self.server_leaves(now, id, &error, out);
+        let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+        if !error.is_fatal() {
+            return Step::Next;
         }
-        Step::Next
+        if let Some(server) = self.servers.get_mut(id) {
+            server.said_goodbye = server.client.is_some();
+        }
+        self.server_leaves(now, id, &error, out);
+        self.close_pair(now, id, CloseReason::ServerLost, Cause::ServerLost, &error.message, out);
+        Step::Gone
     }
 
     /// A connection hears that the server ends it: alone (`admin_shutdown` may mean either), or because the whole

@@ -59,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) status: u8,
     /// The startup parameters it was opened with.
     pub(crate) startup: SettingsId,
+    /// What the server made of them.
+    pub(crate) reported: Vec<(String, String)>,
     /// The startup settings its session has.
     pub(crate) settings: SettingsId,
     pub(crate) key: BackendKey,
@@ -102,6 +104,7 @@ impl Server {
             exchanges: Exchanges::default(),
             status: b'I',
             startup,
+            reported: Vec::new(),
             settings: startup,
             key: BackendKey::default(),
             streaming_to_client: false,

@@ -9,11 +9,12 @@ use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
 use headpond_wire::postgres::startup;
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
-use crate::client::{ClientState, Lease};
+use crate::client::{Client, ClientState, Lease};
 use crate::config::Secret;
 use crate::pooler::Pooler;
 use crate::refuse::{Cause, classify};
 use crate::server::{BackendKey, ServerLogin, ServerState};
+use crate::settings::SettingsId;
 use crate::timers::Timer;
 
 const MECHANISM: &str = "SCRAM-SHA-256";
@@ -104,7 +105,7 @@ impl Pooler {
         let pool = server.pool;
         match tag {
             b'R' => self.authenticate(id, body, out)?,
-            b'S' => self.note_parameter(pool, body),
+            b'S' => self.note_parameter(id, pool, body),
             b'K' => {
                 let mut body = Fields(body);
                 let process = body.int32().unwrap_or(0);
@@ -236,14 +237,23 @@ impl Pooler {
         }
     }
 
-    fn note_parameter(&mut self, pool: u32, body: &[u8]) {
+    /// What a server says of itself at a login. What it says because of the startup parameters is for clients with
+    /// the same ones only.
+    fn note_parameter(&mut self, id: ServerId, pool: u32, body: &[u8]) {
         let mut body = Fields(body);
         let (Some(name), Some(value)) = (body.string(), body.string()) else { return };
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (name, value) = (text(name), text(value));
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let own = self.settings.value(server.startup, &name).is_some();
+        if own && server.reported.len() < PARAMETERS_MAX {
+            server.reported.push((name.clone(), value.clone()));
+        }
         let parameters = &mut self.pools[pool as usize].parameters;
         if let Some((_, known)) = parameters.iter_mut().find(|(known, _)| *known == name) {
-            *known = value;
+            if !own {
+                *known = value;
+            }
         } else if parameters.len() < PARAMETERS_MAX {
             parameters.push((name, value));
         }
@@ -277,24 +287,51 @@ impl Pooler {
             self.reopening_failed(now, id, &failed, out);
             return;
         }
-        self.servers.remove(id);
+        let startup = server.startup;
         let title = self.pool_title(pool);
         out.report(Report::ServerLoginFailed { pool: title, message: failed.message.clone() });
         let entry = &mut self.pools[pool as usize];
-        entry.last_error = Some((failed.sqlstate, failed.message));
-        if let Some(place) = entry.servers.get_mut(conn.index()) {
-            *place = None;
+        if startup != SettingsId::NONE && is_about_settings(&failed.sqlstate) {
+            self.startup_refused(now, pool, startup, &failed, out);
+            self.with_pool(now, pool, out, |policy, actions| {
+                policy.close(now, conn, CloseReason::SettingsRefused, actions);
+            });
+            return;
         }
-        out.push(Action::Close(Link::Server(id)));
+        entry.last_error = Some((failed.sqlstate, failed.message));
         self.with_pool(now, pool, out, |policy, actions| {
             policy.open_failed(now, conn, failed.class, actions);
         });
     }
 
+    /// The server does not take the startup parameters that a waiter asked for: whoever asked for them hears it, and
+    /// for all others it is as if nothing had been tried.
+    fn startup_refused(
+        &mut self,
+        now: Tick,
+        pool: u32,
+        startup: SettingsId,
+        failed: &Failed,
+        out: &mut Actions,
+    ) {
+        let waiting = |client: &Client| match client.lease {
+            Lease::Waiting(waiter) if client.pool == pool => Some((client.settings, waiter)),
+            _ => None,
+        };
+        let waiters: Vec<_> = self.clients.iter().filter_map(|(id, c)| Some((id, waiting(c)?))).collect();
+        for (client, (settings, waiter)) in waiters {
+            if self.settings.startup_part(settings) == startup {
+                self.with_pool(now, pool, out, |policy, _| policy.withdraw(now, waiter));
+                let report = Fatal::new(Severity::Fatal, &failed.sqlstate, &failed.message);
+                out.send(Link::Client(client), |bytes| encode::error_response(bytes, &report));
+                self.drop_client(client, out);
+            }
+        }
+    }
+
     /// A connection could not be opened anew for the client that holds the lease: the client hears why.
     fn reopening_failed(&mut self, now: Tick, id: ServerId, failed: &Failed, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
-        server.lost = true;
         server.said_goodbye = true;
         let (pool, client) = (server.pool, server.client);
         out.report(Report::ServerLoginFailed { pool: self.pool_title(pool), message: failed.message.clone() });
@@ -383,6 +420,11 @@ impl Pooler {
     pub(crate) fn pool_title(&self, pool: u32) -> String {
         self.pools.get(pool as usize).map_or_else(String::new, |pool| format!("{}/{}", pool.name, pool.user))
     }
+}
+
+/// Whether the server did not like a startup parameter: its value, its name, or who set it.
+fn is_about_settings(sqlstate: &str) -> bool {
+    matches!(sqlstate, "22023" | "42501" | "42601" | "42704" | "55P02")
 }
 
 fn unsupported(what: &str) -> Failed {

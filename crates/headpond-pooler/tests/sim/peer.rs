@@ -71,7 +71,7 @@ pub(crate) struct Shared {
     pub(crate) settings_of: HashMap<Origin, Settings>,
     /// Databases whose sessions are reset before another client gets them.
     pub(crate) resets: HashSet<String>,
-    /// Server processes that died, or were ended by the operator.
+    /// Server processes that died, and logins that failed.
     pub(crate) deaths: u32,
     /// Clients that lost their server.
     pub(crate) losses: u32,
@@ -107,9 +107,16 @@ pub(crate) struct Io<'a> {
     pub(crate) wake: &'a mut Option<u64>,
     pub(crate) dice: &'a mut Dice,
     pub(crate) shared: &'a mut Shared,
+    pub(crate) traces: bool,
 }
 
 impl Io<'_> {
+    pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
+        if self.traces {
+            eprintln!("{:>12}     connection {}: {}", self.now / US, self.conn + 1, what().replace(char::is_control, "."));
+        }
+    }
+
     pub(crate) fn wake_at(&mut self, at: u64) {
         *self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }

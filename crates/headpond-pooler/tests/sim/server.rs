@@ -13,6 +13,9 @@ use crate::peer::{Io, MS, SECOND, Settings};
 
 const CANCEL: u32 = 80_877_102;
 
+/// A value that no setting takes.
+pub(crate) const IMPOSSIBLE: &str = "impossible";
+
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
     Startup,
@@ -64,6 +67,8 @@ pub(crate) struct Backend {
     origin: Origin,
     /// Who spoke last, and whether that left something in the session.
     dirty: Option<Origin>,
+    /// What the startup packet set, what is set now, and what was before the transaction.
+    startup: Settings,
     settings: Settings,
     before: Settings,
     dies_at: u64,
@@ -88,6 +93,7 @@ impl Backend {
             portal: None,
             origin: POOLER,
             dirty: None,
+            startup: Settings::new(),
             settings: Settings::new(),
             before: Settings::new(),
             dies_at: u64::MAX,
@@ -166,10 +172,13 @@ impl Backend {
         let mut words =
             packet[8..].split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         while let (Some(name), Some(value)) = (words.next(), words.next()) {
-            if name == "database" {
-                self.database = value;
+            match name.as_str() {
+                "database" => self.database = value,
+                "user" | "" => {}
+                _ => drop(self.startup.insert(name, value)),
             }
         }
+        self.settings = self.startup.clone();
         self.admit(io);
         true
     }
@@ -179,11 +188,18 @@ impl Backend {
         let sessions = io.shared.sessions.entry(self.database.clone()).or_default();
         assert!(*sessions < limit, "more than {limit} sessions of {}", self.database);
         let failing = io.dice.chance(io.shared.faults.logins);
+        io.shared.deaths += u32::from(failing);
         self.until = io.now + io.dice.skewed(20 * MS);
         if failing && io.dice.chance(60) {
             let code = io.dice.pick(&["53300", "57P03", "57P03", "XX000"]);
             io.shared.count("login refused");
             fatal(io.out, code, "no");
+            self.phase = Phase::Exiting;
+            return;
+        }
+        if self.startup.values().any(|value| value == IMPOSSIBLE) {
+            io.shared.count("impossible at startup");
+            fatal(io.out, "22023", "invalid value");
             self.phase = Phase::Exiting;
             return;
         }
@@ -221,6 +237,7 @@ impl Backend {
         }
         let Some((tag, body, origin)) = io.input.message() else { return false };
         assert_ne!(origin, ANYONE, "a reply went to a server");
+        io.trace(|| format!("server takes {:?} of {origin}: {:.60}", char::from(tag), String::from_utf8_lossy(&body)));
         if io.dice.below(1000) < io.shared.faults.deaths {
             self.die(io);
             return true;
@@ -375,7 +392,8 @@ impl Backend {
 
     fn step(&mut self, step: Step, io: &mut Io<'_>) {
         if io.dice.below(100) < io.shared.faults.asides / 8 {
-            aside(self.origin, io);
+            // What comes while the pooler asks is for whoever is served next.
+            aside(if self.origin == POOLER { ANYONE } else { self.origin }, io);
         }
         match step {
             Step::Wait(pause) => self.until = io.now + pause,
@@ -451,22 +469,26 @@ impl Backend {
             }
             "SET" => {
                 let value = text.split('\'').nth(1).unwrap_or_default();
-                if value == "impossible" {
+                if value == IMPOSSIBLE {
                     steps.push(Step::Fail { code: "22023", text: "invalid value".to_owned() });
                 } else {
                     self.settings.insert(words[1].to_owned(), value.to_owned());
+                    io.out.push(ANYONE, &parameter_status(words[1], value));
                     steps.push(done("SET"));
                 }
             }
             "RESET" => {
-                self.settings.remove(words[1]);
+                match self.startup.get(words[1]) {
+                    Some(value) => drop(self.settings.insert(words[1].to_owned(), value.clone())),
+                    None => drop(self.settings.remove(words[1])),
+                }
                 steps.push(done("RESET"));
             }
             "DISCARD" => {
                 assert_eq!(self.status, b'I', "DISCARD ALL inside a transaction");
                 self.dirty = None;
                 self.statement = None;
-                self.settings.clear();
+                self.settings = self.startup.clone();
                 steps.push(done("DISCARD ALL"));
             }
             other => panic!("statement {other:?}"),
@@ -521,7 +543,13 @@ impl Backend {
             }
             1 => {
                 io.shared.count("server dies inside a message");
-                let bytes = data_row("cut", 0, 80_000);
+                let bytes = match self.steps.pop_front() {
+                    Some(Step::Say(bytes)) => bytes,
+                    _ => {
+                        self.origin = ANYONE;
+                        message(b'N', &[0; 80_000])
+                    }
+                };
                 let keeps = io.dice.below(bytes.len() as u64) as usize;
                 self.say(&bytes[..keeps], io);
                 self.exit(io);
@@ -539,6 +567,7 @@ impl Backend {
 
     fn exit(&mut self, io: &mut Io<'_>) {
         self.phase = Phase::Exiting;
+        self.dies_at = u64::MAX;
         self.copy = None;
         self.steps.clear();
         self.until = io.now + io.dice.skewed(200 * MS).min(SECOND);
@@ -556,6 +585,7 @@ impl Backend {
     }
 
     fn say(&self, bytes: &[u8], io: &mut Io<'_>) {
+        io.trace(|| format!("server says {:.60}", String::from_utf8_lossy(bytes)));
         io.out.push(self.origin, bytes);
     }
 }

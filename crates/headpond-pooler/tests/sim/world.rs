@@ -103,7 +103,7 @@ pub(crate) struct World {
     to_close: Vec<Link>,
     turns_now: (u64, u32),
     suspended: bool,
-    pub(crate) trace: bool,
+    trace: bool,
 }
 
 impl World {
@@ -306,6 +306,7 @@ impl World {
         let now = Tick(self.now);
         if fails {
             self.shared.count("connect fails");
+            self.shared.deaths += 1;
             self.pooler.closed(now, link, "connection refused", &mut self.actions);
         } else {
             let backend = self.connect(link, Peer::Backend(Backend::new()));
@@ -400,6 +401,7 @@ impl World {
             wake: &mut wake,
             dice: &mut self.dice,
             shared: &mut self.shared,
+            traces: self.trace,
         };
         match &mut conn.peer {
             Peer::Client(client) => client.act(&mut io),
@@ -411,7 +413,7 @@ impl World {
             }
             Peer::Canceller { packet } => {
                 io.out.push(number as u16 + 1, &std::mem::take(packet));
-                assert!(io.input.is_empty(), "a cancel request was answered");
+                assert!(io.input.is_empty() || io.shared.draining, "a cancel request was answered");
                 if io.ended.is_some() {
                     *io.end = Some(End::Orderly);
                 }

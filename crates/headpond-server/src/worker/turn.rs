@@ -192,6 +192,8 @@ impl Worker {
                 }
                 self.hand_in(now, link, before + count);
             }
+            // What came before the end is heard first.
+            Err(_) if before > 0 && self.hand_in(now, link, before) > 0 => self.again.push(link),
             Err(why) => {
                 self.pooler.closed(now, link, &why, &mut self.actions);
                 self.carry_out(now, 0);
@@ -199,8 +201,9 @@ impl Worker {
         }
     }
 
-    /// Gives the machine the next `len` bytes of the arena, and keeps what it does not consume.
-    fn hand_in(&mut self, now: Tick, link: Link, len: usize) {
+    /// Gives the machine the next `len` bytes of the arena, and keeps what it does not consume. Returns how many it
+    /// did.
+    fn hand_in(&mut self, now: Tick, link: Link, len: usize) -> usize {
         let base = self.arena.take(len);
         let bytes = self.arena.get(base, len);
         let consumed = self.pooler.received(now, link, bytes, &mut self.actions);
@@ -210,6 +213,7 @@ impl Worker {
             conn.held = Some(Box::new(Held(bytes[consumed..].to_vec())));
         }
         self.carry_out(now, base);
+        consumed
     }
 
     /// Queues a range of the arena for a link.

@@ -4,31 +4,26 @@ use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
 use crate::database::{database, direct};
-use crate::pond::{Pond, TRANSACTION, Way, code, run, until, value, ways};
-use crate::raw::{Raw, VERSION_3_2, message, tags};
+use crate::pond::{Pond, TRANSACTION, Way, code, run, value, ways};
+use crate::raw::{Raw, VERSION_3_2, tags};
 
 /// The code of a cancel request.
 const CANCEL: u32 = 80_877_102;
 
-/// Waits until a user's statement sleeps in the database.
-pub(crate) async fn until_asleep(pond: &Pond) {
-    let direct = direct(&database().server).await;
-    let asleep = "SELECT 1 FROM pg_stat_activity WHERE usename = $1 AND wait_event = 'PgSleep'";
-    until("asleep", async || !direct.query(asleep, &[&pond.user]).await.unwrap().is_empty()).await;
-}
+/// Runs until it is cancelled.
+const FOR_EVER: &str = "SELECT pg_sleep(100000)";
 
 #[test]
 fn a_cancel_ends_the_running_statement_and_its_client_goes_on() {
     run(async {
         for way in ways() {
             let pond = Pond::new(way, "", "max_size = 2").await;
-            eprintln!("{way:?}");
             let (client, other) = (pond.client().await, pond.client().await);
             let cancel = async {
-                until_asleep(&pond).await;
+                pond.until_in("PgSleep").await;
                 client.cancel_token().cancel_query(NoTls).await.unwrap();
             };
-            let (outcome, ()) = tokio::join!(client.batch_execute("SELECT pg_sleep(1000)"), cancel);
+            let (outcome, ()) = tokio::join!(client.batch_execute(FOR_EVER), cancel);
             assert_eq!(code(outcome), SqlState::QUERY_CANCELED, "{way:?}");
             assert_eq!(value(&client, "SELECT 1").await, "1", "{way:?}");
             assert_eq!(value(&other, "SELECT 2").await, "2", "{way:?}");
@@ -69,15 +64,18 @@ fn a_cancel_that_comes_late_or_with_a_wrong_key_hits_nobody() {
             if way.mode == "session" {
                 drop(idle);
             }
+            let owner = direct(&database().server).await;
+            owner.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
             let mut raw = pond.raw();
-            raw.send(&message(b'Q', b"SELECT pg_sleep(0.3)\0"));
-            until_asleep(&pond).await;
+            raw.send_query("SELECT pg_advisory_lock_shared(1)");
+            pond.until_in("advisory").await;
             late.cancel_query(NoTls).await.unwrap();
             for key in [&[0, 0, 0, 0][..], b"", &[7; 256]] {
                 let mut wrong = Raw::connect(pond.address());
                 wrong.send_packet(CANCEL, &[&[1, 0, 0, 1], key].concat());
                 assert!(wrong.until_end().iter().all(|answer| answer.tag == b'E'), "{way:?}");
             }
+            owner.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
             assert_eq!(tags(&raw.until_ready()), "TDCZ", "{way:?}");
             pond.assert_in_step().await;
         }
@@ -94,8 +92,8 @@ fn a_long_key_of_protocol_3_2_cancels() {
             let welcome = raw.until_ready();
             let key = &welcome.iter().find(|message| message.tag == b'K').unwrap().body;
             assert!(key.len() > 8, "{} bytes", key.len());
-            raw.send(&message(b'Q', b"SELECT pg_sleep(1000)\0"));
-            until_asleep(&pond).await;
+            raw.send_query(FOR_EVER);
+            pond.until_in("PgSleep").await;
             // The first four bytes of the secret alone open nothing.
             for length in [8, key.len()] {
                 let mut request = Raw::connect(pond.address());

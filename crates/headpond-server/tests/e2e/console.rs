@@ -1,1 +1,112 @@
-//! TBD
+//! The console, as `psql` and drivers see it.
+
+use std::fs;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+use crate::database::database;
+use crate::pond::{MODES, Pond, SESSION, TRANSACTION, Way, code, connect, run, until, value};
+
+#[test]
+fn every_command_that_shows_something_answers() {
+    run(async {
+        for workers in [1, 2] {
+            let pond = Pond::new(Way { workers, ..SESSION }, "", "").await;
+            let client = pond.client().await;
+            client.batch_execute("SELECT 1").await.unwrap();
+            let console = pond.console().await;
+            let help = console.simple_query("SHOW HELP").await.unwrap();
+            let commands = help.iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0).filter(|name| name.starts_with("SHOW ")),
+                _ => None,
+            });
+            let commands: Vec<_> = commands.map(|name| name.split(['[', '<']).next().unwrap().trim()).collect();
+            for name in ["POOLS", "CLIENTS", "SERVERS", "STATS", "DATABASES", "LISTS", "CONFIG", "VERSION"] {
+                assert!(commands.contains(&&*format!("SHOW {name}")), "{name} is not in {commands:?}");
+            }
+            for command in commands {
+                console.simple_query(command).await.unwrap_or_else(|error| panic!("{command}: {error}"));
+            }
+            let clients = console.simple_query("SHOW CLIENTS").await.unwrap();
+            let named = |message: &SimpleQueryMessage| match message {
+                SimpleQueryMessage::Row(row) => row.get("user") == Some(&pond.user),
+                _ => false,
+            };
+            assert!(clients.iter().any(named));
+            assert!(console.simple_query("SHOW NONSENSE").await.is_err());
+            assert!(console.simple_query("SHOW VERSION").await.is_ok());
+        }
+    });
+}
+
+#[test]
+fn only_administrators_command_and_only_known_users_look() {
+    run(async {
+        let pond = Pond::new(SESSION, "stats_users = [\"watcher\"]", "").await;
+        let watcher = connect(pond.login().dbname("pgbouncer").user("watcher")).await;
+        watcher.simple_query("SHOW POOLS").await.unwrap();
+        for command in ["PAUSE", "RESUME", "RELOAD", "SHUTDOWN"] {
+            assert_eq!(code(watcher.simple_query(command).await), SqlState::INSUFFICIENT_PRIVILEGE, "{command}");
+        }
+        assert!(pond.login().dbname("headpond").user("stranger").connect(NoTls).await.is_err());
+    });
+}
+
+#[test]
+fn a_paused_pool_serves_nobody_until_it_is_resumed() {
+    run(async {
+        for way in MODES.into_iter().chain([Way { workers: 2, ..TRANSACTION }]) {
+            let pond = Pond::new(way, "", "").await;
+            let (console, client) = (pond.console().await, pond.client().await);
+            console.batch_execute("PAUSE").await.unwrap();
+            let resume = async {
+                pond.until_waiting(1).await;
+                console.batch_execute("RESUME").await.unwrap();
+            };
+            assert_eq!(tokio::join!(value(&client, "SELECT 1"), resume).0, "1", "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn a_reload_takes_effect_and_a_wrong_one_does_not() {
+    run(async {
+        let server = &database().server;
+        let user = database().user().await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headpond.toml");
+        let configure = |pool: &str| {
+            let source = format!("host = \"{}\"\nport = {}", server.host(), server.port());
+            let text = format!("admin_users = [\"{user}\"]\nhttp_listen = \"\"\n[data_source.\"*\"]\n{source}\n{pool}");
+            fs::write(&file, format!("listen = [\"127.0.0.1:26432\"]\n{text}")).unwrap();
+        };
+        configure("max_size = 1");
+        let pond = Pond::from_file(&file, &user);
+        let console = pond.console().await;
+        let [holder, waiter] = <[_; 2]>::try_from(pond.clients(2).await).unwrap();
+        holder.batch_execute("BEGIN").await.unwrap();
+        configure("max_size = none");
+        assert!(console.batch_execute("RELOAD").await.is_err());
+        let reload = async {
+            pond.until_waiting(1).await;
+            configure("max_size = 2");
+            console.batch_execute("RELOAD").await.unwrap();
+        };
+        assert_eq!(tokio::join!(value(&waiter, "SELECT 1"), reload).0, "1");
+    });
+}
+
+#[test]
+fn shutdown_ends_everything() {
+    run(async {
+        let pond = Pond::new(SESSION, "", "").await;
+        let (console, client) = (pond.console().await, pond.client().await);
+        client.batch_execute("BEGIN").await.unwrap();
+        // It may be gone before it can answer.
+        let _ = console.batch_execute("SHUTDOWN").await;
+        until("gone", async || pond.login().connect(NoTls).await.is_err()).await;
+        assert!(client.batch_execute("SELECT 1").await.is_err());
+        pond.until_connections(|count| count == 0).await;
+    });
+}

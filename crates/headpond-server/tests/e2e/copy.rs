@@ -83,7 +83,7 @@ fn copy_data_that_comes_after_the_servers_error_is_read_over() {
             let pond = Pond::new(way, "", "max_size = 1").await;
             let mut raw = pond.raw();
             raw.query(&format!("CREATE TABLE late_{} (n int)", pond.user));
-            raw.send(&message(b'Q', format!("COPY late_{} FROM STDIN\0", pond.user).as_bytes()));
+            raw.send_query(&format!("COPY late_{} FROM STDIN", pond.user));
             assert_eq!(raw.receive().unwrap().tag, b'G', "{way:?}");
             raw.send(&message(b'd', b"x\n"));
             assert_eq!(tags(&raw.until_ready()), "EZ", "{way:?}");

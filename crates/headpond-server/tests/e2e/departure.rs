@@ -1,8 +1,6 @@
 //! Clients that leave without a word: what they began is ended, and their connection serves another.
 
-use crate::cancel::until_asleep;
-use crate::database::{database, direct};
-use crate::pond::{PID, Pond, run, until, value, ways};
+use crate::pond::{PID, Pond, run, value, ways};
 use crate::raw::message;
 
 #[test]
@@ -14,8 +12,8 @@ fn the_query_of_a_killed_client_is_cancelled_and_its_connection_reused() {
             let pid = value(&client, PID).await;
             drop(client);
             let mut raw = pond.raw();
-            raw.send(&message(b'Q', b"SELECT pg_sleep(1000)\0"));
-            until_asleep(&pond).await;
+            raw.send_query("SELECT pg_sleep(100000)");
+            pond.until_in("PgSleep").await;
             drop(raw);
             assert_eq!(value(&pond.client().await, PID).await, pid, "{way:?}");
             pond.assert_in_step().await;
@@ -77,7 +75,7 @@ fn a_client_that_leaves_the_queue_is_not_served() {
             let holder = pond.client().await;
             holder.batch_execute(&format!("CREATE TABLE {table} (); BEGIN")).await.unwrap();
             let mut raw = pond.raw();
-            raw.send(&message(b'Q', format!("INSERT INTO {table} DEFAULT VALUES\0").as_bytes()));
+            raw.send_query(&format!("INSERT INTO {table} DEFAULT VALUES"));
             pond.until_waiting(1).await;
             drop(raw);
             pond.until_waiting(0).await;
@@ -93,10 +91,8 @@ fn a_client_that_reads_nothing_holds_up_only_itself() {
         for way in ways() {
             let pond = Pond::new(way, "", "max_size = 2").await;
             let mut raw = pond.raw();
-            raw.send(&message(b'Q', b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)\0"));
-            let blocked = "SELECT 1 FROM pg_stat_activity WHERE usename = $1 AND wait_event = 'ClientWrite'";
-            let direct = direct(&database().server).await;
-            until("held up", async || !direct.query(blocked, &[&pond.user]).await.unwrap().is_empty()).await;
+            raw.send_query("SELECT repeat('x', 1000000) FROM generate_series(1, 100)");
+            pond.until_in("ClientWrite").await;
             assert_eq!(value(&pond.client().await, "SELECT 1").await, "1", "{way:?}");
             assert_eq!(raw.until_ready().len(), 103, "{way:?}");
         }

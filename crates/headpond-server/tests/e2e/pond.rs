@@ -14,7 +14,7 @@ use headpond_server::process::{Ports, Running, Server};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, NoTls, SimpleQueryMessage};
 
-use crate::database::database;
+use crate::database::{database, direct};
 use crate::raw::Raw;
 
 /// The longest that a test, or a condition in one, may take on a slow machine.
@@ -49,7 +49,8 @@ pub(crate) const PID: &str = "SELECT pg_backend_pid()";
 
 /// Runs a test to its end, within the limit.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // A thread of their own for the drivers' connections: a test may block.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(LIMIT, test).await.expect("the test ends in time") });
 }
 
@@ -101,7 +102,15 @@ impl Pond {
             "listen = [\"127.0.0.1:26432\"]\nhttp_listen = \"127.0.0.1:26480\"\npool_mode = \"{mode}\"
              sends = \"{sends}\"\nworkers = {workers}\n{text}"
         );
-        let config = Config::parse_toml("test.toml", &text, folder).unwrap();
+        Self::start(Config::parse_toml("test.toml", &text, folder).unwrap(), user)
+    }
+
+    /// Of a configuration that it can read again.
+    pub(crate) fn from_file(file: &Path, user: &str) -> Self {
+        Self::start(Config::load(file).unwrap(), user)
+    }
+
+    fn start(config: Config, user: &str) -> Self {
         // One at a time, or two could find the same port free.
         static BINDING: Mutex<()> = Mutex::new(());
         let binding = BINDING.lock();
@@ -152,7 +161,19 @@ impl Pond {
         until(&format!("{count} waiting"), async || waiting().await == count).await;
     }
 
-    /// Whether the database still says of Headpond what it should: no reply went astray.
+    /// Waits until a statement of its user waits for an event in the database.
+    pub(crate) async fn until_in(&self, event: &str) {
+        let direct = direct(&database().server).await;
+        let query = "SELECT FROM pg_stat_activity WHERE usename = $1 AND wait_event = $2";
+        until(event, async || !direct.query(query, &[&self.user, &event]).await.unwrap().is_empty()).await;
+    }
+
+    /// Waits until its user has so many connections to the database.
+    pub(crate) async fn until_connections(&self, wanted: impl Fn(i64) -> bool) {
+        until("connections", async || wanted(database().connections_of(&self.user).await)).await;
+    }
+
+    /// No reply went astray.
     pub(crate) async fn assert_in_step(&self) {
         assert_eq!(self.snapshot().await.reply_mismatches, 0);
     }

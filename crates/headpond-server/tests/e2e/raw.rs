@@ -1,7 +1,7 @@
 //! A client made of bytes, for what no driver would send.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::pond::LIMIT;
 
@@ -57,9 +57,19 @@ impl Raw {
         self.until_ready()
     }
 
-    pub(crate) fn query(&mut self, text: &str) -> Vec<Message> {
+    pub(crate) fn send_query(&mut self, text: &str) {
         self.send(&message(b'Q', &[text.as_bytes(), b"\0"].concat()));
+    }
+
+    pub(crate) fn query(&mut self, text: &str) -> Vec<Message> {
+        self.send_query(text);
         self.until_ready()
+    }
+
+    /// Says that no more will be sent.
+    pub(crate) fn hang_up(&mut self) {
+        // Fails only where the other side has gone first.
+        let _ = self.0.shutdown(Shutdown::Write);
     }
 
     pub(crate) fn receive(&mut self) -> io::Result<Message> {
