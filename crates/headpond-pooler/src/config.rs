@@ -55,6 +55,13 @@ pub struct DataSource {
     pub user: Option<String>,
     /// The password of `user` on the server (or of the client's own user, where the users file has none).
     pub password: Option<Secret>,
+    /// The most server connections of all pools together on this server; `None`: what it leaves to this login
+    /// (`max_connections` − reserved slots) − `reserve`, divided by `members`.
+    pub budget: Option<u32>,
+    /// Connections never used, left to administrators, backups and replication; `None`: 5, or 10 % if that is more.
+    pub reserve: Option<u32>,
+    /// How many equal processes share this server: at least 1.
+    pub members: u32,
     /// When connections are released.
     pub mode: PoolMode,
     /// Sizes and times of each of its pools.
