@@ -65,13 +65,42 @@ impl Pool {
         }
     }
 
+    /// The budget has no permit for a login that was asked for: it is as if it had not been.
+    pub fn open_denied(&mut self, now: Tick, conn: ConnId) {
+        if self.slots.state(conn) == Some(State::Opening) {
+            self.counts.opened -= 1;
+            self.slots.remove(conn);
+            self.note(now);
+            self.denied = true;
+        }
+    }
+
+    /// Something of the budget was given back.
+    pub fn budget_freed(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.denied = false;
+        self.open_what_is_needed(now, out);
+    }
+
+    /// Whether an idle connection could go to a sibling without touching the floors.
+    #[must_use]
+    pub fn can_spare(&self) -> bool {
+        self.waiters.len() == 0 && self.may_shrink()
+    }
+
+    /// Closes the idle connection unused for longest, so that a sibling can have its place.
+    pub fn spare(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if let Some((conn, _)) = self.slots.oldest_idle() {
+            self.begin_close(now, conn, CloseReason::FairShare, out);
+        }
+    }
+
     /// Opens what is needed and allowed.
     pub(crate) fn open_what_is_needed(&mut self, now: Tick, out: &mut Vec<Action>) {
         let needed = self.needed();
         if self.warming && self.slots.total() >= self.settings.initial_size.min(self.effective_max()) {
             self.warming = false;
         }
-        if needed == 0 {
+        if needed == 0 || self.denied {
             return;
         }
         let allowed = self.logins.allowed(now, &self.settings, self.slots.count(State::Opening));

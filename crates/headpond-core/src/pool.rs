@@ -33,8 +33,8 @@ pub struct Pool {
     pub(crate) warming: bool,
     pub(crate) suspended: bool,
     pub(crate) draining: bool,
-    /// Nobody else may have more: the budget's share of this pool.
-    pub(crate) allowance: u32,
+    /// The budget had no connection left for the last login: none is tried until something of it is given back.
+    pub(crate) denied: bool,
     /// When the unneeded are halved next, and how few were idle at once since the last time.
     pub(crate) shrink_at: Tick,
     pub(crate) idle_min: u32,
@@ -60,7 +60,7 @@ impl Pool {
             warming: false,
             suspended: false,
             draining: false,
-            allowance: u32::MAX,
+            denied: false,
             shrink_at: Tick(0),
             idle_min: 0,
             farewell_at: None,
@@ -229,16 +229,6 @@ impl Pool {
         self.open_what_is_needed(now, out);
     }
 
-    /// How many connections the budget leaves to this pool. Fewer than there are: idle ones are closed.
-    pub fn allow(&mut self, now: Tick, allowance: u32, out: &mut Vec<Action>) {
-        self.allowance = allowance;
-        while self.slots.alive() > self.effective_max() {
-            let Some((conn, _)) = self.slots.oldest_idle() else { break };
-            self.begin_close(now, conn, CloseReason::Resized, out);
-        }
-        self.open_what_is_needed(now, out);
-    }
-
     /// Every connection of now is replaced: idle ones at once, others when they come to rest. Logins that failed
     /// are tried anew.
     pub fn renew(&mut self, now: Tick, out: &mut Vec<Action>) {
@@ -358,9 +348,9 @@ impl Pool {
         }
     }
 
-    /// The most connections there may be: the setting, the budget's share, what the server allows.
+    /// The most connections there may be: the setting, or what the server allows if that is less.
     pub(crate) fn effective_max(&self) -> u32 {
-        self.settings.max_size.min(self.allowance).min(self.logins.ceiling())
+        self.settings.max_size.min(self.logins.ceiling())
     }
 
     pub(crate) fn begin_close(

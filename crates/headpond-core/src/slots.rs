@@ -70,6 +70,8 @@ pub enum CloseReason {
     Shrink,
     /// The server died or was replaced, and this connection with it.
     MassDeath,
+    /// A pool on the same server, below its share of the budget, needs it more.
+    FairShare,
     /// The pool was suspended.
     Suspended,
     /// The process is stopping.
@@ -82,7 +84,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MaxIdle,
         Self::IdleTimeout,
         Self::MaxLifetime,
@@ -97,6 +99,7 @@ impl CloseReason {
         Self::Outdated,
         Self::Shrink,
         Self::MassDeath,
+        Self::FairShare,
         Self::Suspended,
         Self::Shutdown,
         Self::SettingsRefused,
@@ -121,6 +124,7 @@ impl CloseReason {
             Self::Outdated => "outdated",
             Self::Shrink => "shrink",
             Self::MassDeath => "mass_death",
+            Self::FairShare => "fair_share",
             Self::Suspended => "suspended",
             Self::Shutdown => "shutdown",
             Self::SettingsRefused => "settings_refused",

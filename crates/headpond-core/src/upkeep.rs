@@ -106,7 +106,7 @@ impl Pool {
     }
 
     /// Whether an idle connection may be closed for want of use.
-    fn may_shrink(&self) -> bool {
+    pub(crate) fn may_shrink(&self) -> bool {
         self.slots.alive() > self.settings.min_size && self.slots.count(State::Idle) > self.settings.min_idle
     }
 }

@@ -131,6 +131,17 @@ pub enum Report {
         /// The tag of the message.
         tag: u8,
     },
+    /// The server has fewer connections than the configuration wants: the budget was made smaller.
+    Capped {
+        /// A pool on that server.
+        pool: String,
+        /// As configured: the budget, or this pool's `max_size`.
+        wanted: u32,
+        /// Connections that the server has for logins like ours.
+        slots: u32,
+        /// The budget now in force.
+        limit: u32,
+    },
     /// Something is wrong with a pool, or no longer.
     Alarm {
         /// Which pool.
@@ -172,6 +183,11 @@ impl fmt::Display for Report {
                 write!(f, "{pool}: login to the server failed: {message}")
             }
             Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
+            Self::Capped { pool, wanted, slots, limit } => write!(
+                f,
+                "{pool}: {wanted} connections are wanted, but the server has {slots} for this login: all pools \
+                 together get {limit} (raise max_connections, or lower max_size, reserve or members)"
+            ),
             Self::Alarm { pool, alarm, raised } => {
                 let over = if *raised { "" } else { " is over" };
                 write!(f, "{pool}: alarm {}{over}", alarm.name())

@@ -273,7 +273,8 @@ impl Pooler {
 
     /// The pool of a (data source, user), made if it is new; `None` if no data source answers to the name.
     pub(crate) fn pool_for(&mut self, database: &str, user: &str) -> Option<u32> {
-        let (index, source) = self.config.data_source(database)?;
+        let config = std::sync::Arc::clone(&self.config);
+        let (index, source) = config.data_source(database)?;
         let server_user = source.user.as_deref().unwrap_or(user);
         let key = (database.to_owned(), server_user.to_owned());
         if let Some(pool) = self.pool_names.get(&key) {
@@ -284,10 +285,12 @@ impl Pooler {
         }
         let settings = self.config.pool_settings(source, server_user);
         let policy = Pool::new(settings, self.random.next_u64());
+        let node = self.node_of(&source.node);
         let pool = pool_index(self.pools.len());
         self.pools.push(PoolEntry {
             policy,
             data_source: index,
+            node,
             name: database.to_owned(),
             user: server_user.to_owned(),
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),

@@ -21,6 +21,8 @@ pub(crate) enum Owner {
 pub(crate) enum Errand {
     /// Brings the session's settings to what the client has, ahead of its first message.
     Settings,
+    /// Asks the server how many connections it has.
+    Survey,
     /// Tests an idle connection.
     Check,
     /// Clears the session before the next client.

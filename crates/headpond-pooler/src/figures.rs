@@ -48,6 +48,10 @@ pub struct PoolRow {
     pub mode: PoolMode,
     /// Sizes, marks and counters of the policy.
     pub pool: PoolFigures,
+    /// The most connections of all pools together on this server; `None` while that is not known.
+    pub budget: Option<u32>,
+    /// How many of them there are.
+    pub budget_used: u32,
     /// Clients that hold a server connection.
     pub clients_active: u32,
     /// Clients that hold none and wait for none.

@@ -118,6 +118,14 @@ impl Pooler {
         self.lease_ready(now, server_id, out);
     }
 
+    /// A connection that was opened for the pool is ready to serve.
+    pub(crate) fn serves(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.deadline = Tick::NEVER;
+        let (pool, conn) = (server.pool, server.conn);
+        self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
+    }
+
     /// A leased connection can be used: its settings are made those of its client, who is read on.
     pub(crate) fn lease_ready(&mut self, now: Tick, server_id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(server_id) else { return };
@@ -193,6 +201,7 @@ impl Pooler {
             },
             Some(State::Recovering) => self.recover(now, id, out),
             Some(State::BeingCancelled) if server.cancels == 0 => self.recovered(now, id, out),
+            Some(State::Opening) => self.serves(now, id, out),
             Some(State::Checking) if server.check_failed => self.check_failed(now, id, out),
             Some(State::Checking | State::Resetting) => self.fit_again(now, id, out),
             _ => {}
@@ -210,9 +219,12 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;
         let (pool, conn, cancelling) = (server.pool, server.conn, server.cancels > 0);
+        let owed = !cancelling && self.owes_a_sibling(pool);
         self.with_pool(now, pool, out, |policy, actions| {
             if cancelling {
                 policy.retire(now, conn, State::BeingCancelled, actions);
+            } else if owed {
+                policy.close(now, conn, CloseReason::FairShare, actions);
             } else {
                 policy.release(now, conn, actions);
             }
@@ -309,7 +321,14 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = Tick::NEVER;
         let (pool, conn) = (server.pool, server.conn);
-        self.with_pool(now, pool, out, |policy, actions| policy.ready(now, conn, actions));
+        let owed = self.owes_a_sibling(pool);
+        self.with_pool(now, pool, out, |policy, actions| {
+            if owed {
+                policy.close(now, conn, CloseReason::FairShare, actions);
+            } else {
+                policy.ready(now, conn, actions);
+            }
+        });
     }
 
     /// Runs a query of the pooler's own; its replies are swallowed.
@@ -330,6 +349,10 @@ impl Pooler {
 
     /// Opens a connection, with the startup parameters of whoever waits longest.
     fn open_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
+        if !self.take_permit(now, pool, out) {
+            self.with_pool(now, pool, out, |policy, _| policy.open_denied(now, conn));
+            return;
+        }
         let waiter = self.pools[pool as usize].policy.oldest_waiter().map(ClientId::unpacked);
         let settings = waiter.and_then(|id| self.clients.get(id)).map(|client| client.settings);
         let startup = self.startup_of(pool, settings.unwrap_or(SettingsId::NONE));
@@ -346,7 +369,7 @@ impl Pooler {
     ) -> ServerId {
         let timeout = self.config.connect_timeout;
         let deadline = if timeout.is_zero() { Tick::NEVER } else { now.plus(timeout) };
-        let id = self.servers.insert(Server::new(now, pool, conn, startup));
+        let id = self.servers.insert(Server::new(now, pool, self.pools[pool as usize].node, conn, startup));
         self.due(id, deadline);
         let entry = &mut self.pools[pool as usize];
         if entry.servers.len() <= conn.index() {
@@ -389,11 +412,13 @@ impl Pooler {
     /// A server connection is gone for good, and its slot free.
     pub(crate) fn forget_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.remove(id) else { return };
-        let (pool, conn) = (server.pool, server.conn);
+        let (pool, conn, node) = (server.pool, server.conn, server.node);
         if let Some(place) = self.pools[pool as usize].servers.get_mut(conn.index()) {
             *place = None;
         }
         out.push(Action::Close(Link::Server(id)));
+        // Whoever waits for a permit gets it before this pool asks for another.
+        self.give_permit(now, node, out);
         self.with_pool(now, pool, out, |policy, actions| policy.closed(now, conn, actions));
     }
 

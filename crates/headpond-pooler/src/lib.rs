@@ -6,6 +6,7 @@
 //! seed, so that a whole day of clients and faulty networks repeats from one number.
 
 mod action;
+mod budget;
 mod cancel;
 mod client;
 mod client_login;
@@ -25,5 +26,6 @@ mod table;
 mod timers;
 
 pub use action::{Action, Actions, CancelId, ClientId, Link, Report, ServerId};
+pub use budget::{Budgets, Permits};
 pub use pooler::Pooler;
 pub use table::Id;

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, ServerId, ServerMark};
+use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::{Client, ClientState, Lease};
 use crate::config::{PoolMode, PoolerConfig};
@@ -25,6 +26,8 @@ pub(crate) struct PoolEntry {
     pub(crate) policy: Pool,
     /// Index into the configuration's data sources.
     pub(crate) data_source: usize,
+    /// Index of its database server.
+    pub(crate) node: u32,
     /// The name clients used as database.
     pub(crate) name: String,
     /// User on the server.
@@ -73,6 +76,8 @@ pub struct Pooler {
     pub(crate) cancels: Table<Cancel, CancelMark>,
     pub(crate) pools: Vec<PoolEntry>,
     pub(crate) pool_names: HashMap<(String, String), u32>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) users: Names,
     pub(crate) settings: SettingsSets,
     /// Keys of users who logged in by SCRAM: they open connections to a server with the same secret.
@@ -136,6 +141,8 @@ impl Pooler {
             cancels: Table::new(),
             pools: Vec::new(),
             pool_names: HashMap::new(),
+            nodes: Vec::new(),
+            budgets: Arc::default(),
             users: Names::default(),
             settings: SettingsSets::new(),
             client_keys: HashMap::new(),
@@ -147,6 +154,11 @@ impl Pooler {
             totals: Totals::default(),
             draining: false,
         }
+    }
+
+    /// Shares the budgets of database servers with other workers. To be called before anything else.
+    pub fn share_budgets(&mut self, budgets: Arc<Budgets>) {
+        self.budgets = budgets;
     }
 
     /// Opens what the configuration wants open from the start: pools whose user it names.
@@ -268,11 +280,13 @@ impl Pooler {
 
     /// A new configuration. Pools keep their connections; those whose server or identity changed are renewed.
     pub fn reload(&mut self, now: Tick, config: Arc<PoolerConfig>, out: &mut Actions) {
-        let old = std::mem::replace(&mut self.config, config);
+        let old = std::mem::replace(&mut self.config, Arc::clone(&config));
         self.derived_keys.clear();
         for index in 0..self.pools.len() {
+            let wanted = config.data_source(&self.pools[index].name);
+            let node = wanted.map(|(_, source)| self.node_of(&source.node));
             let entry = &mut self.pools[index];
-            let Some((place, source)) = self.config.data_source(&entry.name) else {
+            let (Some((place, source)), Some(node)) = (wanted, node) else {
                 // The data source is gone: its clients are served until they leave, new ones find nothing.
                 entry.data_source = usize::MAX;
                 let pool = pool_index(index);
@@ -285,6 +299,7 @@ impl Pooler {
             });
             let same_mode = entry.mode == source.mode;
             entry.data_source = place;
+            entry.node = node;
             entry.mode = source.mode;
             if let Some(database) = &source.database {
                 entry.database.clone_from(database);
@@ -297,6 +312,7 @@ impl Pooler {
                 }
             });
         }
+        self.reload_budgets();
     }
 
     /// Grants nothing in the pools of a data source (`None`: of all), and closes their connections at rest.

@@ -8,6 +8,7 @@ use headpond_wire::postgres::encode;
 use headpond_wire::postgres::frame::{self, Header, Next};
 
 use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
+use crate::budget::survey_answer;
 use crate::client::{ClientState, Discard, Lease};
 use crate::config::PoolMode;
 use crate::exchange::{Errand, Kind, Owner};
@@ -364,6 +365,14 @@ impl Pooler {
         server.streaming = u32::try_from(header.size - message.len()).unwrap_or(0);
         // What its settings turn out to be, a client hears though it was we who set them.
         let reports = reply.owner == Owner::Pooler(Errand::Settings) && header.tag == b'S';
+        if reply.owner == Owner::Pooler(Errand::Survey)
+            && header.tag == b'D'
+            && let Some(slots) = survey_answer(message.get(frame::HEADER..).unwrap_or_default())
+        {
+            let pool = server.pool;
+            self.surveyed(pool, slots, out);
+        }
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         let forwards = (reply.owner == Owner::Client || reports) && server.client.is_some();
         server.streaming_to_client = forwards;
         if !forwards {
@@ -462,6 +471,8 @@ impl Pooler {
                 }
                 let (reason, cause) = match errand {
                     Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
+                    // Not every server knows: then there is no budget but the one that was told.
+                    Errand::Survey => return Step::Next,
                     Errand::Check => {
                         if let Some(server) = self.servers.get_mut(id) {
                             server.check_failed = true;

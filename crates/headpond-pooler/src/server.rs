@@ -51,6 +51,8 @@ pub(crate) struct BackendKey {
 pub(crate) struct Server {
     pub(crate) state: ServerState,
     pub(crate) pool: u32,
+    /// The database server whose permit it has.
+    pub(crate) node: u32,
     /// Its name in the pool's policy.
     pub(crate) conn: ConnId,
     pub(crate) client: Option<ClientId>,
@@ -95,10 +97,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(now: Tick, pool: u32, conn: ConnId, startup: SettingsId) -> Self {
+    pub(crate) fn new(now: Tick, pool: u32, node: u32, conn: ConnId, startup: SettingsId) -> Self {
         Self {
             state: ServerState::Connecting,
             pool,
+            node,
             conn,
             client: None,
             exchanges: Exchanges::default(),

@@ -122,14 +122,17 @@ impl Pooler {
             b'Z' => {
                 server.state = ServerState::Live;
                 server.deadline = Tick::NEVER;
-                let (conn, leased) = (server.conn, server.client.is_some());
+                let leased = server.client.is_some();
                 let entry = &mut self.pools[pool as usize];
                 entry.last_error = None;
                 let first = !std::mem::replace(&mut entry.known, true);
                 if leased {
                     self.lease_ready(now, id, out);
+                } else if self.survey(now, id, out) {
+                    // It serves when the answer is there.
+                    self.due(id, now.plus(self.config.recover_timeout));
                 } else {
-                    self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
+                    self.serves(now, id, out);
                 }
                 if first {
                     self.welcome_all(now, pool, out);
@@ -383,6 +386,7 @@ impl Pooler {
             }
             ServerState::Live => {
                 let reason = match self.pools[pool as usize].policy.state(conn) {
+                    Some(State::Opening) => CloseReason::LoginFailed,
                     Some(State::Checking) => CloseReason::CheckFailed,
                     Some(State::Resetting) => CloseReason::ResetFailed,
                     Some(State::Recovering | State::BeingCancelled) => CloseReason::RecoverTimeout,

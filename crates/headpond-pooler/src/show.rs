@@ -43,6 +43,7 @@ impl Pooler {
 
     fn pool_row(&self, now: Tick, entry: &PoolEntry) -> PoolRow {
         let source = self.config.data_sources.get(entry.data_source);
+        let budget = self.budget_of(entry.node);
         let nowhere = || NodeAddress::Tcp { host: String::new(), port: 0 };
         PoolRow {
             data_source: entry.name.clone(),
@@ -51,6 +52,8 @@ impl Pooler {
             database: entry.database.clone(),
             mode: entry.mode,
             pool: entry.policy.figures(now),
+            budget: budget.map(|(limit, _)| limit),
+            budget_used: budget.map_or(0, |(_, used)| used),
             clients_active: 0,
             clients_idle: 0,
             clients_cancelling: 0,

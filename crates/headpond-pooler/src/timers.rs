@@ -17,6 +17,8 @@ pub(crate) enum Timer {
     Server(ServerId),
     /// A cancel request takes too long.
     Cancel(CancelId),
+    /// A permit of a node may have been given back elsewhere.
+    Budget(u32),
     /// A client has not logged in.
     Login(ClientId),
 }

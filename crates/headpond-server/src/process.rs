@@ -180,6 +180,7 @@ impl Stage {
         let (ended_in, ended) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             clients: AtomicUsize::new(0),
+            budgets: Arc::default(),
             consoles: consoles_in,
             runtime: runtime.handle().clone(),
             ended: ended_in,

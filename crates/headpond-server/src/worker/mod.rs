@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use headpond_core::Tick;
 use headpond_pooler::config::{PoolerConfig, Secret};
-use headpond_pooler::{Actions, CancelId, ClientId, Link, Pooler, ServerId};
+use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, Pooler, ServerId};
 use headpond_wire::postgres::scram::ClientKeys;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -60,6 +60,8 @@ pub(crate) struct ConsoleClient {
 pub(crate) struct Shared {
     /// Clients of the whole process, logging in or logged in.
     pub(crate) clients: AtomicUsize,
+    /// How many connections each database server has for us.
+    pub(crate) budgets: Arc<Budgets>,
     /// Where clients of the console go.
     pub(crate) consoles: UnboundedSender<ConsoleClient>,
     /// The control plane's runtime, for what must not run on a worker.
@@ -161,6 +163,8 @@ impl Worker {
             )?;
             listening.push(listener);
         }
+        let mut pooler = Pooler::new(Arc::clone(&config), index, mailboxes.len(), seed);
+        pooler.share_budgets(Arc::clone(&shared.budgets));
         tracing::debug!(worker = index, batched = sender.is_batched(), "worker ready");
         Ok(Self {
             index,
@@ -168,7 +172,7 @@ impl Worker {
             listeners: listening,
             max_clients: config.max_clients as usize,
             config: Arc::clone(&config),
-            pooler: Pooler::new(config, index, mailboxes.len(), seed),
+            pooler,
             conns: Conns::default(),
             arena: Arena::new(),
             sender,

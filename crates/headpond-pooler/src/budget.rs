@@ -1,0 +1,252 @@
+//! How many server connections may exist in total against one database server, over all pools and workers.
+//!
+//! A permit is taken before a login and given back when the server has let the connection go. A pool that gets
+//! none waits in line for the next; a sibling with a connection to spare closes it, and one that has more than its
+//! share gives up what it releases.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use headpond_core::Tick;
+
+use crate::action::{Actions, Report, ServerId};
+use crate::config::{DataSource, NodeAddress};
+use crate::exchange::Errand;
+use crate::pooler::{Pooler, pool_index};
+use crate::timers::Timer;
+
+/// Asked of a server at a login: how many connections it has for logins like this one.
+const SURVEY: &str = "SELECT current_setting('max_connections')::int \
+    - current_setting('superuser_reserved_connections')::int \
+    - coalesce(current_setting('reserved_connections', true)::int, 0)";
+
+/// A server is asked again after this long: its settings may have changed with a restart.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where several workers share a budget, a permit that another one gave back is looked for this often.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The smallest reserve; a tenth of the connections if that is more.
+const RESERVE_MIN: u32 = 5;
+
+/// The permits of one database server.
+#[derive(Debug)]
+pub struct Permits {
+    limit: AtomicU32,
+    used: AtomicU32,
+}
+
+impl Permits {
+    fn new() -> Self {
+        Self { limit: AtomicU32::new(u32::MAX), used: AtomicU32::new(0) }
+    }
+
+    /// Takes a permit, if there is one.
+    fn take(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            (used < limit).then_some(used + 1)
+        });
+        taken.is_ok()
+    }
+
+    fn give(&self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The permits of every database server, shared by all workers. Looked up when a pool is made, never for a request.
+#[derive(Debug, Default)]
+pub struct Budgets {
+    nodes: Mutex<HashMap<NodeAddress, Arc<Permits>>>,
+}
+
+impl Budgets {
+    fn of(&self, node: &NodeAddress) -> Arc<Permits> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(nodes.entry(node.clone()).or_insert_with(|| Arc::new(Permits::new())))
+    }
+}
+
+/// What one worker knows of a database server.
+#[derive(Debug)]
+pub(crate) struct Node {
+    address: NodeAddress,
+    permits: Arc<Permits>,
+    /// Pools that got no permit, in the order in which they asked.
+    starving: VecDeque<u32>,
+    /// A connection was closed to make room, and is not gone yet.
+    swapping: bool,
+    surveyed: Option<Tick>,
+    /// Connections that the server has for logins like ours, as last heard.
+    slots: Option<u32>,
+    retry_armed: bool,
+}
+
+impl Pooler {
+    /// The node of an address, as an index.
+    pub(crate) fn node_of(&mut self, address: &NodeAddress) -> u32 {
+        let known = self.nodes.iter().position(|node| node.address == *address);
+        pool_index(known.unwrap_or_else(|| {
+            self.nodes.push(Node {
+                address: address.clone(),
+                permits: self.budgets.of(address),
+                starving: VecDeque::new(),
+                swapping: false,
+                surveyed: None,
+                slots: None,
+                retry_armed: false,
+            });
+            self.nodes.len() - 1
+        }))
+    }
+
+    /// Takes a permit for a pool that wants to open a connection. Without one the pool waits in line, and a sibling
+    /// is asked for a connection it can spare.
+    pub(crate) fn take_permit(&mut self, now: Tick, pool: u32, out: &mut Actions) -> bool {
+        let node_index = self.pools[pool as usize].node;
+        let workers = self.workers;
+        let Some(node) = self.nodes.get_mut(node_index as usize) else { return true };
+        if node.permits.take() {
+            return true;
+        }
+        if !node.starving.contains(&pool) {
+            node.starving.push_back(pool);
+        }
+        if workers > 1 && !std::mem::replace(&mut node.retry_armed, true) {
+            self.timers.set(now.plus(RETRY), Timer::Budget(node_index));
+        }
+        if self.pools[pool as usize].policy.waiting() > 0 {
+            self.ask_siblings(now, pool, out);
+        }
+        false
+    }
+
+    /// A permit is free again: whoever has waited longest for one may try.
+    pub(crate) fn give_permit(&mut self, now: Tick, index: u32, out: &mut Actions) {
+        let Some(node) = self.nodes.get_mut(index as usize) else { return };
+        node.permits.give();
+        node.swapping = false;
+        self.feed(now, index, out);
+    }
+
+    /// Lets the pools that wait for a permit try, one after the other, until one fails.
+    fn feed(&mut self, now: Tick, node_index: u32, out: &mut Actions) {
+        let Some(node) = self.nodes.get_mut(node_index as usize) else { return };
+        for _ in 0..node.starving.len() {
+            let Some(node) = self.nodes.get_mut(node_index as usize) else { return };
+            let Some(pool) = node.starving.pop_front() else { return };
+            self.with_pool(now, pool, out, |policy, actions| policy.budget_freed(now, actions));
+            let still = |node: &Node| node.starving.contains(&pool);
+            if self.nodes.get(node_index as usize).is_some_and(still) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn budget_overdue(&mut self, now: Tick, node: u32, out: &mut Actions) {
+        if let Some(entry) = self.nodes.get_mut(node as usize) {
+            entry.retry_armed = false;
+            self.feed(now, node, out);
+        }
+    }
+
+    /// A pool with waiters got no permit: a sibling on the same server closes an idle connection above its floors.
+    fn ask_siblings(&mut self, now: Tick, pool: u32, out: &mut Actions) {
+        let node = self.pools[pool as usize].node;
+        if self.nodes.get(node as usize).is_none_or(|node| node.swapping) {
+            return;
+        }
+        let spares = |entry: &crate::pooler::PoolEntry| entry.node == node && entry.policy.can_spare();
+        let sibling = (0..self.pools.len()).find(|index| pool_index(*index) != pool && spares(&self.pools[*index]));
+        if let Some(sibling) = sibling {
+            self.nodes[node as usize].swapping = true;
+            self.with_pool(now, pool_index(sibling), out, |policy, actions| policy.spare(now, actions));
+        }
+    }
+
+    /// Whether a connection that is being given back goes instead, for a sibling below its share that waits.
+    pub(crate) fn owes_a_sibling(&mut self, pool: u32) -> bool {
+        let node_index = self.pools[pool as usize].node;
+        let Some(node) = self.nodes.get(node_index as usize) else { return false };
+        if node.starving.is_empty() || node.swapping {
+            return false;
+        }
+        let limit = node.permits.limit.load(Ordering::Relaxed);
+        let busy = self.pools.iter().filter(|entry| {
+            entry.node == node_index && (entry.policy.open() > 0 || entry.policy.waiting() > 0)
+        });
+        let share = limit / pool_index(busy.count()).max(1);
+        let has = |pool: u32| self.pools[pool as usize].policy.open();
+        let starved = |other: &u32| {
+            *other != pool && has(*other) < share && self.pools[*other as usize].policy.waiting() > 0
+        };
+        let owes = has(pool) > share && node.starving.iter().any(starved);
+        if owes {
+            self.nodes[node_index as usize].swapping = true;
+        }
+        owes
+    }
+
+    /// A login succeeded: the server is asked how many connections it has, if that is not known well enough.
+    /// Whether it was asked.
+    pub(crate) fn survey(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
+        let Some(server) = self.servers.get(id) else { return false };
+        let node = self.pools[server.pool as usize].node;
+        let Some(node) = self.nodes.get_mut(node as usize) else { return false };
+        if node.surveyed.is_some_and(|at| now.since(at) < SURVEY_INTERVAL) {
+            return false;
+        }
+        node.surveyed = Some(now);
+        self.run_errand(now, id, Errand::Survey, SURVEY, out);
+        true
+    }
+
+    /// The server has this many connections for logins like ours: the budget is brought in step.
+    pub(crate) fn surveyed(&mut self, pool: u32, slots: u32, out: &mut Actions) {
+        let (node, data_source) = (self.pools[pool as usize].node, self.pools[pool as usize].data_source);
+        let Some(source) = self.config.data_sources.get(data_source) else { return };
+        let limit = limit(source, slots);
+        let Some(node) = self.nodes.get_mut(node as usize) else { return };
+        node.slots = Some(slots);
+        let before = node.permits.limit.swap(limit, Ordering::Relaxed);
+        let wanted = source.budget.unwrap_or(source.pool.max_size);
+        if before != limit && wanted > limit {
+            out.report(Report::Capped { pool: self.pool_title(pool), wanted, slots, limit });
+        }
+    }
+
+    /// New settings: budgets that were told apply at once, others as the server was last heard.
+    pub(crate) fn reload_budgets(&mut self) {
+        for node in &mut self.nodes {
+            let source = self.config.data_sources.iter().find(|source| source.node == node.address);
+            if let (Some(source), Some(slots)) = (source, node.slots) {
+                node.permits.limit.store(limit(source, slots), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The budget of a pool's node, and how much of it is used; `None` while nothing is known of it.
+    pub(crate) fn budget_of(&self, node: u32) -> Option<(u32, u32)> {
+        let permits = &self.nodes.get(node as usize)?.permits;
+        let limit = permits.limit.load(Ordering::Relaxed);
+        (limit < u32::MAX).then(|| (limit, permits.used.load(Ordering::Relaxed)))
+    }
+}
+
+/// What all pools together may have of a server with so many connections for logins like ours: never none.
+fn limit(source: &DataSource, slots: u32) -> u32 {
+    let reserve = source.reserve.unwrap_or_else(|| RESERVE_MIN.max(slots.div_ceil(10)));
+    let ours = slots.saturating_sub(reserve) / source.members.max(1);
+    source.budget.map_or(ours, |budget| budget.min(slots)).max(1)
+}
+
+/// The number in the one column of the one row of a survey.
+pub(crate) fn survey_answer(data_row: &[u8]) -> Option<u32> {
+    let mut fields = headpond_wire::postgres::frame::Fields(data_row);
+    fields.bytes(2)?;
+    let length = fields.int32()? as usize;
+    std::str::from_utf8(fields.bytes(length)?).ok()?.parse().ok()
+}
