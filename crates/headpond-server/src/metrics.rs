@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use headpond_core::{CloseReason, State};
+use headpond_core::{Alarm, CloseReason, Marks, State};
 use headpond_pooler::figures::{PoolRow, Snapshot};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -24,7 +24,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 type Labels = Vec<(&'static str, String)>;
 
 /// Labels beside those of the pool, and the value.
-type Sample = (Option<(&'static str, &'static str)>, f64);
+type Sample = (Vec<(&'static str, &'static str)>, f64);
 
 /// A metric of every pool.
 struct PoolMetric {
@@ -64,15 +64,25 @@ const GAUGES: &[PoolMetric] = &[
     }),
     metric("pool_min_idle", "Idle server connections kept ready", |row| one(row.pool.settings.min_idle)),
     metric("pool_paused", "1 while no new leases are given", |row| one(u32::from(row.paused))),
-    metric("pool_high_water", "Largest values since the marks were last reset", |row| {
-        vec![
-            labelled("of", "in_use", row.pool.marks.in_use),
-            labelled("of", "waiting", row.pool.marks.waiting),
-            labelled("of", "open", row.pool.marks.open),
-        ]
+    metric("pool_effective_max", "The most server connections at present, with what server and budget allow", |row| {
+        one(row.pool.effective_max)
     }),
-    timing("pool_high_water_wait", "The longest wait since the marks were last reset", |row| {
-        seconds(row.pool.marks.wait)
+    metric("pool_high_water", "Largest values by window: since start or reset, in the last hour or day", |row| {
+        let of_window = |(window, marks): (_, Marks)| {
+            [("in_use", marks.in_use), ("waiting", marks.waiting), ("open", marks.open)]
+                .map(|(of, most)| (vec![("window", window), ("of", of)], most.into()))
+        };
+        names::windows(&row.pool.marks).into_iter().flat_map(of_window).collect()
+    }),
+    timing("pool_high_water_wait", "The longest wait by window", |row| {
+        let of_window = |(window, marks): (_, Marks)| (vec![("window", window)], in_seconds(marks.wait));
+        names::windows(&row.pool.marks).map(of_window).into()
+    }),
+    timing("pool_mean_hold", "How long a lease has lasted on average", |row| {
+        seconds(row.pool.counts.hold_time.checked_div(row.pool.counts.holds).unwrap_or(0))
+    }),
+    metric("pool_alarm", "1 while the alarm is raised", |row| {
+        Alarm::ALL.map(|alarm| labelled("alarm", alarm.name(), row.pool.is_raised(alarm).into())).to_vec()
     }),
 ];
 
@@ -98,6 +108,9 @@ const COUNTERS: &[PoolMetric] = &[
         ]
     }),
     metric("pool_refused", "Requests refused without waiting", |row| one64(row.pool.counts.refused)),
+    metric("pool_holds", "Leases that ended", |row| one64(row.pool.counts.holds)),
+    timing("pool_hold", "Time of all leases that ended", |row| seconds(row.pool.counts.hold_time)),
+    metric("pool_leaks", "Leases that were reported as too long", |row| one64(row.pool.counts.leaks)),
     metric("pool_leases", "Leases given", |row| one64(row.traffic.leases)),
     metric("pool_transactions", "Transactions that ended", |row| one64(row.traffic.transactions)),
     metric("pool_queries", "Queries", |row| one64(row.traffic.queries)),
@@ -168,13 +181,13 @@ fn process(registry: &mut Registry, snapshot: &Snapshot, uptime: Duration) {
 
 fn samples(metric: &PoolMetric, snapshot: &Snapshot) -> impl Iterator<Item = (Labels, f64)> {
     snapshot.pools.iter().flat_map(|row| {
-        (metric.of)(row).into_iter().map(|(label, value)| {
+        (metric.of)(row).into_iter().map(|(more, value)| {
             let mut labels: Labels = vec![
                 ("data_source", row.data_source.clone()),
                 ("user", row.user.clone()),
                 ("node", names::node(&row.node)),
             ];
-            labels.extend(label.map(|(name, value)| (name, value.to_owned())));
+            labels.extend(more.into_iter().map(|(name, value)| (name, value.to_owned())));
             (labels, value)
         })
     })
@@ -194,23 +207,27 @@ where
 }
 
 fn labelled(name: &'static str, value: &'static str, number: u32) -> Sample {
-    (Some((name, value)), number.into())
+    (vec![(name, value)], number.into())
 }
 
 fn labelled64(name: &'static str, value: &'static str, number: u64) -> Sample {
-    (Some((name, value)), float(number))
+    (vec![(name, value)], float(number))
 }
 
 fn one(number: u32) -> Vec<Sample> {
-    vec![(None, number.into())]
+    vec![(Vec::new(), number.into())]
 }
 
 fn one64(number: u64) -> Vec<Sample> {
-    vec![(None, float(number))]
+    vec![(Vec::new(), float(number))]
 }
 
 fn seconds(nanoseconds: u64) -> Vec<Sample> {
-    vec![(None, Duration::from_nanos(nanoseconds).as_secs_f64())]
+    vec![(Vec::new(), in_seconds(nanoseconds))]
+}
+
+fn in_seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
 /// Exact up to 2^53; beyond, the nearest, as in every store of metrics.
@@ -237,6 +254,13 @@ mod tests {
             format!("headpond_pool_waits_total{{{labels},outcome=\"timed_out\"}} 2.0"),
             format!("headpond_pool_oldest_wait_seconds{{{labels}}} 2.5"),
             format!("headpond_pool_received_bytes_total{{{labels}}} 1000.0"),
+            format!("headpond_pool_high_water{{{labels},window=\"day\",of=\"in_use\"}} 9.0"),
+            format!("headpond_pool_high_water_wait_seconds{{{labels},window=\"reset\"}} 4.0"),
+            format!("headpond_pool_alarm{{{labels},alarm=\"max_idle_churn\"}} 1.0"),
+            format!("headpond_pool_alarm{{{labels},alarm=\"authentication\"}} 0.0"),
+            format!("headpond_pool_effective_max{{{labels}}} 8.0"),
+            format!("headpond_pool_mean_hold_seconds{{{labels}}} 0.5"),
+            format!("headpond_pool_leaks_total{{{labels}}} 1.0"),
             "headpond_uptime_seconds 7.0".to_owned(),
             "headpond_clients_logged_in 9.0".to_owned(),
         ] {

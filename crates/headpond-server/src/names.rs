@@ -1,6 +1,6 @@
 //! How things are written in console, metrics, JSON and on the page.
 
-use headpond_core::State;
+use headpond_core::{Alarm, Marks, State, Windows};
 use headpond_pooler::config::{NodeAddress, PoolMode};
 
 /// A state of a server connection.
@@ -22,6 +22,37 @@ pub(crate) fn mode(mode: PoolMode) -> &'static str {
     match mode {
         PoolMode::Session => "session",
         PoolMode::Transaction => "transaction",
+    }
+}
+
+/// The windows over which high-water marks are kept.
+pub(crate) fn windows(marks: &Windows) -> [(&'static str, Marks); 4] {
+    [("start", marks.start), ("reset", marks.reset), ("hour", marks.hour), ("day", marks.day)]
+}
+
+/// What an alarm means, and what to change.
+pub(crate) fn advice(alarm: Alarm) -> &'static str {
+    match alarm {
+        Alarm::NotPooling => {
+            "connections are replaced about as often as they are used, so clients wait for logins; the reasons why \
+             they are closed (SHOW CLOSE_REASONS) name the setting to change"
+        }
+        Alarm::CheckSuspect => {
+            "connections that were just opened fail the test, so check_query is wrong: it is being ignored, and dead \
+             connections are found only when they are used; correct it and reload"
+        }
+        Alarm::Authentication => {
+            "the server does not accept the user or its password; correct them in the configuration or the users file \
+             and reload (until then it is asked rarely, so that the account is not locked)"
+        }
+        Alarm::MaxIdleChurn => {
+            "half of the released connections or more are closed because max_idle others are idle, and opened again \
+             soon after; raise max_idle"
+        }
+        Alarm::TooManyConnections => {
+            "the server had no connection left and refused a login; lower max_size or budget, or raise max_connections \
+             of the server"
+        }
     }
 }
 

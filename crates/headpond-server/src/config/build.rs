@@ -49,7 +49,18 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
 /// A data source that says nothing but its name.
 pub(super) fn data_source(name: &str, mode: PoolMode, pool: PoolSettings) -> DataSource {
     let node = NodeAddress::Tcp { host: "127.0.0.1".into(), port: 5432 };
-    DataSource { name: name.to_owned(), node, database: None, user: None, password: None, mode, pool }
+    DataSource {
+        name: name.to_owned(),
+        node,
+        database: None,
+        user: None,
+        password: None,
+        budget: None,
+        reserve: None,
+        members: 1,
+        mode,
+        pool,
+    }
 }
 
 /// Entries by what they are for.
@@ -95,7 +106,8 @@ impl<'e> Builder<'e> {
             Dialect::Toml if name == "*" => PoolSettings::on_demand(),
             Dialect::Toml => PoolSettings::named(),
         };
-        let mut source = data_source(name, self.config.pool_mode, defaults);
+        let Config { pool_mode, budget, reserve, members, .. } = self.config;
+        let mut source = DataSource { budget, reserve, members, ..data_source(name, pool_mode, defaults) };
         let mut stated = Stated::new();
         self.inherit(&mut source.pool, &mut stated);
         for entry in std::mem::take(&mut self.blocks.sources[index]) {

@@ -51,6 +51,12 @@ pub struct Config {
     pub auth_file: Option<PathBuf>,
     /// The mode of data sources that do not say theirs.
     pub pool_mode: PoolMode,
+    /// The budget of servers whose data sources do not say theirs; likewise the reserve, and the members.
+    pub budget: Option<u32>,
+    /// See [`headpond_pooler::config::DataSource::reserve`].
+    pub reserve: Option<u32>,
+    /// See [`headpond_pooler::config::DataSource::members`].
+    pub members: u32,
     /// The pool of data sources that do not say more.
     pub pool: PoolSettings,
     /// The file this was read from.

@@ -53,7 +53,7 @@ pub(super) static ANSWERS: Answers = &[
     ),
     (
         &["max_db_connections", "max_user_connections"],
-        "not supported yet: limit each pool with default_pool_size or pool_size",
+        "not supported yet: limit each pool with default_pool_size or pool_size, all pools of a server with budget in [headpond]",
     ),
     (
         &["max_db_client_connections", "max_user_client_connections"],
@@ -91,7 +91,6 @@ pub(super) static ANSWERS: Answers = &[
         "has no effect here: plain passwords of auth_file are derived with 4096 iterations",
     ),
     (&["server_reset_query_always"], "not supported yet: server_reset_query is sent in session mode only"),
-    (&["server_check_query"], "has no effect here: an empty query tests a connection"),
     (
         &["server_fast_close"],
         "has no effect here: connections that must go are closed as soon as they are released",
@@ -155,7 +154,10 @@ pub(super) static DATABASE_ANSWERS: Answers = &[
     ),
     (&["connect_query"], "not supported yet: use ALTER DATABASE or ALTER ROLE … SET"),
     (&["load_balance_hosts"], "not supported yet: there is one host"),
-    (&["max_db_connections"], "not supported yet: limit each pool with pool_size"),
+    (
+        &["max_db_connections"],
+        "not supported yet: limit each pool with pool_size, all pools of a server with budget in [headpond]",
+    ),
     (&["max_db_client_connections"], "not supported yet: limit all clients with max_client_conn"),
     (
         &["client_encoding", "datestyle", "timezone", "application_name"],

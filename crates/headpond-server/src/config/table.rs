@@ -13,6 +13,7 @@ use super::{Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
 const CONNECTIONS_MAX: u32 = 262_143;
 const CLIENTS_MAX: u32 = 1_000_000;
 const WORKERS_MAX: u32 = 64;
+const MEMBERS_MAX: u32 = 1000;
 const NO_TIME: Duration = Duration::ZERO;
 /// Below this a server that refuses would be asked without pause.
 const RETRY_LEAST: Duration = Duration::from_millis(10);
@@ -68,6 +69,8 @@ impl Config {
             idle_timeout: seconds(600),
             acquire_timeout: seconds(120),
             login_retry: seconds(15),
+            shrink_interval: NO_TIME,
+            check_interval: NO_TIME,
             ..PoolSettings::on_demand()
         };
         let pooler = PoolerConfig {
@@ -82,7 +85,7 @@ impl Config {
             recover_timeout: seconds(5),
             close_timeout: seconds(10),
             cancel_timeout: seconds(10),
-            trust_window: seconds(30),
+            check_query: String::new(),
             reset_query: "DISCARD ALL".into(),
         };
         Self {
@@ -96,6 +99,9 @@ impl Config {
             figures_interval: NO_TIME,
             auth_file: None,
             pool_mode: PoolMode::Session,
+            budget: None,
+            reserve: None,
+            members: 1,
             pool: if ini { pool } else { PoolSettings::named() },
             file: None,
             dialect,
@@ -214,11 +220,28 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .pgbouncer("cancel_wait_timeout"),
     setting(
-        "trust_window",
-        Top(|c| Slot::Time(&mut pooler(c).trust_window, NO_TIME)),
-        "An idle connection used within this time is handed out untested; 0s: every one is tested.",
+        "budget",
+        Top(|c| Slot::Auto(&mut c.budget, 1..=CONNECTIONS_MAX)),
+        "The most server connections of all pools of one server together; \"auto\": what the server leaves to this login \
+         (max_connections without the reserved ones), without reserve, divided by members.",
+    ),
+    setting(
+        "reserve",
+        Top(|c| Slot::Auto(&mut c.reserve, 0..=CONNECTIONS_MAX)),
+        "Connections of a server that are never used, for administrators, backups and replicas; \"auto\": 5, or 10 % if \
+         that is more.",
+    ),
+    setting(
+        "members",
+        Top(|c| Slot::Number(&mut c.members, 1..=MEMBERS_MAX)),
+        "How many processes like this one share each server.",
+    ),
+    setting(
+        "check_query",
+        Top(|c| Slot::Text(&mut pooler(c).check_query)),
+        "Sent to a connection to test it; \"\": an empty query, which every server answers.",
     )
-    .pgbouncer("server_check_delay"),
+    .pgbouncer("server_check_query"),
     setting(
         "reset_query",
         Top(|c| Slot::Text(&mut pooler(c).reset_query)),
@@ -277,6 +300,11 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .pgbouncer("server_idle_timeout"),
     setting(
+        "shrink_interval",
+        Pool(|p| Slot::Time(&mut p.shrink_interval, NO_TIME)),
+        "Every interval, half of the connections that were never needed in it are closed; 0s: never.",
+    ),
+    setting(
         "acquire_timeout",
         Pool(|p| Slot::Time(&mut p.acquire_timeout, NO_TIME)),
         "A client that has waited this long for a connection gets an error that says why; 0s: it waits for ever.",
@@ -287,6 +315,22 @@ pub(super) static SETTINGS: &[Setting] = &[
         "max_waiters",
         Pool(|p| Slot::Number(&mut p.max_waiters, 0..=CLIENTS_MAX)),
         "The most clients waiting for a connection of a pool; one more is refused at once.",
+    ),
+    setting(
+        "check",
+        Pool(|p| Slot::Switch(&mut p.check)),
+        "Whether connections are tested: before they are handed out, and in the background.",
+    ),
+    setting(
+        "trust_window",
+        Pool(|p| Slot::Time(&mut p.trust_window, NO_TIME)),
+        "A connection that was proven good within this time is handed out untested; 0s: every one is tested.",
+    )
+    .pgbouncer("server_check_delay"),
+    setting(
+        "check_interval",
+        Pool(|p| Slot::Time(&mut p.check_interval, NO_TIME)),
+        "An idle connection not proven good for this long is tested in the background; 0s: never.",
     ),
     setting(
         "max_lifetime",
@@ -301,11 +345,21 @@ pub(super) static SETTINGS: &[Setting] = &[
         "The most logins to the server in flight at once.",
     ),
     setting(
+        "login_delay",
+        Pool(|p| Slot::Time(&mut p.login_delay, NO_TIME)),
+        "The least time between the beginnings of two logins; 0s: none.",
+    ),
+    setting(
         "login_retry",
         Pool(|p| Slot::Time(&mut p.login_retry, RETRY_LEAST)),
         "After a failed login, the wait before the next try doubles up to this.",
     )
     .pgbouncer("server_login_retry"),
+    setting(
+        "leak_after",
+        Pool(|p| Slot::Time(&mut p.leak_after, NO_TIME)),
+        "A connection held for longer is reported in the log with its holder, once; 0s: never.",
+    ),
     setting(
         "host",
         Source(|s| Slot::Host(&mut s.node)),
@@ -337,6 +391,21 @@ pub(super) static SETTINGS: &[Setting] = &[
         "As above, for this data source alone.",
     )
     .database("pool_mode"),
+    setting(
+        "budget",
+        Source(|s| Slot::Auto(&mut s.budget, 1..=CONNECTIONS_MAX)),
+        "As above, for the server of this data source.",
+    ),
+    setting(
+        "reserve",
+        Source(|s| Slot::Auto(&mut s.reserve, 0..=CONNECTIONS_MAX)),
+        "As above, for the server of this data source.",
+    ),
+    setting(
+        "members",
+        Source(|s| Slot::Number(&mut s.members, 1..=MEMBERS_MAX)),
+        "As above, for the server of this data source.",
+    ),
 ];
 
 fn port(node: &mut NodeAddress) -> &mut u16 {

@@ -20,6 +20,8 @@ pub(super) enum Raw {
     Number(String),
     /// A list of strings of TOML.
     List(Vec<String>),
+    /// True or false in TOML.
+    Switch(bool),
     /// Anything else of TOML, by name.
     Other(&'static str),
     /// The rest of a line of an ini file: it is what the setting takes it for.
@@ -29,6 +31,9 @@ pub(super) enum Raw {
 /// Where a value is kept, with what it must obey.
 pub(super) enum Slot<'a> {
     Number(&'a mut dyn Number, RangeInclusive<u32>),
+    /// A number, or the word "auto": none.
+    Auto(&'a mut Option<u32>, RangeInclusive<u32>),
+    Switch(&'a mut bool),
     /// With the least time that makes sense.
     Time(&'a mut Duration, Duration),
     Choice(&'a mut dyn Choice),
@@ -48,6 +53,8 @@ impl Slot<'_> {
     pub(super) fn read(self, raw: &Raw) -> Result<(), String> {
         match self {
             Self::Number(slot, range) => slot.set(number(raw, &range)?),
+            Self::Auto(slot, range) => *slot = number_or_auto(raw, &range)?,
+            Self::Switch(slot) => *slot = switch(raw)?,
             Self::Time(slot, least) => *slot = time(raw, least)?,
             Self::Choice(slot) => {
                 let word = text(raw)?;
@@ -76,7 +83,7 @@ impl Slot<'_> {
     /// The value in TOML.
     pub(super) fn toml(&self) -> String {
         match self {
-            Self::Number(..) => self.plain(),
+            Self::Number(..) | Self::Auto(Some(_), _) | Self::Switch(_) => self.plain(),
             Self::Time(time, _) => format!("\"{}\"", time_text(**time)),
             Self::Names(names) => format!("[{}]", quoted(names)),
             Self::Listen(all) => {
@@ -95,6 +102,8 @@ impl Slot<'_> {
     pub(super) fn plain(&self) -> String {
         match self {
             Self::Number(number, _) => number.value().to_string(),
+            Self::Auto(number, _) => number.map_or_else(|| "auto".to_owned(), |n| n.to_string()),
+            Self::Switch(on) => on.to_string(),
             Self::Time(time, _) => time.as_secs_f64().to_string(),
             Self::Choice(choice) => choice.word().to_owned(),
             Self::Text(text) => (*text).clone(),
@@ -205,6 +214,23 @@ fn number(raw: &Raw, range: &RangeInclusive<u32>) -> Result<u32, String> {
     within.ok_or_else(|| format!("{} is out of range; {least} to {most}", echo(digits)))
 }
 
+fn number_or_auto(raw: &Raw, range: &RangeInclusive<u32>) -> Result<Option<u32>, String> {
+    match raw {
+        Raw::Text(word) | Raw::Bare(word) if word.eq_ignore_ascii_case("auto") => Ok(None),
+        _ => number(raw, range).map(Some).map_err(|why| format!("{why}, or \"auto\"")),
+    }
+}
+
+fn switch(raw: &Raw) -> Result<bool, String> {
+    match raw {
+        Raw::Switch(on) => Ok(*on),
+        Raw::Bare(word) => {
+            word.to_ascii_lowercase().parse().map_err(|_| format!("{} is neither true nor false", echo(word)))
+        }
+        other => Err(format!("{} where true or false belongs", other.noun())),
+    }
+}
+
 fn time(raw: &Raw, least: Duration) -> Result<Duration, String> {
     let example = "a number with ms, s, m or h, like \"30s\"";
     let time = match raw {
@@ -294,6 +320,7 @@ impl Raw {
             Self::Text(_) => "a string",
             Self::Number(_) => "a number",
             Self::List(_) => "a list",
+            Self::Switch(_) => "true or false",
             Self::Other(noun) => noun,
             Self::Bare(_) => "this",
         }

@@ -106,7 +106,8 @@ fn nothing(_: &View<'_>) -> Vec<Row> {
 pub(crate) const COMMANDS: &[Command] = &[
     command("SHOW HELP", Argument::None, "this list", Does::Help),
     show("SHOW POOLS", pools::POOLS, pools::pools, "clients, server connections and waiting by pool"),
-    show("SHOW MARKS", pools::MARKS, pools::marks, "high-water marks since they were last reset"),
+    show("SHOW MARKS", pools::MARKS, pools::marks, "high-water marks, in four windows"),
+    show("SHOW ALARMS", pools::ALARMS, pools::alarms, "what is wrong, and what to change"),
     show("SHOW CLOSE_REASONS", pools::CLOSE_REASONS, pools::close_reasons, "why connections were closed"),
     list("SHOW CLIENTS", connections::CONNECTIONS, connections::clients, "every client"),
     list("SHOW SERVERS", connections::CONNECTIONS, connections::servers, "every server connection"),

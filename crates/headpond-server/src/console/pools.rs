@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headpond_core::{CloseReason, State};
+use headpond_core::{Alarm, CloseReason, Marks, State};
 use headpond_pooler::config::{DataSource, NodeAddress};
 use headpond_pooler::figures::PoolRow;
 
@@ -44,6 +44,7 @@ pub(crate) const POOLS: &[Column] = &[
     int4("high_water_open"),
     int8("high_water_wait_us"),
     int8("opened"),
+    text("alarms"),
 ];
 
 pub(crate) fn pools(view: &View<'_>) -> Vec<Row> {
@@ -54,7 +55,8 @@ fn pool(row: &PoolRow) -> Row {
     let count = |state| row.pool.count(state);
     let tested = count(State::Checking) + count(State::Resetting) + count(State::Recovering);
     let oldest_wait_us = row.oldest_wait / 1000;
-    let marks = row.pool.marks;
+    let marks = row.pool.marks.reset;
+    let alarms: Vec<_> = raised(row).map(Alarm::name).collect();
     row![
         row.data_source.as_str(),
         row.user.as_str(),
@@ -88,6 +90,7 @@ fn pool(row: &PoolRow) -> Row {
         marks.open,
         marks.wait / 1000,
         row.pool.counts.opened,
+        alarms.join(", "),
     ]
 }
 
@@ -95,6 +98,7 @@ pub(crate) const MARKS: &[Column] = &[
     text("data_source"),
     text("user"),
     text("node"),
+    text("window"),
     int4("in_use"),
     int4("waiting"),
     int4("open"),
@@ -102,13 +106,33 @@ pub(crate) const MARKS: &[Column] = &[
 ];
 
 pub(crate) fn marks(view: &View<'_>) -> Vec<Row> {
-    let rows = view.snapshot.pools.iter();
-    rows.map(|row| {
-        let marks = row.pool.marks;
-        let (source, user) = (row.data_source.as_str(), row.user.as_str());
-        row![source, user, names::node(&row.node), marks.in_use, marks.waiting, marks.open, marks.wait / 1000]
-    })
-    .collect()
+    let of_pool = |row: &PoolRow| {
+        names::windows(&row.pool.marks).map(|(window, marks)| {
+            let (source, user) = (row.data_source.as_str(), row.user.as_str());
+            let Marks { in_use, waiting, open, wait } = marks;
+            row![source, user, names::node(&row.node), window, in_use, waiting, open, wait / 1000]
+        })
+    };
+    view.snapshot.pools.iter().flat_map(of_pool).collect()
+}
+
+pub(crate) const ALARMS: &[Column] =
+    &[text("data_source"), text("user"), text("node"), text("alarm"), text("advice")];
+
+/// Alarms that are raised.
+pub(crate) fn alarms(view: &View<'_>) -> Vec<Row> {
+    let of_pool = |row: &PoolRow| {
+        let alarms = raised(row).map(|alarm| {
+            let (source, user) = (row.data_source.as_str(), row.user.as_str());
+            row![source, user, names::node(&row.node), alarm.name(), names::advice(alarm)]
+        });
+        alarms.collect::<Vec<_>>()
+    };
+    view.snapshot.pools.iter().flat_map(of_pool).collect()
+}
+
+fn raised(row: &PoolRow) -> impl Iterator<Item = Alarm> {
+    Alarm::ALL.into_iter().filter(|alarm| row.pool.is_raised(*alarm))
 }
 
 pub(crate) const CLOSE_REASONS: &[Column] =

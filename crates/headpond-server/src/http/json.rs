@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headpond_core::{CloseReason, PoolSettings, State, Tick};
+use headpond_core::{Alarm, CloseReason, Marks, PoolSettings, State, Tick};
 use headpond_pooler::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot};
 use serde::Serialize;
 
@@ -43,7 +43,14 @@ struct Pool<'a> {
     clients_idle: u32,
     clients_cancelling: u32,
     settings: Settings,
-    high_water: HighWater,
+    /// `max_size`, or what server and budget allow if that is less.
+    effective_max: u32,
+    /// Those that are raised.
+    alarms: Vec<Raised>,
+    /// By window.
+    high_water: BTreeMap<&'static str, HighWater>,
+    /// For how long so many were in use, from 0.
+    in_use_for_us: Vec<u64>,
     opened: u64,
     /// By reason.
     closed: BTreeMap<&'static str, u64>,
@@ -51,6 +58,7 @@ struct Pool<'a> {
     acquires: u64,
     refused: u64,
     waits: Waits,
+    leases: Leases,
     traffic: Traffic,
 }
 
@@ -62,10 +70,23 @@ struct Settings {
     initial_size: u32,
     min_size: u32,
     idle_timeout_ms: u128,
+    shrink_interval_ms: u128,
     acquire_timeout_ms: u128,
-    max_lifetime_ms: u128,
     max_waiters: u32,
+    check: bool,
+    trust_window_ms: u128,
+    check_interval_ms: u128,
+    max_lifetime_ms: u128,
     max_logins: u32,
+    login_delay_ms: u128,
+    login_retry_ms: u128,
+    leak_after_ms: u128,
+}
+
+#[derive(Serialize)]
+struct Raised {
+    alarm: &'static str,
+    advice: &'static str,
 }
 
 #[derive(Serialize)]
@@ -83,6 +104,14 @@ struct Waits {
     timed_out: u64,
     withdrawn: u64,
     failed: u64,
+}
+
+#[derive(Serialize)]
+struct Leases {
+    ended: u64,
+    held_us: u64,
+    mean_hold_us: u64,
+    leaks: u64,
 }
 
 #[derive(Serialize)]
@@ -152,7 +181,8 @@ impl<'a> Figures<'a> {
 
 fn pool(row: &PoolRow) -> Pool<'_> {
     let (pool, traffic) = (&row.pool, &row.traffic);
-    let (marks, counts) = (&pool.marks, &pool.counts);
+    let counts = &pool.counts;
+    let raised = Alarm::ALL.into_iter().filter(|alarm| pool.is_raised(*alarm));
     Pool {
         data_source: &row.data_source,
         user: &row.user,
@@ -169,12 +199,10 @@ fn pool(row: &PoolRow) -> Pool<'_> {
         clients_idle: row.clients_idle,
         clients_cancelling: row.clients_cancelling,
         settings: settings(&pool.settings),
-        high_water: HighWater {
-            in_use: marks.in_use,
-            waiting: marks.waiting,
-            open: marks.open,
-            wait_us: us(marks.wait),
-        },
+        effective_max: pool.effective_max,
+        alarms: raised.map(|alarm| Raised { alarm: alarm.name(), advice: names::advice(alarm) }).collect(),
+        high_water: names::windows(&pool.marks).map(|(window, marks)| (window, high_water(marks))).into(),
+        in_use_for_us: pool.levels.iter().map(|time| us(*time)).collect(),
         opened: counts.opened,
         closed: CloseReason::ALL.map(CloseReason::name).into_iter().zip(counts.closed).collect(),
         logins_failed: counts.logins_failed,
@@ -186,6 +214,12 @@ fn pool(row: &PoolRow) -> Pool<'_> {
             timed_out: counts.waits_timed_out,
             withdrawn: counts.waits_withdrawn,
             failed: counts.waits_failed,
+        },
+        leases: Leases {
+            ended: counts.holds,
+            held_us: us(counts.hold_time),
+            mean_hold_us: us(counts.hold_time.checked_div(counts.holds).unwrap_or(0)),
+            leaks: counts.leaks,
         },
         traffic: Traffic {
             leases: traffic.leases,
@@ -204,6 +238,10 @@ fn pool(row: &PoolRow) -> Pool<'_> {
     }
 }
 
+fn high_water(Marks { in_use, waiting, open, wait }: Marks) -> HighWater {
+    HighWater { in_use, waiting, open, wait_us: us(wait) }
+}
+
 fn settings(settings: &PoolSettings) -> Settings {
     Settings {
         max_size: settings.max_size,
@@ -212,10 +250,17 @@ fn settings(settings: &PoolSettings) -> Settings {
         initial_size: settings.initial_size,
         min_size: settings.min_size,
         idle_timeout_ms: settings.idle_timeout.as_millis(),
+        shrink_interval_ms: settings.shrink_interval.as_millis(),
         acquire_timeout_ms: settings.acquire_timeout.as_millis(),
-        max_lifetime_ms: settings.max_lifetime.as_millis(),
         max_waiters: settings.max_waiters,
+        check: settings.check,
+        trust_window_ms: settings.trust_window.as_millis(),
+        check_interval_ms: settings.check_interval.as_millis(),
+        max_lifetime_ms: settings.max_lifetime.as_millis(),
         max_logins: settings.max_logins,
+        login_delay_ms: settings.login_delay.as_millis(),
+        login_retry_ms: settings.login_retry.as_millis(),
+        leak_after_ms: settings.leak_after.as_millis(),
     }
 }
 
@@ -270,7 +315,11 @@ mod tests {
         assert_eq!(pool["connections"]["in_use"], 3);
         assert_eq!(pool["oldest_wait_us"], 2_500_000);
         assert_eq!(pool["closed"]["max_lifetime"], 5);
-        assert_eq!(pool["high_water"]["wait_us"], 4_000_000);
+        assert_eq!(pool["high_water"]["reset"]["wait_us"], 4_000_000);
+        assert_eq!(pool["high_water"]["day"]["in_use"], 9);
+        assert_eq!(pool["in_use_for_us"], serde_json::json!([60_000_000, 40_000_000]));
+        assert_eq!(pool["alarms"][0]["alarm"], "max_idle_churn");
+        assert_eq!((&pool["effective_max"], &pool["leases"]["mean_hold_us"]), (&8.into(), &500_000.into()));
         assert_eq!(json["clients"][0]["address"], "192.0.2.1:4711");
         assert_eq!(json["clients"][0]["connected_for_us"], 90_000_000);
         assert_eq!(json["server_connections"][0]["state"], "in_use");

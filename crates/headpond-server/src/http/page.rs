@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use headpond_core::{CloseReason, State};
+use headpond_core::{Alarm, CloseReason, State, Windows};
 use headpond_pooler::figures::{PoolRow, Snapshot};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -89,8 +89,7 @@ fn totals(snapshot: &Snapshot) -> Markup {
 
 fn pool(row: &PoolRow) -> Markup {
     let pool = &row.pool;
-    let marks = &pool.marks;
-    let waited = |nanoseconds| short(Duration::from_nanos(nanoseconds));
+    let alarms = Alarm::ALL.into_iter().filter(|alarm| pool.is_raised(*alarm));
     html! {
         section {
             h2 {
@@ -98,6 +97,7 @@ fn pool(row: &PoolRow) -> Markup {
                 small { "for " (row.user) " at " (names::node(&row.node)) ", " (names::mode(row.mode)) " mode" }
                 @if row.paused { " " span.bad { "paused" } }
             }
+            @for alarm in alarms { p.bad { "Alarm " (alarm.name()) ": " (names::advice(alarm)) "." } }
             (bar(row))
             dl.figures {
                 (figure("waiting", pool.waiting))
@@ -109,10 +109,7 @@ fn pool(row: &PoolRow) -> Markup {
                 (figure("clients active", row.clients_active))
                 (figure("clients idle", row.clients_idle))
             }
-            p {
-                "High-water marks: " (marks.in_use) " in use, " (marks.waiting) " waiting, " (marks.open)
-                " open, longest wait " (waited(marks.wait)) "."
-            }
+            (marks(&pool.marks))
             p {
                 (pool.counts.opened) " opened"
                 @for (reason, closed) in CloseReason::ALL.into_iter().zip(pool.counts.closed) {
@@ -142,13 +139,40 @@ fn bar(row: &PoolRow) -> Markup {
             @for (state, count) in states() {
                 li { i style=(color(state)) {} (count) " " (names::state(state).replace('_', " ")) }
             }
-            li { (row.pool.open()) " of " (row.pool.settings.max_size) }
+            li {
+                (row.pool.open()) " of " (row.pool.settings.max_size)
+                @if row.pool.effective_max < row.pool.settings.max_size {
+                    ", " (row.pool.effective_max) " allowed now"
+                }
+            }
+        }
+    }
+}
+
+/// The largest values of all windows.
+fn marks(marks: &Windows) -> Markup {
+    let titles = ["since the start", "since the reset", "last hour", "last day"];
+    html! {
+        table {
+            tr {
+                th { "High-water marks" } th { "in use" } th { "waiting" } th { "open" } th { "longest wait" }
+            }
+            @for (title, (_, marks)) in titles.into_iter().zip(names::windows(marks)) {
+                tr {
+                    th { (title) } td { (marks.in_use) } td { (marks.waiting) } td { (marks.open) }
+                    td { (waited(marks.wait)) }
+                }
+            }
         }
     }
 }
 
 fn figure(name: &str, value: impl maud::Render) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
+}
+
+fn waited(nanoseconds: u64) -> String {
+    short(Duration::from_nanos(nanoseconds))
 }
 
 /// A wait, to three figures or so.
@@ -189,9 +213,12 @@ mod tests {
             "not ready: a &lt; b",
             "up 1 min 30 s",
             "background:var(--in_use);width:30%",
-            "7 of 10",
             "5 closed: max_lifetime",
-            "longest wait 4.0 s",
+            "<th>since the reset</th><td>8</td><td>6</td><td>10</td><td>4.0 s</td>",
+            "<th>last day</th><td>9</td>",
+            "7 of 10, 8 allowed now",
+            "Alarm max_idle_churn: ",
+            "raise max_idle",
             "content=\"2\"",
         ] {
             assert!(page.contains(expected), "{expected}\nin\n{page}");

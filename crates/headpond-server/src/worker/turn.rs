@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headpond_core::Tick;
+use headpond_core::{Alarm, Tick};
 use headpond_pooler::{Action, Link, Report};
 use headpond_wire::postgres::scram::ClientKeys;
 use mio::Token;
@@ -15,6 +15,7 @@ use super::handle::Command;
 use super::sends::Send;
 use super::socket::{Held, NOT_QUEUED, Stage};
 use super::{DerivedKeys, LISTENERS, LISTENERS_MAX, WAKER, Worker, farewell, link_of, token_of};
+use crate::names;
 
 /// Two sends to the same link of up to this many bytes together are copied into one.
 const COPY_MAX: usize = 16 * 1024;
@@ -403,11 +404,21 @@ impl Worker {
 /// What the machine reports, at the level it deserves: connections only at debug.
 fn log(report: &Report) {
     match report {
+        Report::Alarm { alarm, raised: true, .. } => {
+            let advice = names::advice(*alarm);
+            match alarm {
+                Alarm::MaxIdleChurn | Alarm::TooManyConnections => tracing::warn!("{report}: {advice}"),
+                _ => tracing::error!("{report}: {advice}"),
+            }
+        }
+        Report::Alarm { .. } | Report::Leak { ended: true, .. } => tracing::info!("{report}"),
         Report::LoggedIn { .. } => tracing::debug!("{report}"),
         Report::LoginRefused { .. } | Report::ClientMisbehaved { .. } => tracing::info!("{report}"),
-        Report::ServerLoginFailed { .. } | Report::ServerLost { .. } | Report::CloseUnconfirmed { .. } => {
-            tracing::warn!("{report}");
-        }
+        Report::ServerLoginFailed { .. }
+        | Report::ServerLost { .. }
+        | Report::CloseUnconfirmed { .. }
+        | Report::Capped { .. }
+        | Report::Leak { .. } => tracing::warn!("{report}"),
         Report::ReplyMismatch { .. } => tracing::error!("{report}"),
     }
 }

@@ -80,6 +80,9 @@ impl<'l> Reader<'l> {
             "unix_socket_dir" => self.stated.socket_folder = Some(line),
             _ => {}
         }
+        if key == "server_check_query" {
+            return self.check_query(line);
+        }
         if TRANSLATED.contains(&key) || key == "auth_type" {
             return;
         }
@@ -96,6 +99,17 @@ impl<'l> Reader<'l> {
             let meant = ours.unwrap_or_else(|| did_you_mean(key, names));
             self.out.error(&line.at, key, format!("no such setting{meant}"));
         }
+    }
+
+    /// PgBouncer: nothing turns the test off, `<empty>` is an empty query.
+    fn check_query(&mut self, line: &Line) {
+        let (ours, value) = match line.value.as_str() {
+            "" => ("check", "false"),
+            "<empty>" => ("check_query", ""),
+            query => ("check_query", query),
+        };
+        let Some(setting) = SETTINGS.iter().find(|s| s.name == ours) else { return };
+        self.out.push(&line.at, scope(setting), &line.key, setting, Raw::Bare(value.to_owned()));
     }
 
     fn headpond(&mut self, line: &Line) {

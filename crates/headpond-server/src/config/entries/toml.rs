@@ -138,7 +138,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
                 .collect::<Option<_>>()
                 .map_or(Raw::Other("a list of other things"), Raw::List)
         }
-        DeValue::Boolean(_) => Raw::Other("true or false"),
+        DeValue::Boolean(on) => Raw::Switch(*on),
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Table(_) => Raw::Other("a table"),
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headpond_core::{CloseReason, Counts, Marks, PoolFigures, PoolSettings, State, Tick};
+use headpond_core::{Alarm, CloseReason, Counts, Marks, PoolFigures, PoolSettings, State, Tick, Windows};
 use headpond_pooler::config::{AuthMethod, NodeAddress, PoolMode};
 use headpond_pooler::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot, Traffic};
 
@@ -65,6 +65,10 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
     by_state[State::Recovering as usize] = 1;
     let mut closed = [0; CloseReason::ALL.len()];
     closed[CloseReason::MaxLifetime as usize] = 5;
+    let marks = Marks { in_use: 8, waiting: 6, open: 10, wait: 4 * SECOND };
+    let day = Marks { in_use: 9, ..marks };
+    let mut alarms = [false; Alarm::ALL.len()];
+    alarms[Alarm::MaxIdleChurn as usize] = true;
     PoolRow {
         data_source: data_source.into(),
         user: "alice".into(),
@@ -73,10 +77,21 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
         mode: PoolMode::Session,
         pool: PoolFigures {
             settings: PoolSettings { max_size: 10, ..PoolSettings::named() },
+            effective_max: 8,
             by_state,
             waiting: 4,
-            marks: Marks { in_use: 8, waiting: 6, open: 10, wait: 4 * SECOND },
-            counts: Counts { opened: 12, closed, waits_timed_out: 2, ..Counts::default() },
+            marks: Windows { start: day, reset: marks, hour: marks, day },
+            levels: vec![60 * SECOND, 40 * SECOND],
+            counts: Counts {
+                opened: 12,
+                closed,
+                waits_timed_out: 2,
+                holds: 4,
+                hold_time: 2 * SECOND,
+                leaks: 1,
+                ..Counts::default()
+            },
+            alarms,
         },
         clients_active: 3,
         clients_idle: 2,
