@@ -67,6 +67,10 @@ const GAUGES: &[PoolMetric] = &[
     metric("pool_effective_max", "The most server connections at present, with what server and budget allow", |row| {
         one(row.pool.effective_max)
     }),
+    metric("pool_budget", "The most server connections of all pools of its server together, once known", |row| {
+        row.budget.map_or_else(Vec::new, one)
+    }),
+    metric("pool_budget_used", "Server connections of all pools of its server together", |row| one(row.budget_used)),
     metric("pool_high_water", "Largest values by window: since start or reset, in the last hour or day", |row| {
         let of_window = |(window, marks): (_, Marks)| {
             [("in_use", marks.in_use), ("waiting", marks.waiting), ("open", marks.open)]

@@ -44,6 +44,9 @@ pub(crate) const POOLS: &[Column] = &[
     int4("high_water_open"),
     int8("high_water_wait_us"),
     int8("opened"),
+    int4("effective_max"),
+    int4("budget"),
+    int4("budget_used"),
     text("alarms"),
 ];
 
@@ -90,6 +93,9 @@ fn pool(row: &PoolRow) -> Row {
         marks.open,
         marks.wait / 1000,
         row.pool.counts.opened,
+        row.pool.effective_max,
+        row.budget,
+        row.budget_used,
         alarms.join(", "),
     ]
 }

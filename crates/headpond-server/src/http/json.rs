@@ -45,6 +45,9 @@ struct Pool<'a> {
     settings: Settings,
     /// `max_size`, or what server and budget allow if that is less.
     effective_max: u32,
+    /// Of all pools of the server together; absent while not known.
+    budget: Option<u32>,
+    budget_used: u32,
     /// Those that are raised.
     alarms: Vec<Raised>,
     /// By window.
@@ -200,6 +203,8 @@ fn pool(row: &PoolRow) -> Pool<'_> {
         clients_cancelling: row.clients_cancelling,
         settings: settings(&pool.settings),
         effective_max: pool.effective_max,
+        budget: row.budget,
+        budget_used: row.budget_used,
         alarms: raised.map(|alarm| Raised { alarm: alarm.name(), advice: names::advice(alarm) }).collect(),
         high_water: names::windows(&pool.marks).map(|(window, marks)| (window, high_water(marks))).into(),
         in_use_for_us: pool.levels.iter().map(|time| us(*time)).collect(),

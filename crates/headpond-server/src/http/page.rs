@@ -106,6 +106,9 @@ fn pool(row: &PoolRow) -> Markup {
                 (figure("idle", pool.count(State::Idle)))
                 (figure("opening", pool.count(State::Opening)))
                 (figure("max_size", pool.settings.max_size))
+                @if let Some(budget) = row.budget {
+                    (figure("of the budget", format!("{} of {budget}", row.budget_used)))
+                }
                 (figure("clients active", row.clients_active))
                 (figure("clients idle", row.clients_idle))
             }

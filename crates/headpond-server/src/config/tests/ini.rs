@@ -26,6 +26,7 @@ auth_type = trust
 admin_users = ann, bob ,
 server_idle_timeout = 0.5
 server_check_delay = 0
+server_check_query = <empty>
 max_client_conn = 50
 server_reset_query =
 [headpond]
@@ -33,6 +34,8 @@ http_listen =
 workers = 2
 recover_timeout = 1m
 max_waiters = 12
+budget = 90
+check_interval = 30
 "#
         .replace(",db ; not a comment", "")
         .as_str(),
@@ -41,7 +44,7 @@ max_waiters = 12
     assert_eq!(listen, ["127.0.0.1:7000", "[::1]:7000"]);
     assert_eq!((config.http_listen, config.workers, config.pooler.max_clients), (None, 2, 50));
     assert_eq!(config.pooler.admin_users, ["ann", "bob"]);
-    assert_eq!((config.pooler.trust_window, config.pooler.reset_query.as_str()), (Duration::ZERO, ""));
+    assert_eq!((config.pooler.check_query.as_str(), config.pooler.reset_query.as_str()), ("", ""));
     assert_eq!(config.pooler.recover_timeout, Duration::from_secs(60));
 
     let pool = PoolSettings {
@@ -49,10 +52,13 @@ max_waiters = 12
         acquire_timeout: Duration::from_secs(120),
         login_retry: Duration::from_secs(15),
         max_waiters: 12,
+        trust_window: Duration::ZERO,
+        shrink_interval: Duration::ZERO,
         ..PoolSettings::on_demand()
     };
     assert_eq!(config.pool, pool);
     let shop = source(&config, "shop");
+    assert_eq!((shop.budget, shop.reserve, shop.members), (Some(90), None, 1));
     assert_eq!((&shop.node, shop.mode), (&tcp("10.0.0.1", 5433), PoolMode::Transaction));
     assert_eq!((shop.database.as_deref(), shop.user.as_deref()), (Some("shop_1"), Some("app")));
     assert_eq!(shop.password.as_ref().unwrap().0, "it's; #=");
@@ -236,6 +242,22 @@ fn the_guide_lists_what_is_answered() {
     for (keys, advice) in ANSWERS.iter().chain(DATABASE_ANSWERS) {
         let line = format!("- `{}`: {advice}", keys.join("`, `"));
         assert!(guide.lines().any(|l| l == line), "missing in docs/configuration.md:\n{line}");
+    }
+}
+
+#[test]
+fn the_check_query_means_what_it_means_to_pgbouncer() {
+    for (rest, expected) in [
+        ("", (true, "")),
+        ("server_check_query =", (false, "")),
+        ("server_check_query = <empty>", (true, "")),
+        ("server_check_query = select 1;", (true, "select 1;")),
+        ("server_check_query =\n[headpond]\ncheck = True", (true, "")),
+    ] {
+        let config = good(&ini(rest));
+        let pool = &source(&config, "shop").pool;
+        assert_eq!((pool.check, config.pooler.check_query.as_str()), expected, "{rest}");
+        assert_eq!((pool.shrink_interval, pool.check_interval), Default::default());
     }
 }
 

@@ -16,9 +16,12 @@ fn toml_says_what_it_says() {
         max_clients = 5_000
         admin_users = ["ann", "bob"]
         pool_mode = "transaction"
-        trust_window = "500ms"
+        check_query = "SELECT 1"
         figures_interval = "2m"
+        reserve = 7
+        members = 2
         [pool]
+        trust_window = "500ms"
         max_size = 40
         [data_source.shop]
         host = "/run/postgresql"
@@ -26,6 +29,10 @@ fn toml_says_what_it_says() {
         user = "app"
         password = "pa\"ss"
         max_lifetime = "0s"
+        check = false
+        login_delay = "20ms"
+        budget = 50
+        reserve = "auto"
         [data_source."*"]
         host = "::1"
         port = 5433
@@ -36,7 +43,7 @@ fn toml_says_what_it_says() {
     assert_eq!(listen, ["*:7000", "[::1]:7001", "db.example:7002"]);
     assert_eq!((config.http_listen, config.workers, config.pooler.max_clients), (None, 16, 5_000));
     assert_eq!(config.pooler.admin_users, ["ann", "bob"]);
-    assert_eq!(config.pooler.trust_window, Duration::from_millis(500));
+    assert_eq!(config.pooler.check_query, "SELECT 1");
     assert_eq!(config.figures_interval, Duration::from_secs(120));
 
     let shop = source(&config, "shop");
@@ -44,13 +51,22 @@ fn toml_says_what_it_says() {
     assert_eq!((shop.database.as_deref(), shop.user.as_deref()), (Some("shop_1"), Some("app")));
     assert_eq!(shop.password.as_ref().unwrap().0, "pa\"ss");
     assert_eq!(shop.mode, PoolMode::Transaction);
+    let pool =
+        |p| PoolSettings { max_size: 40, max_idle: 40, trust_window: Duration::from_millis(500), ..p };
     let expected =
-        PoolSettings { max_size: 40, max_idle: 40, max_lifetime: Duration::ZERO, ..PoolSettings::named() };
+        PoolSettings {
+            max_lifetime: Duration::ZERO,
+            check: false,
+            login_delay: Duration::from_millis(20),
+            ..pool(PoolSettings::named())
+        };
     assert_eq!(shop.pool, expected);
+    assert_eq!((shop.budget, shop.reserve, shop.members), (Some(50), None, 2));
 
     let any = source(&config, "*");
     assert_eq!((&any.node, any.mode), (&tcp("::1", 5433), PoolMode::Session));
-    assert_eq!(any.pool, PoolSettings { max_size: 40, max_idle: 40, ..PoolSettings::on_demand() });
+    assert_eq!(any.pool, pool(PoolSettings::on_demand()));
+    assert_eq!((any.budget, any.reserve, any.members), (None, Some(7), 2));
     assert!(!format!("{config:?}").contains("pa\\\"ss"));
 }
 
@@ -87,20 +103,25 @@ fn wrong_toml_is_answered_with_what_would_be_right() {
             r#"f.toml:1: max_clients: "99999999999999999999" is out of range; 1 to 1000000"#,
         ),
         ("sends = true", "f.toml:1: sends: true or false where a string in quotes belongs"),
+        ("members = 0", r#"f.toml:1: members: "0" is out of range; 1 to 1000"#),
+        ("budget = 0", r#"f.toml:1: budget: "0" is out of range; 1 to 262143, or "auto""#),
+        ("reserve = true", "f.toml:1: reserve: true or false where a number belongs; 0 to 262143, or \"auto\""),
+        ("[pool]\ncheck = \"yes\"", "f.toml:2: check: a string where true or false belongs"),
+        ("[pool]\nbudget = 9", "f.toml:2: budget: cannot stand here; it belongs at the top of the file"),
         ("sends = \"fast\"", r#"f.toml:1: sends: "fast" is unknown; one of "auto", "batched", "plain""#),
         (
             "\npool_mode = \"statement\"",
             r#"f.toml:2: pool_mode: "statement" is unknown; one of "session", "transaction""#,
         ),
         (
-            "trust_window = 30",
-            r#"f.toml:1: trust_window: "30" has no unit; a number with ms, s, m or h, like "30s""#,
+            "connect_timeout = 30",
+            r#"f.toml:1: connect_timeout: "30" has no unit; a number with ms, s, m or h, like "30s""#,
         ),
         (
-            "trust_window = \"30\"",
-            r#"f.toml:1: trust_window: "30" is not a time; a number with ms, s, m or h, like "30s""#,
+            "connect_timeout = \"30\"",
+            r#"f.toml:1: connect_timeout: "30" is not a time; a number with ms, s, m or h, like "30s""#,
         ),
-        ("trust_window = \"9000h\"", r#"f.toml:1: trust_window: longer than a year; at most "8760h""#),
+        ("connect_timeout = \"9000h\"", r#"f.toml:1: connect_timeout: longer than a year; at most "8760h""#),
         ("cancel_timeout = \"0s\"", r#"f.toml:1: cancel_timeout: too short; at least "1ms""#),
         ("listen = []", r#"f.toml:1: listen: nothing to listen on; at least one "host:port""#),
         (

@@ -93,6 +93,8 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
             },
             alarms,
         },
+        budget: Some(40),
+        budget_used: 12,
         clients_active: 3,
         clients_idle: 2,
         clients_cancelling: 1,
