@@ -265,6 +265,12 @@ impl Pool {
         self.slots.total()
     }
 
+    /// Connections that are idle.
+    #[must_use]
+    pub fn idle(&self) -> u32 {
+        self.slots.count(State::Idle)
+    }
+
     /// Requests queued.
     #[must_use]
     pub fn waiting(&self) -> u32 {

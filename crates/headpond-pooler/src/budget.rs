@@ -14,7 +14,7 @@ use headpond_core::Tick;
 use crate::action::{Actions, Report, ServerId};
 use crate::config::{DataSource, NodeAddress};
 use crate::exchange::Errand;
-use crate::pooler::{Pooler, pool_index};
+use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::timers::Timer;
 
 /// Asked of a server at a login: how many connections it has for logins like this one.
@@ -103,9 +103,8 @@ impl Pooler {
         }))
     }
 
-    /// Takes a permit for a pool that wants to open a connection. Without one the pool waits in line, and a sibling
-    /// is asked for a connection it can spare.
-    pub(crate) fn take_permit(&mut self, now: Tick, pool: u32, out: &mut Actions) -> bool {
+    /// Takes a permit for a pool that wants to open a connection. Without one the pool waits in line.
+    pub(crate) fn take_permit(&mut self, now: Tick, pool: u32) -> bool {
         let node_index = self.pools[pool as usize].node;
         let workers = self.workers;
         let Some(node) = self.nodes.get_mut(node_index as usize) else { return true };
@@ -117,9 +116,6 @@ impl Pooler {
         }
         if workers > 1 && !std::mem::replace(&mut node.retry_armed, true) {
             self.timers.set(now.plus(RETRY), Timer::Budget(node_index));
-        }
-        if self.pools[pool as usize].policy.waiting() > 0 {
-            self.ask_siblings(now, pool, out);
         }
         false
     }
@@ -153,17 +149,46 @@ impl Pooler {
         }
     }
 
-    /// A pool with waiters got no permit: a sibling on the same server closes an idle connection above its floors.
+    /// A pool with waiters got no permit: a sibling on the same server closes an idle connection, one above its
+    /// floors if there is any, else one of a sibling that has more than its share.
     fn ask_siblings(&mut self, now: Tick, pool: u32, out: &mut Actions) {
-        let node = self.pools[pool as usize].node;
-        if self.nodes.get(node as usize).is_none_or(|node| node.swapping) {
+        let siblings = || (0..pool_index(self.pools.len())).filter(|other| self.is_sibling(pool, *other));
+        let spares = |other: &u32| self.pools[*other as usize].policy.can_spare();
+        let owes = |other: &u32| self.pools[*other as usize].policy.idle() > 0 && self.owes(*other, pool);
+        if let Some(sibling) = siblings().find(spares).or_else(|| siblings().find(owes)) {
+            self.make_room(now, sibling, out);
+        }
+    }
+
+    /// Something changed in a pool while some on its server wait for a permit: it asks the others for one, or gives
+    /// up what it can spare, or owes.
+    pub(crate) fn relieve(&mut self, now: Tick, pool: u32, out: &mut Actions) {
+        let entry = &self.pools[pool as usize];
+        let Some(node) = self.nodes.get(entry.node as usize) else { return };
+        if node.starving.is_empty() || node.swapping {
             return;
         }
-        let spares = |entry: &crate::pooler::PoolEntry| entry.node == node && entry.policy.can_spare();
-        let sibling = (0..self.pools.len()).find(|index| pool_index(*index) != pool && spares(&self.pools[*index]));
-        if let Some(sibling) = sibling {
-            self.nodes[node as usize].swapping = true;
-            self.with_pool(now, pool_index(sibling), out, |policy, actions| policy.spare(now, actions));
+        if entry.policy.waiting() > 0 && node.starving.contains(&pool) {
+            self.ask_siblings(now, pool, out);
+            return;
+        }
+        if entry.policy.idle() == 0 {
+            return;
+        }
+        let waits = |other: &u32| *other != pool && self.pools[*other as usize].policy.waiting() > 0;
+        let mut waiting = node.starving.iter().filter(|other| waits(other));
+        if waiting.any(|other| entry.policy.can_spare() || self.owes(pool, *other)) {
+            self.make_room(now, pool, out);
+        }
+    }
+
+    /// One swap at a time: the next begins when the server has let this connection go.
+    fn make_room(&mut self, now: Tick, giver: u32, out: &mut Actions) {
+        let node = self.pools[giver as usize].node;
+        if let Some(node) = self.nodes.get_mut(node as usize)
+            && !std::mem::replace(&mut node.swapping, true)
+        {
+            self.with_pool(now, giver, out, |policy, actions| policy.spare(now, actions));
         }
     }
 
@@ -174,20 +199,32 @@ impl Pooler {
         if node.starving.is_empty() || node.swapping {
             return false;
         }
-        let limit = node.permits.limit.load(Ordering::Relaxed);
-        let busy = self.pools.iter().filter(|entry| {
-            entry.node == node_index && (entry.policy.open() > 0 || entry.policy.waiting() > 0)
-        });
-        let share = limit / pool_index(busy.count()).max(1);
-        let has = |pool: u32| self.pools[pool as usize].policy.open();
-        let starved = |other: &u32| {
-            *other != pool && has(*other) < share && self.pools[*other as usize].policy.waiting() > 0
-        };
-        let owes = has(pool) > share && node.starving.iter().any(starved);
+        let waits = |other: &u32| self.pools[*other as usize].policy.waiting() > 0;
+        let owes = node.starving.iter().any(|other| *other != pool && waits(other) && self.owes(pool, *other));
         if owes {
             self.nodes[node_index as usize].swapping = true;
         }
         owes
+    }
+
+    fn is_sibling(&self, pool: u32, other: u32) -> bool {
+        pool != other && self.pools[pool as usize].node == self.pools[other as usize].node
+    }
+
+    /// Whether a pool has more than its share while another has less, or nothing at all.
+    fn owes(&self, pool: u32, other: u32) -> bool {
+        let has = |pool: u32| self.pools[pool as usize].policy.open();
+        if has(other) == 0 {
+            return true;
+        }
+        let node = self.pools[pool as usize].node;
+        let Some(permits) = self.nodes.get(node as usize).map(|node| &node.permits) else { return false };
+        let busy = |entry: &&PoolEntry| {
+            entry.node == node && (entry.policy.open() > 0 || entry.policy.waiting() > 0)
+        };
+        let busy = pool_index(self.pools.iter().filter(busy).count());
+        let share = permits.limit.load(Ordering::Relaxed) / busy.max(1);
+        has(pool) > share && has(other) < share
     }
 
     /// A login succeeded: the server is asked how many connections it has, if that is not known well enough.

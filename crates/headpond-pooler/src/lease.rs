@@ -48,6 +48,7 @@ impl Pooler {
             entry.armed = deadline;
             self.timers.set(deadline, Timer::Pool(pool));
         }
+        self.relieve(now, pool, out);
         result
     }
 
@@ -349,7 +350,7 @@ impl Pooler {
 
     /// Opens a connection, with the startup parameters of whoever waits longest.
     fn open_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
-        if !self.take_permit(now, pool, out) {
+        if !self.take_permit(now, pool) {
             self.with_pool(now, pool, out, |policy, _| policy.open_denied(now, conn));
             return;
         }

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: BTreeMap<String, u32>,
     /// The most of them that the pooler may ever have.
     pub(crate) session_limits: BTreeMap<String, u32>,
+    /// Connections that the server says it has.
+    pub(crate) slots: u32,
     /// How often each token was executed.
     pub(crate) executed: HashMap<String, u32>,
     /// Tokens whose request was refused by the pooler: no server may ever see them.

@@ -21,7 +21,8 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let mut dice = Dice::new(seed);
     let faults = faults(&mut dice);
     let config = config(&mut dice);
-    let mut shared = Shared { faults: faults.clone(), ..Shared::default() };
+    let slots = u32::try_from(dice.between(1, 9)).expect("small");
+    let mut shared = Shared { faults: faults.clone(), slots, ..Shared::default() };
     for source in &config.data_sources {
         let timeout = u64::try_from(source.pool.acquire_timeout.as_nanos()).expect("short");
         shared.acquire_timeouts.insert(source.name.clone(), (timeout > 0).then_some(timeout));
@@ -120,6 +121,9 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
     let initial_size = dice.below(u64::from(max_size) + 1) as u32;
     let milliseconds = |number| Duration::from_millis(number);
     DataSource {
+        budget: dice.pick(&[None, Some(2), Some(5)]),
+        reserve: Some(0),
+        members: 1,
         name: name.to_owned(),
         node: NodeAddress::Tcp { host: "server".to_owned(), port: 5432 },
         database: None,
