@@ -167,7 +167,6 @@ impl Pool {
         };
         let waiter = self.waiters.push(now, deadline, holder);
         self.marks.waiting = self.marks.waiting.max(self.waiters.len());
-        self.check_for_waiters(now, out);
         self.open_what_is_needed(now, out);
         Acquired::Queued(waiter)
     }
@@ -527,7 +526,9 @@ impl Pool {
         demand.min(self.settings.max_size).saturating_sub(serving).min(room)
     }
 
+    /// Whenever something changed for those who wait: idle connections are tested, further ones opened.
     fn open_what_is_needed(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.check_for_waiters(now, out);
         let needed = self.needed();
         if self.warming && self.slots.total() >= self.settings.initial_size.min(self.settings.max_size) {
             self.warming = false;
