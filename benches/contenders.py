@@ -98,9 +98,9 @@ class Direct:
 
 def contenders(binaries):
     return {
-        "headpond": Headpond(binaries, "batched"),
+        "headpond": Headpond(binaries, "auto"),
         "headpond-plain": Headpond(binaries, "plain"),
-        "headpond-2": Headpond(binaries, "batched", workers=2),
+        "headpond-2": Headpond(binaries, "auto", workers=2),
         "floor": Floor(binaries, "batched"),
         "floor-plain": Floor(binaries, "plain"),
         "pgbouncer": PgBouncer(),

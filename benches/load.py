@@ -15,7 +15,7 @@ class Pgbench:
 
     def __init__(self, row, number, port, seconds, folder):
         clients = row.clients // row.processes
-        script = folder / "script.sql"
+        script = folder / f"script-{number}.sql"
         script.write_text(row.script)
         command = [
             postgres.BIN / "pgbench", "-n", "-h", "127.0.0.1", "-p", str(port), "-U", postgres.USER,
@@ -50,7 +50,10 @@ class Pgbench:
             time.sleep(0.002)
 
     def finish(self):
-        self.process.wait(120)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError("pgbench: a client was left without an answer") from None
         self.reader.join(10)
         if self.process.returncode != 0:
             raise RuntimeError("pgbench: " + "; ".join(self.said[-3:]))

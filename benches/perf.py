@@ -20,9 +20,10 @@ def stat(pid, events, seconds):
             return None
         end = time.time()
         fields = [line.split(",") for line in output if line.count(",") > 2]
-    counts = {field[2]: float(field[0]) for field in fields if field[0][:1].isdigit()}
-    if set(counts) != set(events):
+    if len(fields) != len(events) or any(field[0] == "<not supported>" for field in fields):
         return None
+    # A process that never ran has not been counted.
+    counts = {field[2]: 0.0 if field[0] == "<not counted>" else float(field[0]) for field in fields}
     return {**counts, "start": end - seconds, "end": end}
 
 

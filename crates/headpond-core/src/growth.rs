@@ -94,8 +94,10 @@ impl Pool {
         }
     }
 
-    /// Opens what is needed and allowed.
+    /// Whenever something changed for those who wait: idle connections are tested, and what is needed and allowed
+    /// is opened.
     pub(crate) fn open_what_is_needed(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.check_for_waiters(now, out);
         let needed = self.needed();
         if self.warming && self.slots.total() >= self.settings.initial_size.min(self.effective_max()) {
             self.warming = false;

@@ -106,7 +106,6 @@ impl Pool {
         let deadline = request.deadline.map_or(timeout, |deadline| deadline.min(timeout));
         let waiter = self.waiters.push(now, deadline, request.application, request.holder);
         self.note(now);
-        self.check_for_waiters(now, out);
         self.open_what_is_needed(now, out);
         Acquired::Queued(waiter)
     }

@@ -126,6 +126,12 @@ impl Exchanges {
         self.copying
     }
 
+    /// The session's settings are being set: nobody knows yet whether they can be.
+    #[inline]
+    pub(crate) fn is_setting(&self) -> bool {
+        self.queue.front().is_some_and(|front| front.owner == Owner::Pooler(Errand::Settings))
+    }
+
     /// Messages were sent that only a Sync can conclude.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.unsynced

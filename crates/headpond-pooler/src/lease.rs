@@ -434,7 +434,9 @@ impl Pooler {
         out: &mut Actions,
     ) {
         let Some(server) = self.servers.get_mut(id) else { return };
-        let (pool, conn, told) = (server.pool, server.conn, server.said_goodbye);
+        // Inside a message that streams nothing can be said: the words would be taken for its rest.
+        let cut = server.streaming_to_client && server.streaming > 0;
+        let (pool, conn, told) = (server.pool, server.conn, server.said_goodbye || cut);
         if let Some(client) = server.client.take() {
             if let Some(client) = self.clients.get_mut(client) {
                 client.lease = Lease::None;

@@ -15,6 +15,7 @@ use crate::exchange::{Errand, Kind, Owner};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::ServerState;
+use crate::settings;
 
 /// Bytes of one event that go on together: from where, and up to where.
 struct Run {
@@ -64,6 +65,13 @@ impl Pooler {
         open && (client.streaming > 0 || !self.stops_at_boundary(server_id))
     }
 
+    /// Whether a message could run under settings that are not its client's: they are still being set, and it
+    /// may end the failed transaction that would stop all others if they cannot be.
+    fn escapes_guard(&self, server_id: ServerId, tag: u8, body: &[u8]) -> bool {
+        let setting = self.servers.get(server_id).is_some_and(|server| server.exchanges.is_setting());
+        setting && settings::may_end_transaction(tag, body)
+    }
+
     /// In transaction mode, while others wait, a client goes no further than its first request's end until the
     /// transaction status after it is known: one that pipelines cannot keep the connection for ever.
     fn stops_at_boundary(&self, server_id: ServerId) -> bool {
@@ -84,7 +92,9 @@ impl Pooler {
         bytes: &[u8],
         out: &mut Actions,
     ) -> usize {
-        let Some(client) = self.clients.get(id) else { return bytes.len() };
+        let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
+        // All there was is here; whoever leaves some of it says so again.
+        client.unread = false;
         match client.state {
             ClientState::Startup => {
                 let consumed = self.startup_received(now, id, bytes, out);
@@ -120,7 +130,7 @@ impl Pooler {
                     return bytes.len();
                 }
             };
-            match self.relay_request(now, id, header, bytes.len(), &mut run, out) {
+            match self.relay_request(now, id, header, bytes, &mut run, out) {
                 Step::Next => {}
                 Step::Stop => break,
                 Step::Gone => return bytes.len(),
@@ -159,7 +169,7 @@ impl Pooler {
         now: Tick,
         id: ClientId,
         header: Header,
-        end: usize,
+        bytes: &[u8],
         run: &mut Run,
         out: &mut Actions,
     ) -> Step {
@@ -168,7 +178,7 @@ impl Pooler {
             return Step::Gone;
         }
         let Some(client) = self.clients.get_mut(id) else { return Step::Gone };
-        let take = header.size.min(end - run.at);
+        let take = header.size.min(bytes.len() - run.at);
         let rest = u32::try_from(header.size - take).unwrap_or(0);
         let Some(server_id) = client.server() else {
             if matches!(header.tag, b'd' | b'c' | b'f') {
@@ -181,7 +191,8 @@ impl Pooler {
             client.copy_tail = false;
             return if self.wants_server(now, id, out) { Step::Next } else { Step::Stop };
         };
-        if !self.may_send(id, server_id) {
+        let body = bytes.get(run.at + frame::HEADER..run.at + take).unwrap_or_default();
+        if !self.may_send(id, server_id) || self.escapes_guard(server_id, header.tag, body) {
             if let Some(client) = self.clients.get_mut(id) {
                 client.unread = true;
             }
@@ -356,7 +367,9 @@ impl Pooler {
         run: &mut Run,
         out: &mut Actions,
     ) -> Step {
-        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        // The message before may have brought about the end of the connection: what follows is nobody's.
+        let live = self.servers.get_mut(id).filter(|server| matches!(server.state, ServerState::Live));
+        let Some(server) = live else { return Step::Gone };
         let first = message.get(frame::HEADER).copied().unwrap_or(0);
         let Ok(reply) = server.exchanges.received(header.tag, first) else {
             self.forward_run(id, run, out);
@@ -417,7 +430,13 @@ impl Pooler {
         if clean || client.is_none() {
             self.forward_run(id, run, out);
         }
-        if clean {
+        let held = client.filter(|client| {
+            // Its settings are true now, and its message waited for that: the lease begins only here.
+            !counts && self.clients.get(*client).is_some_and(|client| client.unread)
+        });
+        if let Some(client) = held {
+            self.read_on_if_allowed(client, id, out);
+        } else if clean {
             self.came_to_rest(now, id, out);
         } else if let Some(client) = client {
             // Stopped at a boundary, or held back until this one was known.

@@ -114,6 +114,38 @@ impl SettingsSets {
     }
 }
 
+/// Whether a client's message may end the transaction it is in, even a failed one: it begins with one of the
+/// words that do, or uses a statement prepared before, or does not show enough of itself.
+pub(crate) fn may_end_transaction(tag: u8, body: &[u8]) -> bool {
+    let after_name = |body| <[u8]>::iter(body).position(|byte| *byte == 0).map(|end| &body[end + 1..]);
+    match tag {
+        b'Q' => begins_with_ending(body),
+        b'P' => after_name(body).is_none_or(begins_with_ending),
+        b'B' => after_name(body).is_none_or(|statement| statement.first() != Some(&0)),
+        _ => false,
+    }
+}
+
+/// Whether the first word of a statement ends transactions; so might one that is not there.
+fn begins_with_ending(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [b' ' | b'\t' | b'\n' | b'\r' | b'\x0b' | b'\x0c' | b';', rest @ ..] => rest,
+            [b'-', b'-', rest @ ..] => {
+                rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(&[][..], |end| &rest[end..])
+            }
+            // Comments nest; rather than count them, whatever begins with one is taken to be such a statement.
+            [b'/', b'*', ..] | [] => return true,
+            _ => break,
+        };
+    }
+    let letters = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    [&b"commit"[..], b"end", b"rollback", b"abort", b"prepare"]
+        .iter()
+        .any(|ending| rest[..letters].eq_ignore_ascii_case(ending))
+}
+
 /// A parameter name that needs no quotes: letters, digits, underscores, and dots between such parts.
 fn is_name(name: &str) -> bool {
     name.len() <= 128

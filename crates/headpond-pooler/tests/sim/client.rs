@@ -556,7 +556,7 @@ impl Client {
         let origin = Self::origin(io);
         match io.dice.below(4) {
             0 if self.phase == Phase::Ready && io.out.is_empty() => io.out.push(origin, &message(b'X', b"")),
-            1 if self.phase == Phase::Ready && io.out.is_empty() => {
+            1 if self.phase == Phase::Ready && io.out.is_empty() && self.asks.is_empty() => {
                 if let Some(flight) = self.flights.front() {
                     io.out.push(origin, &flight.bytes[..io.dice.below(flight.bytes.len() as u64) as usize]);
                 }

@@ -379,6 +379,7 @@ impl World {
     }
 
     fn wake(&mut self, number: usize, at: u64) {
+        let at = at.max(self.now);
         if at < self.conns[number].peer_wakes {
             self.conns[number].peer_wakes = at;
             self.at(at, Event::Wake(number));

@@ -14,7 +14,7 @@ pub(crate) struct Database {
     users: AtomicU32,
 }
 
-/// Started by the first test that needs it. A static is never dropped: the server ends with its parent, this process.
+/// Started by the first test that needs it. A static is never dropped: the server ends with this process.
 pub(crate) fn database() -> &'static Database {
     static DATABASE: OnceLock<Database> = OnceLock::new();
     DATABASE.get_or_init(|| Database { server: postgres(Options::default()), users: AtomicU32::new(0) })

@@ -50,7 +50,8 @@ fn an_unknown_minor_version_or_option_is_negotiated_once() {
                     .iter()
                     .filter(|message| message.tag == b'v')
                     .map(|message| {
-                        let number = |at: usize| u32::from_be_bytes(message.body[at..at + 4].try_into().unwrap());
+                        let number =
+                            |at: usize| u32::from_be_bytes(message.body[at..at + 4].try_into().unwrap());
                         (number(0), number(4))
                     })
                     .collect();
@@ -82,7 +83,8 @@ fn an_unknown_database_is_named_whether_headpond_or_the_server_knows_best() {
             let outcome = pond.login().dbname("nowhere").connect(NoTls).await.map(|_| ());
             assert_eq!(code(outcome), SqlState::INVALID_CATALOG_NAME, "{way:?}");
             let server = &database().server;
-            let source = format!("[data_source.shop]\nhost = \"{}\"\nport = {}\n", server.host(), server.port());
+            let source =
+                format!("[data_source.shop]\nhost = \"{}\"\nport = {}\n", server.host(), server.port());
             let named = Pond::of(way, &pond.user, &format!("{source}database = \"postgres\""));
             let outcome = named.login().connect(NoTls).await.map(|_| ());
             assert_eq!(code(outcome), SqlState::INVALID_CATALOG_NAME, "{way:?}");
@@ -113,7 +115,8 @@ fn a_query_may_come_in_one_flight_with_the_login() {
             for _ in 0..2 {
                 let mut raw = Raw::connect(pond.address());
                 let startup = format!("user\0{}\0database\0postgres\0\0", pond.user);
-                let flight = [packet(SSL, b""), packet(VERSION_3_0, startup.as_bytes()), message(b'Q', b"SELECT 1\0")];
+                let flight =
+                    [packet(SSL, b""), packet(VERSION_3_0, startup.as_bytes()), message(b'Q', b"SELECT 1\0")];
                 raw.send(&flight.concat());
                 assert_eq!(raw.receive_byte(), b'N');
                 raw.until_ready();

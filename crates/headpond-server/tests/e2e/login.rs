@@ -40,10 +40,10 @@ async fn stored_secret() -> String {
 fn pond(way: Way, users: &str, source: &str) -> (Pond, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("users"), users).unwrap();
+    let (host, port) = (locked().host(), locked().port());
     let text = format!(
-        "auth_type = \"scram-sha-256\"\nauth_file = \"users\"\n[data_source.\"*\"]\nhost = \"{}\"\nport = {}\n{source}",
-        locked().host(),
-        locked().port()
+        "auth_type = \"scram-sha-256\"\nauth_file = \"users\"
+         [data_source.\"*\"]\nhost = \"{host}\"\nport = {port}\n{source}"
     );
     (Pond::within(folder.path(), way, "alice", &text), folder)
 }
@@ -109,7 +109,8 @@ fn a_data_source_may_bring_its_own_user_and_password() {
 fn a_password_that_the_server_refuses_is_the_clients_error() {
     run(async {
         for way in MODES {
-            let (pond, _folder) = pond(way, "\"alice\" \"hers\"", "user = \"postgres\"\npassword = \"bottom\"");
+            let (pond, _folder) =
+                pond(way, "\"alice\" \"hers\"", "user = \"postgres\"\npassword = \"bottom\"");
             let outcome = pond.login().password("hers").connect(NoTls).await.map(|_| ());
             assert_eq!(code(outcome), SqlState::INVALID_PASSWORD, "{way:?}");
         }

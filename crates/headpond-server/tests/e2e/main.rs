@@ -1,7 +1,7 @@
 //! Claims about the whole process, each tried on a real PostgreSQL through a real Headpond in this process.
 //!
-//! One PostgreSQL serves all tests; what a test counts there, it counts under a database user of its own. Nothing
-//! here is timed: a test waits for a condition, and fails when a generous deadline passes first.
+//! One PostgreSQL serves all tests; what a test counts there, it counts under a database user of its own.
+//! Nothing here is timed: a test waits for a condition, and fails when a generous deadline passes first.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod database;

@@ -88,7 +88,11 @@ fn a_message_that_only_the_server_can_judge_is_judged_by_it() {
                 raw.send(bytes);
                 raw.send(&message(b'S', b""));
                 let answer = raw.until_ready();
-                assert_eq!(answer.iter().filter(|message| message.tag == b'E').count(), 1, "{bytes:?}: {answer:?}");
+                assert_eq!(
+                    answer.iter().filter(|message| message.tag == b'E').count(),
+                    1,
+                    "{bytes:?}: {answer:?}"
+                );
                 drop(raw);
                 assert_eq!(value(&pond.client().await, "SELECT 1").await, "1", "{bytes:?}");
             }

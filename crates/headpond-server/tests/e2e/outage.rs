@@ -55,10 +55,13 @@ fn a_server_connection_that_dies_idle_is_noticed_before_anybody_gets_it() {
                 let client = pond.client().await;
                 let pid: i32 = value(&client, PID).await.parse().unwrap();
                 drop(client);
-                let idle = async || pond.snapshot().await.servers.iter().any(|s| s.state == headpond_core::State::Idle);
+                let idle = async || {
+                    pond.snapshot().await.servers.iter().any(|s| s.state == headpond_core::State::Idle)
+                };
                 until("idle", idle).await;
                 direct.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
-                until("noticed", async || pond.snapshot().await.servers.iter().all(|s| s.backend_pid != pid)).await;
+                until("noticed", async || pond.snapshot().await.servers.iter().all(|s| s.backend_pid != pid))
+                    .await;
                 assert_eq!(value(&pond.client().await, "SELECT 1").await, "1", "{way:?}");
             }
         }

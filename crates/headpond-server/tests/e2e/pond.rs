@@ -18,7 +18,7 @@ use crate::database::{database, direct};
 use crate::raw::Raw;
 
 /// The longest that a test, or a condition in one, may take on a slow machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(5);

@@ -44,7 +44,8 @@ fn extended_queries_take_parameters_and_give_types() {
 fn pipelined_queries_are_answered_in_their_order_though_some_fail() {
     run(async {
         for way in ways() {
-            let pond = Pond::new(way, "", if way.mode == "session" { "max_size = 4" } else { "max_size = 2" }).await;
+            let pond =
+                Pond::new(way, "", if way.mode == "session" { "max_size = 4" } else { "max_size = 2" }).await;
             let clients = pond.clients(4).await;
             let flights = clients.iter().map(async |client| {
                 let queries = (0..500_i32).map(async |n| {
@@ -159,7 +160,7 @@ fn a_function_call_is_answered() {
         for way in MODES {
             let pond = Pond::new(way, "", "").await;
             let mut raw = pond.raw();
-            // int4pl(40, 2) of <https://www.postgresql.org/docs/current/protocol-message-formats.html>, in text.
+            // int4pl(40, 2), in text.
             let call =
                 [&177_u32.to_be_bytes()[..], &[0, 0, 0, 2, 0, 0, 0, 2], b"40\0\0\0\x012", &[0, 0]].concat();
             raw.send(&message(b'F', &call));

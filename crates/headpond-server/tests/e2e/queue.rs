@@ -1,7 +1,5 @@
 //! More clients than connections: who waits, in which order, and what they hear when it takes too long.
 
-use std::sync::Mutex;
-
 use futures_util::future::{join, join_all};
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
@@ -39,28 +37,33 @@ fn two_hundred_clients_share_five_connections_without_an_error() {
     });
 }
 
+/// A query that tells how many were served before; what arrives here first need not have been.
+async fn numbers(pond: &Pond) -> String {
+    let sequence = format!("served_{}", pond.user);
+    direct(&database().server).await.batch_execute(&format!("CREATE SEQUENCE {sequence}")).await.unwrap();
+    format!("SELECT nextval('{sequence}')")
+}
+
 #[test]
 fn connections_are_given_in_the_order_of_asking() {
     run(async {
         for way in MODES {
             let pond = Pond::new(way, "", "max_size = 1").await;
-            let holder = pond.client().await;
+            let (holder, take) = (pond.client().await, numbers(&pond).await);
             holder.batch_execute("BEGIN").await.unwrap();
-            let served = Mutex::new(Vec::new());
             let ask = async |place: u32| {
                 let client = pond.client().await;
                 // The one before me is in the queue: now it is my turn to join.
                 pond.until_waiting(place).await;
-                value(&client, "SELECT 1").await;
-                served.lock().unwrap().push(place);
+                value(&client, &take).await
             };
             let release = async {
                 pond.until_waiting(8).await;
                 holder.batch_execute("COMMIT").await.unwrap();
                 drop(holder);
             };
-            join(join_all((0..8).map(ask)), release).await;
-            assert_eq!(served.into_inner().unwrap(), Vec::from_iter(0..8), "{way:?}");
+            let (served, ()) = join(join_all((0..8).map(ask)), release).await;
+            assert_eq!(served, ["1", "2", "3", "4", "5", "6", "7", "8"], "{way:?}");
         }
     });
 }
@@ -138,22 +141,18 @@ fn a_client_that_pipelines_does_not_keep_the_connection_from_others() {
     run(async {
         let pond = Pond::new(TRANSACTION, "", "max_size = 1").await;
         let [holder, greedy, modest] = <[_; 3]>::try_from(pond.clients(3).await).unwrap();
+        let take = numbers(&pond).await;
         holder.batch_execute("BEGIN").await.unwrap();
-        let served = Mutex::new(Vec::new());
-        let ask = async |client, name| {
-            value(client, "SELECT 1").await;
-            served.lock().unwrap().push(name);
-        };
         let last = async {
             pond.until_waiting(1).await;
-            join(ask(&modest, "modest"), async {
+            let release = async {
                 pond.until_waiting(2).await;
                 holder.batch_execute("COMMIT").await.unwrap();
-            })
-            .await;
+            };
+            join(value(&modest, &take), release).await.0
         };
-        join(join_all((0..50).map(|_| ask(&greedy, "greedy"))), last).await;
-        assert_eq!(served.lock().unwrap()[..3], ["greedy", "modest", "greedy"]);
+        let (flood, modest) = join(join_all((0..50).map(|_| value(&greedy, &take))), last).await;
+        assert_eq!((&*flood[0], &*modest, &*flood[1]), ("1", "2", "3"));
         pond.assert_in_step().await;
     });
 }

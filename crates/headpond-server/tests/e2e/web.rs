@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::pond::{Pond, SESSION, Way, run};
+use crate::pond::{Pond, SESSION, Way, run, until};
 
 fn get(pond: &Pond, path: &str) -> String {
     let mut stream = TcpStream::connect(pond.running.http_address().unwrap()).unwrap();
@@ -30,8 +30,12 @@ fn page_metrics_health_and_snapshot_show_the_pool() {
                 ("/api/v1/snapshot", &pond.user),
                 ("/api/v1/snapshot?detail=1", "\"server_connections\":[{"),
             ] {
-                let answer = get(&pond, path);
-                assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(part), "{path}: {answer}");
+                // Figures are up to 100 ms old.
+                let shown = async || {
+                    let answer = get(&pond, path);
+                    answer.starts_with("HTTP/1.1 200") && answer.contains(part)
+                };
+                until(&format!("{path} shows {part}"), shown).await;
             }
         }
     });

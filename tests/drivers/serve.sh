@@ -1,0 +1,55 @@
+# Sourced by the suites, with $name set: starts Headpond twice, and ends both with the suite.
+#
+# SESSION_PORT: without a configuration, in front of a PostgreSQL of its own; TRANSACTION_PORT: in transaction mode before
+# the same one, with 5 server connections. User postgres, no password. Folders: $cache is kept, $work is not.
+
+missing() {
+    echo "needs $*"
+    exit 77
+}
+
+repository=$(cd "$(dirname "$0")/../../.." && pwd)
+# Homes are shared between machines, and what is kept is made for one.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/headpond/drivers/$(uname -m)/$name
+work=$(mktemp -d)
+pids=
+trap 'kill $pids 2>/dev/null || true; wait; rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+headpond=${CARGO_TARGET_DIR:-$repository/target}/debug/headpond
+serve() {
+    [ -x "$headpond" ] || cargo build --locked --manifest-path "$repository/Cargo.toml" -p headpond-cli
+    PG_BINDIR=$("$repository/scripts/postgres.sh")
+    export PG_BINDIR
+    start session
+    SESSION_PORT=$(sed -n 's/^ *address  *.*:\([0-9]*\)$/\1/p' "$work/session")
+    database=$(sed -n 's/.*listens on port \([0-9]*\).*/\1/p' "$work/session")
+    for TRANSACTION_PORT in 26532 26533 26534 26535 26536 26537 26538 26539; do
+        cat >"$work/headpond.toml" <<CONFIG
+listen = ["127.0.0.1:$TRANSACTION_PORT"]
+http_listen = ""
+pool_mode = "transaction"
+[data_source."*"]
+host = "127.0.0.1"
+port = $database
+max_size = 5
+CONFIG
+        start transaction "$work/headpond.toml" && break
+    done
+    export SESSION_PORT TRANSACTION_PORT
+}
+
+# Runs `headpond serve`, and returns when it listens; its output goes to $work/$1.
+start() {
+    output=$work/$1
+    shift
+    "$headpond" serve "$@" >"$output" 2>&1 &
+    pid=$!
+    tries=0
+    until grep -Eq '^  page|clients: ' "$output"; do
+        kill -0 $pid 2>/dev/null && [ $tries -lt 600 ] || { cat "$output" >&2; return 1; }
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    pids="$pid $pids"
+}
