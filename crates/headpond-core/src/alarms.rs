@@ -24,8 +24,13 @@ pub enum Alarm {
 
 impl Alarm {
     /// Every alarm, in order of its number.
-    pub const ALL: [Self; 5] =
-        [Self::NotPooling, Self::CheckSuspect, Self::Authentication, Self::MaxIdleChurn, Self::TooManyConnections];
+    pub const ALL: [Self; 5] = [
+        Self::NotPooling,
+        Self::CheckSuspect,
+        Self::Authentication,
+        Self::MaxIdleChurn,
+        Self::TooManyConnections,
+    ];
 
     /// The name in logs, metrics, console and page.
     #[must_use]
@@ -50,6 +55,7 @@ const EVENTS_MIN: u64 = 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) acquires: u64,
+    /// Logins that failed left out.
     pub(crate) opened: u64,
     pub(crate) closed_max_idle: u64,
     pub(crate) open: u32,
@@ -92,7 +98,7 @@ impl Alarms {
         let acquires = counters.acquires - before.acquires;
         // A pool that grows opens connections without replacing any.
         let growth = u64::from(counters.open.saturating_sub(before.open));
-        let replaced = (counters.opened - before.opened).saturating_sub(growth);
+        let replaced = counters.opened.saturating_sub(before.opened + growth);
         let churned = counters.closed_max_idle - before.closed_max_idle;
         let judged = fresh && acquires >= EVENTS_MIN;
         [

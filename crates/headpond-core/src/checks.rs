@@ -8,37 +8,43 @@ use crate::{CloseReason, ConnId, Pool, State, Tick};
 impl Pool {
     /// A connection answered the test with an error: it waits in state checking until a fresh one has been asked.
     pub fn check_failed(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
-        if self.slots.state(conn) != Some(State::Checking) {
+        if self.slots.state(conn) != Some(State::Checking) || self.tester.failed.contains(&conn) {
             return;
         }
         if self.tester.fresh == Some(conn) {
             self.verdict(now, Verdict::Broken, out);
             self.settle(now, conn, out);
-        } else if self.tester.broken {
-            self.tester.found_broken(now);
+        } else if !self.tester.is_on(&self.settings) || self.unwanted(now, conn).is_some() {
+            // Nobody is judged by a test that is off or broken, and who goes anyway need not be.
             self.settle(now, conn, out);
         } else {
             self.tester.failed.push(conn);
             self.tester.tried = false;
-            if self.slots.total() >= self.effective_max() && self.slots.count(State::Opening) == 0 {
-                // The fresh one needs a place.
-                self.begin_close(now, conn, CloseReason::CheckFailed, out);
-            }
-            self.open_what_is_needed(now, out);
         }
+        self.advance(now, out);
     }
 
     /// A connection passed the test.
     pub(crate) fn check_passed(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+        if self.tester.failed.contains(&conn) {
+            return;
+        }
         self.slots.prove(now, conn);
         if self.tester.fresh == Some(conn) || self.tester.broken {
             self.verdict(now, Verdict::Works, out);
         }
         self.settle(now, conn, out);
+        self.advance(now, out);
     }
 
     /// A connection that is being tested is closed; if it took too long to answer, that is a failure too.
-    pub(crate) fn check_abandoned(&mut self, now: Tick, conn: ConnId, reason: CloseReason, out: &mut Vec<Action>) {
+    pub(crate) fn check_abandoned(
+        &mut self,
+        now: Tick,
+        conn: ConnId,
+        reason: CloseReason,
+        out: &mut Vec<Action>,
+    ) {
         if self.slots.state(conn) != Some(State::Checking) || reason != CloseReason::CheckFailed {
             return;
         }
@@ -62,8 +68,10 @@ impl Pool {
             Verdict::Broken => {
                 self.tester.found_broken(now);
                 self.raise(Alarm::CheckSuspect, out);
-                failed.into_iter().for_each(|conn| self.settle(now, conn, out));
-                return;
+                if !planted!(BrokenTestEvicts) {
+                    failed.into_iter().for_each(|conn| self.settle(now, conn, out));
+                    return;
+                }
             }
             Verdict::Works => {
                 self.tester.tried = true;
@@ -78,12 +86,35 @@ impl Pool {
         }
     }
 
-    /// As many idle connections are tested as there are waiters; who passes goes to whose turn it is.
-    pub(crate) fn check_for_waiters(&mut self, now: Tick, out: &mut Vec<Action>) {
-        while !self.suspended && self.slots.count(State::Checking) < self.waiters.len() {
-            let Some(conn) = self.slots.newest_idle() else { return };
-            self.begin_check(now, conn, out);
+    /// Idle connections go to those who wait. Of those that must be tested first as many are as there are waiters;
+    /// who passes goes to whose turn it is.
+    pub(crate) fn serve_waiters(&mut self, now: Tick, out: &mut Vec<Action>) {
+        while !self.suspended
+            && self.under_test() < self.waiters.len()
+            && let Some(conn) = self.slots.newest_idle()
+        {
+            if !self.is_trusted(now, conn) {
+                self.begin_check(now, conn, out);
+            } else if let Some(left) = self.waiters.pop() {
+                self.grant(now, left, conn, out);
+            }
         }
+    }
+
+    /// The connection that is to be asked about the test needs a place: if there is none, one that failed makes it.
+    pub(crate) fn make_place_for_fresh(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if self.tester.wants_fresh()
+            && !self.has_room()
+            && self.slots.count(State::Opening) + self.slots.count(State::Closing) == 0
+            && let Some(conn) = self.tester.failed.last().copied()
+        {
+            self.begin_close(now, conn, CloseReason::CheckFailed, out);
+        }
+    }
+
+    /// Connections that are being tested; those that failed and wait for the verdict are not.
+    pub(crate) fn under_test(&self) -> u32 {
+        self.slots.count(State::Checking) - u32::try_from(self.tester.failed.len()).unwrap_or(0)
     }
 
     /// Tests the idle connections whose last proof is too old, and a test that was found broken on one of them.

@@ -19,7 +19,7 @@ impl Pool {
         self.logins.succeeded(&self.settings);
         self.clear(Alarm::Authentication, out);
         self.begin_life(now, conn);
-        if self.asks_fresh() {
+        if self.asks_fresh() && self.unwanted(now, conn).is_none() {
             // The test is tried on the first connection of all, and whenever one fails it: a connection that was
             // just opened is good, so if it fails too, the test is wrong.
             self.tester.fresh = Some(conn);
@@ -27,8 +27,7 @@ impl Pool {
         } else {
             self.settle(now, conn, out);
         }
-        self.retire_expired(now, out);
-        self.open_what_is_needed(now, out);
+        self.advance(now, out);
     }
 
     /// A leased connection was closed and opened anew for its holder: its place in the pool stayed taken.
@@ -36,6 +35,7 @@ impl Pool {
         if self.slots.state(conn) == Some(State::InUse) {
             self.counts.closed[reason as usize] += 1;
             self.counts.opened += 1;
+            self.slots.update(conn);
             self.begin_life(now, conn);
         }
     }
@@ -59,10 +59,8 @@ impl Pool {
         }
         if class.is_terminal() && self.slots.alive() == 0 {
             self.refuse_all(now, Refusal::Database(class), out);
-            // With nobody waiting there is no reason to try on: the next request does, when it may.
-            self.in_service = false;
-            self.warming = false;
         }
+        self.advance(now, out);
     }
 
     /// The budget has no permit for a login that was asked for: it is as if it had not been.
@@ -78,7 +76,7 @@ impl Pool {
     /// Something of the budget was given back.
     pub fn budget_freed(&mut self, now: Tick, out: &mut Vec<Action>) {
         self.denied = false;
-        self.open_what_is_needed(now, out);
+        self.advance(now, out);
     }
 
     /// Whether an idle connection could go to a sibling without touching the floors.
@@ -94,15 +92,11 @@ impl Pool {
         }
     }
 
-    /// Whenever something changed for those who wait: idle connections are tested, and what is needed and allowed
-    /// is opened.
+    /// Opens what is needed and allowed.
     pub(crate) fn open_what_is_needed(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.check_for_waiters(now, out);
+        self.warming &= self.serving() < self.settings.initial_size.min(self.effective_max());
         let needed = self.needed();
-        if self.warming && self.slots.total() >= self.settings.initial_size.min(self.effective_max()) {
-            self.warming = false;
-        }
-        if needed == 0 || self.denied {
+        if needed == 0 {
             return;
         }
         let allowed = self.logins.allowed(now, &self.settings, self.slots.count(State::Opening));
@@ -117,14 +111,21 @@ impl Pool {
 
     /// How many logins to start, the pace of logins aside:
     /// min(in use + waiters + min_idle, max_size) − those that serve or soon will, within `max_size` of all states.
+    /// After a failure that trying again will not mend, only for somebody who waits.
     pub(crate) fn needed(&self) -> u32 {
         if !self.in_service || self.draining || self.suspended {
             return 0;
         }
-        let count = |state| self.slots.count(state);
-        let room = self.effective_max().saturating_sub(self.slots.total());
-        let fresh = u32::from(self.tester.wants_fresh());
-        (self.demand() + fresh).saturating_sub(self.serving() + count(State::Opening)).min(room)
+        let wants_fresh = self.tester.wants_fresh() && !planted!(FreshForgotten);
+        let pointless = self.logins.is_terminal() && self.waiters.len() == 0 && !wants_fresh;
+        if pointless || self.denied {
+            return 0;
+        }
+        let opening = self.slots.count(State::Opening);
+        let fresh = u32::from(wants_fresh && opening == 0);
+        let taken = if planted!(ClosingUncounted) { self.slots.alive() } else { self.slots.total() };
+        let room = self.effective_max().saturating_sub(taken);
+        self.demand().saturating_sub(self.serving() + opening).max(fresh).min(room)
     }
 
     /// Connections that should be there: min(in use + waiters + min_idle, max_size).
@@ -138,10 +139,8 @@ impl Pool {
     /// Connections that serve, or will as soon as they are checked or reset. Those that are too old do not count.
     pub(crate) fn serving(&self) -> u32 {
         let count = |state| self.slots.count(state);
-        count(State::InUse) + count(State::Idle) - self.slots.retiring()
-            + count(State::Checking)
-            - u32::try_from(self.tester.failed.len()).unwrap_or(0)
-            + count(State::Resetting)
+        let resting = count(State::Idle) - self.slots.retiring();
+        count(State::InUse) + resting + self.under_test() + count(State::Resetting)
     }
 
     /// Cheap guard of the common path: an acquire served from idle opens something only below the headroom.
@@ -151,14 +150,20 @@ impl Pool {
 
     /// Whether a connection that is too old stays until its replacement is there.
     pub(crate) fn replaces_first(&self) -> bool {
-        self.waiters.len() == 0 && self.slots.total() < self.effective_max()
+        self.waiters.len() == 0 && self.has_room()
+    }
+
+    /// Whether one more may be opened at all.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.denied && self.slots.total() < self.effective_max()
     }
 
     fn begin_life(&mut self, now: Tick, conn: ConnId) {
         self.slots.prove(now, conn);
-        if self.settings.max_lifetime > Duration::ZERO {
-            let lifetime = self.settings.max_lifetime.mul_f64(1.0 - LIFETIME_JITTER * self.draw());
-            self.slots.expire_at(conn, now.plus(lifetime));
-        }
+        let expires = match self.settings.max_lifetime {
+            Duration::ZERO => Tick::NEVER,
+            lifetime => now.plus(lifetime.mul_f64(1.0 - LIFETIME_JITTER * self.draw())),
+        };
+        self.slots.expire_at(conn, expires);
     }
 }

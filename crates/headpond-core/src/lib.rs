@@ -19,9 +19,24 @@
 //! assert_eq!(actions.pop(), Some(Action::Grant { holder: 42, conn, waited: 1_000 }));
 //! ```
 
+/// Whether a fault is planted here, for the test suite to find: outside the tests, never.
+#[cfg(test)]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::tests::bugs::is_planted(crate::tests::bugs::Bug::$bug)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod action;
 mod alarms;
 mod checks;
+mod commands;
 mod figures;
 mod growth;
 mod ids;

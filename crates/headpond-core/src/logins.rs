@@ -45,16 +45,31 @@ impl Logins {
 
     /// How many may begin now, with so many under way and so many wanted.
     pub(crate) fn allowed(&self, now: Tick, settings: &PoolSettings, opening: u32) -> u32 {
-        if now < self.not_before.max(self.spaced_until) {
-            return 0;
+        if now < self.not_before.max(self.spaced_until) { 0 } else { self.at_once(settings, opening) }
+    }
+
+    /// When logins that are wanted may begin; never, while it is for those under way to end first.
+    pub(crate) fn next(&self, settings: &PoolSettings, opening: u32) -> Tick {
+        if self.at_once(settings, opening) == 0 {
+            Tick::NEVER
+        } else {
+            self.not_before.max(self.spaced_until)
         }
-        let at_once = self.window.min(settings.max_logins).max(1).saturating_sub(opening);
-        if settings.login_delay.is_zero() { at_once } else { at_once.min(1) }
     }
 
     /// The most connections there may be.
     pub(crate) fn ceiling(&self) -> u32 {
         self.ceiling.map_or(u32::MAX, |(ceiling, _)| ceiling)
+    }
+
+    /// When one more than the ceiling is tried.
+    pub(crate) fn ceiling_ends(&self) -> Tick {
+        self.ceiling.map_or(Tick::NEVER, |(_, raise_at)| raise_at)
+    }
+
+    /// Whether trying again is pointless, unless somebody changes something.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal.is_some()
     }
 
     /// Why a request that would have to wait for a login need not wait.
@@ -90,7 +105,7 @@ impl Logins {
         self.terminal = class.is_terminal().then_some(class);
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(20).saturating_sub(1));
         let pause = match class {
-            FailureClass::Authentication => AUTHENTICATION_PAUSE,
+            FailureClass::Authentication if !planted!(AuthenticationTriedOn) => AUTHENTICATION_PAUSE,
             _ => doubled.min(settings.login_retry).mul_f64(1.0 - jitter / 4.0),
         };
         self.not_before = now.plus(pause);
@@ -101,14 +116,7 @@ impl Logins {
 
     /// New credentials, or an operator who says so: what failed may work now.
     pub(crate) fn forgive(&mut self) {
-        *self = Self::new();
-    }
-
-    /// When a login that has to wait may begin, as far as the pace decides.
-    pub(crate) fn next(&self, now: Tick) -> Tick {
-        let ceiling = self.ceiling.map_or(Tick::NEVER, |(_, raise_at)| raise_at);
-        let pause = self.not_before.max(self.spaced_until);
-        if pause > now { pause.min(ceiling) } else { ceiling }
+        *self = Self { spaced_until: self.spaced_until, ..Self::new() };
     }
 
     /// Raises the ceiling when its time has come.
@@ -119,5 +127,12 @@ impl Logins {
             let raised = ceiling.saturating_add((ceiling / 4).max(1));
             self.ceiling = (raised < settings.max_size).then(|| (raised, now.plus(CEILING_STEP)));
         }
+    }
+
+    fn at_once(&self, settings: &PoolSettings, opening: u32) -> u32 {
+        let most =
+            if planted!(LoginsUnlimited) { u32::MAX } else { self.window.min(settings.max_logins).max(1) };
+        let at_once = most.saturating_sub(opening);
+        if settings.login_delay.is_zero() { at_once } else { at_once.min(1) }
     }
 }

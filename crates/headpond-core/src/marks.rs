@@ -47,9 +47,19 @@ pub struct Windows {
 const HOUR: Duration = Duration::from_secs(3600);
 const HOURS_A_DAY: u32 = 24;
 
-/// Keeps the marks of a pool. Values are noted into the running hour only and passed on when somebody looks.
+/// Keeps the marks of a pool, and the time spent at each level.
 #[derive(Debug)]
 pub(crate) struct Gauge {
+    begun: bool,
+    history: History,
+    /// Nanoseconds for which so many connections were in use, by their number.
+    levels: Vec<u64>,
+    level_since: Tick,
+}
+
+/// Values are noted into the running hour only, and passed on when somebody looks.
+#[derive(Clone, Copy, Debug)]
+struct History {
     /// What is true now.
     now: Marks,
     running: Marks,
@@ -61,14 +71,11 @@ pub(crate) struct Gauge {
     seen: Windows,
     full_hour: bool,
     full_day: bool,
-    /// Nanoseconds for which so many connections were in use, by their number.
-    levels: Vec<u64>,
-    level_since: Tick,
 }
 
 impl Gauge {
     pub(crate) fn new() -> Self {
-        Self {
+        let history = History {
             now: Marks::default(),
             running: Marks::default(),
             hour: Marks::default(),
@@ -78,66 +85,82 @@ impl Gauge {
             seen: Windows::default(),
             full_hour: false,
             full_day: false,
-            levels: Vec::new(),
-            level_since: Tick(0),
+        };
+        Self { begun: false, history, levels: Vec::new(), level_since: Tick(0) }
+    }
+
+    /// Hours and levels count from now on, unless they do already.
+    pub(crate) fn begin(&mut self, now: Tick) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.history.hour_ends = now.plus(HOUR);
+            self.level_since = now;
         }
     }
 
     /// The numbers of now.
     #[inline]
     pub(crate) fn note(&mut self, now: Tick, in_use: u32, waiting: u32, open: u32) {
-        if now >= self.hour_ends {
-            self.turn_hours(now);
-        }
-        if in_use != self.now.in_use {
+        if in_use != self.history.now.in_use {
             self.count_level(now);
         }
-        self.now = Marks { in_use, waiting, open, wait: 0 };
-        self.running.merge(self.now);
+        self.history.note(now, in_use, waiting, open);
     }
 
     /// A wait ended after so many nanoseconds.
     pub(crate) fn note_wait(&mut self, waited: u64) {
-        self.running.wait = self.running.wait.max(waited);
+        self.history.running.wait = self.history.running.wait.max(waited);
     }
 
     /// All four windows.
     pub(crate) fn windows(&self, now: Tick) -> Windows {
-        let mut seen = self.seen;
-        seen.start.merge(self.running);
-        seen.reset.merge(self.running);
-        let mut hour = self.hour;
-        hour.merge(self.running);
-        if now >= self.hour_ends {
-            // The hour is over, and nothing has happened since.
-            seen.hour = if now >= self.hour_ends.plus(HOUR) { self.now.present() } else { hour };
-        } else if !self.full_hour {
-            seen.hour = hour;
-        }
-        if !self.full_day {
-            seen.day = self.day;
-            seen.day.merge(hour);
-        }
-        seen
+        self.history.windows(now)
     }
 
     /// Starts the window "since the last reset" anew.
     pub(crate) fn reset(&mut self) {
-        self.pass_on();
-        self.seen.reset = self.now.present();
+        self.history.pass_on();
+        self.history.seen.reset = self.history.now.present();
     }
 
     /// Nanoseconds for which so many connections were in use, by their number, up to `now`.
     pub(crate) fn levels(&self, now: Tick) -> Vec<u64> {
         let mut levels = self.levels.clone();
-        add_level(&mut levels, self.now.in_use, now.0.saturating_sub(self.level_since.0));
+        add_level(&mut levels, self.history.now.in_use, now.0.saturating_sub(self.level_since.0));
         levels
     }
 
     fn count_level(&mut self, now: Tick) {
         let time = now.0.saturating_sub(self.level_since.0);
-        self.level_since = now;
-        add_level(&mut self.levels, self.now.in_use, time);
+        if !planted!(LevelsOverlap) {
+            self.level_since = now;
+        }
+        add_level(&mut self.levels, self.history.now.in_use, time);
+    }
+}
+
+impl History {
+    #[inline]
+    fn note(&mut self, now: Tick, in_use: u32, waiting: u32, open: u32) {
+        if now >= self.hour_ends {
+            self.turn_hours(now);
+        }
+        self.now = Marks { in_use, waiting, open, wait: 0 };
+        self.running.merge(self.now);
+    }
+
+    fn windows(mut self, now: Tick) -> Windows {
+        if now >= self.hour_ends {
+            self.turn_hours(now);
+        }
+        self.pass_on();
+        if !self.full_hour {
+            self.seen.hour = self.hour;
+        }
+        if !self.full_day {
+            self.seen.day = self.day;
+            self.seen.day.merge(self.hour);
+        }
+        self.seen
     }
 
     fn pass_on(&mut self) {

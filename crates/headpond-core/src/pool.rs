@@ -9,7 +9,7 @@ use crate::logins::Logins;
 use crate::marks::Gauge;
 use crate::slots::Slots;
 use crate::tester::Tester;
-use crate::waiters::Waiters;
+use crate::waiters::{Left, Waiters};
 use crate::{CloseReason, ConnId, PoolSettings, State, Tick, WaiterId};
 
 /// So many leases must have ended before their mean is used to foretell a wait.
@@ -35,6 +35,8 @@ pub struct Pool {
     pub(crate) draining: bool,
     /// The budget had no connection left for the last login: none is tried until something of it is given back.
     pub(crate) denied: bool,
+    /// Why the connections of an earlier epoch go.
+    pub(crate) outdated_by: CloseReason,
     /// When the unneeded are halved next, and how few were idle at once since the last time.
     pub(crate) shrink_at: Tick,
     pub(crate) idle_min: u32,
@@ -55,12 +57,13 @@ impl Pool {
             logins: Logins::new(),
             tester: Tester::default(),
             alarms: Alarms::new(),
-            random: seed | 1,
+            random: seed,
             in_service: false,
             warming: false,
             suspended: false,
             draining: false,
             denied: false,
+            outdated_by: CloseReason::Outdated,
             shrink_at: Tick(0),
             idle_min: 0,
             farewell_at: None,
@@ -69,6 +72,7 @@ impl Pool {
 
     /// Opens `initial_size` connections; with 0, does nothing.
     pub fn start(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.gauge.begin(now);
         if self.settings.initial_size > 0 {
             self.in_service = true;
             self.warming = true;
@@ -79,7 +83,10 @@ impl Pool {
     /// Somebody wants a connection.
     pub fn acquire(&mut self, now: Tick, request: Request, out: &mut Vec<Action>) -> Acquired {
         self.counts.acquires += 1;
-        self.in_service = true;
+        if !self.in_service {
+            self.in_service = true;
+            self.gauge.begin(now);
+        }
         if self.alarms.is_due(now) {
             self.judge_rates(now, out);
         }
@@ -106,7 +113,7 @@ impl Pool {
         let deadline = request.deadline.map_or(timeout, |deadline| deadline.min(timeout));
         let waiter = self.waiters.push(now, deadline, request.application, request.holder);
         self.note(now);
-        self.open_what_is_needed(now, out);
+        self.advance(now, out);
         Acquired::Queued(waiter)
     }
 
@@ -114,7 +121,7 @@ impl Pool {
     #[must_use]
     pub fn has_trusted_idle(&self, now: Tick) -> bool {
         !self.suspended
-            && self.waiters.len() == 0
+            && (self.waiters.len() == 0 || planted!(NewcomerOvertakes))
             && self.slots.newest_idle().is_some_and(|conn| self.is_trusted(now, conn))
     }
 
@@ -132,7 +139,7 @@ impl Pool {
     /// A waiter leaves the queue by itself. Harmless if it has already left.
     pub fn withdraw(&mut self, now: Tick, waiter: WaiterId) {
         if let Some(left) = self.waiters.remove(waiter) {
-            self.counts.waits_withdrawn += 1;
+            self.counts.waits_withdrawn += u64::from(!planted!(WithdrawalUncounted));
             self.wait_ended(now, left.since);
         }
     }
@@ -148,12 +155,13 @@ impl Pool {
 
     /// The connection cannot be handed out for now: `state` is resetting, recovering or being cancelled.
     pub fn retire(&mut self, now: Tick, conn: ConnId, state: State, out: &mut Vec<Action>) {
-        debug_assert!(matches!(state, State::Resetting | State::Recovering | State::BeingCancelled));
-        if self.is_live(conn) {
+        let fit = |state| matches!(state, State::Resetting | State::Recovering | State::BeingCancelled);
+        debug_assert!(fit(state));
+        if self.slots.state(conn).is_some_and(|from| from == State::InUse || fit(from)) {
             self.lease_ended(now, conn, out);
             self.slots.change(now, conn, state);
             self.note(now);
-            self.open_what_is_needed(now, out);
+            self.advance(now, out);
         }
     }
 
@@ -175,7 +183,7 @@ impl Pool {
             self.lease_ended(now, conn, out);
             self.check_abandoned(now, conn, reason, out);
             self.begin_close(now, conn, reason, out);
-            self.open_what_is_needed(now, out);
+            self.advance(now, out);
         }
     }
 
@@ -184,66 +192,7 @@ impl Pool {
         if self.slots.state(conn) == Some(State::Closing) {
             self.slots.remove(conn);
             self.note(now);
-            self.open_what_is_needed(now, out);
-        }
-    }
-
-    /// Grants nothing until [`Pool::resume`]; idle connections are closed, others when they come to rest.
-    pub fn suspend(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.suspended = true;
-        self.close_idle(now, CloseReason::Suspended, out);
-    }
-
-    /// Ends a suspension.
-    pub fn resume(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.suspended = false;
-        self.open_what_is_needed(now, out);
-    }
-
-    /// Whether [`Pool::suspend`] is in force.
-    #[must_use]
-    pub fn is_suspended(&self) -> bool {
-        self.suspended
-    }
-
-    /// Finishes what is running, takes nothing new: waiters are refused, idle connections closed.
-    pub fn drain(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.draining = true;
-        self.close_idle(now, CloseReason::Shutdown, out);
-        self.refuse_all(now, Refusal::Draining, out);
-    }
-
-    /// New settings, from now on.
-    pub fn configure(&mut self, now: Tick, settings: PoolSettings, out: &mut Vec<Action>) {
-        self.settings = settings;
-        self.tester = Tester { failed: std::mem::take(&mut self.tester.failed), ..Tester::default() };
-        self.clear(Alarm::CheckSuspect, out);
-        for conn in std::mem::take(&mut self.tester.failed) {
-            self.settle(now, conn, out);
-        }
-        while self.slots.alive() > self.effective_max() {
-            let Some((conn, _)) = self.slots.oldest_idle() else { break };
-            self.begin_close(now, conn, CloseReason::Resized, out);
-        }
-        self.open_what_is_needed(now, out);
-    }
-
-    /// Every connection of now is replaced: idle ones at once, others when they come to rest. Logins that failed
-    /// are tried anew.
-    pub fn renew(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.logins.forgive();
-        self.clear(Alarm::Authentication, out);
-        self.outdate(now, CloseReason::Outdated, out);
-    }
-
-    /// A connection heard that the server is going down. `certain`: the whole server, not this connection only.
-    /// Two within [`crate::FAREWELLS_TOGETHER`] are certain too: then every connection of now is given up in one go,
-    /// and none is tested.
-    pub fn server_leaving(&mut self, now: Tick, certain: bool, out: &mut Vec<Action>) {
-        let together = self.farewell_at.is_some_and(|at| now.since(at) <= crate::FAREWELLS_TOGETHER);
-        self.farewell_at = Some(now);
-        if certain || together {
-            self.outdate(now, CloseReason::MassDeath, out);
+            self.advance(now, out);
         }
     }
 
@@ -316,36 +265,45 @@ impl Pool {
             return;
         }
         if let Some(left) = self.waiters.pop() {
-            let waited = self.wait_ended(now, left.since);
-            self.counts.waits_granted += 1;
-            self.lease(now, conn);
-            out.push(Action::Grant { holder: left.holder, conn, waited });
+            self.grant(now, left, conn, out);
             return;
         }
         self.slots.change(now, conn, State::Idle);
         self.note(now);
         if self.slots.is_expired(now, conn) {
-            self.retire_expired(now, out);
-            self.open_what_is_needed(now, out);
+            self.slots.retire_expired(now);
+        }
+        if self.slots.retiring() > 0 {
+            self.advance(now, out);
         }
     }
 
+    /// Whatever has changed: who waits gets an idle connection, those too old go if they can be spared, and what
+    /// is needed is opened.
+    pub(crate) fn advance(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.serve_waiters(now, out);
+        self.close_retired(now, out);
+        self.make_place_for_fresh(now, out);
+        self.open_what_is_needed(now, out);
+    }
+
     /// Why a connection that came to rest is not kept.
-    fn unwanted(&self, now: Tick, conn: ConnId) -> Option<CloseReason> {
+    pub(crate) fn unwanted(&self, now: Tick, conn: ConnId) -> Option<CloseReason> {
         let alive = self.slots.alive();
         if self.draining {
             Some(CloseReason::Shutdown)
-        } else if self.suspended {
+        } else if self.suspended && !planted!(GrantsWhileSuspended) {
             Some(CloseReason::Suspended)
         } else if self.slots.is_outdated(conn) {
-            Some(CloseReason::Outdated)
+            Some(self.outdated_by)
         } else if alive > self.effective_max() {
             Some(CloseReason::Resized)
         } else if self.slots.is_expired(now, conn) && !self.replaces_first() {
             Some(CloseReason::MaxLifetime)
-        } else if self.waiters.len() == 0
-            && self.slots.count(State::Idle) >= self.settings.max_idle
-            && alive > self.settings.min_size
+        } else if self.was_used(conn)
+            && self.waiters.len() == 0
+            && self.slots.count(State::Idle) >= self.settings.max_idle.max(self.settings.min_idle)
+            && (self.slots.established() > self.settings.min_size || planted!(MaxIdleBelowMinSize))
         {
             Some(CloseReason::MaxIdle)
         } else {
@@ -382,8 +340,8 @@ impl Pool {
 
     pub(crate) fn wait_ended(&mut self, now: Tick, since: Tick) -> u64 {
         let waited = now.0.saturating_sub(since.0);
-        self.gauge.note_wait(waited);
         self.note(now);
+        self.gauge.note_wait(waited);
         waited
     }
 
@@ -406,13 +364,13 @@ impl Pool {
         }
     }
 
-    /// A number from 0 to 1, from the seed (xorshift64).
+    /// A number from 0 to 1, from the seed (splitmix64: good from the first on, whatever the seed).
     pub(crate) fn draw(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for jitter")]
-        let unit = (self.random >> 11) as f64 / (1u64 << 53) as f64;
+        let unit = ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
         unit
     }
 
@@ -436,6 +394,15 @@ impl Pool {
         Acquired::Refused(why)
     }
 
+    /// A wait ends well.
+    pub(crate) fn grant(&mut self, now: Tick, left: Left, conn: ConnId, out: &mut Vec<Action>) {
+        self.lease(now, conn);
+        let waited = now.0.saturating_sub(left.since.0);
+        self.gauge.note_wait(waited);
+        self.counts.waits_granted += 1;
+        out.push(Action::Grant { holder: left.holder, conn, waited });
+    }
+
     fn lease(&mut self, now: Tick, conn: ConnId) {
         self.slots.change(now, conn, State::InUse);
         self.note(now);
@@ -449,26 +416,20 @@ impl Pool {
         let (reported, since) = self.slots.lease(conn);
         self.counts.holds += 1;
         self.counts.hold_time += now.0.saturating_sub(since.0);
-        if reported {
+        if reported && !planted!(EndOfLeakUntold) {
             out.push(Action::Leak { conn, since, ended: true });
         }
     }
 
-    fn is_trusted(&self, now: Tick, conn: ConnId) -> bool {
+    pub(crate) fn is_trusted(&self, now: Tick, conn: ConnId) -> bool {
         !self.tester.is_on(&self.settings)
+            || planted!(TrustsForEver)
             || now.since(self.slots.proven(conn)) <= self.settings.trust_window
     }
 
-    fn close_idle(&mut self, now: Tick, reason: CloseReason, out: &mut Vec<Action>) {
-        while let Some(conn) = self.slots.newest_idle() {
-            self.begin_close(now, conn, reason, out);
-        }
-    }
-
-    fn outdate(&mut self, now: Tick, reason: CloseReason, out: &mut Vec<Action>) {
-        self.slots.outdate_all();
-        self.close_idle(now, reason, out);
-        self.open_what_is_needed(now, out);
+    /// Whether a connection that comes to rest was given back, rather than opened or tested.
+    fn was_used(&self, conn: ConnId) -> bool {
+        !matches!(self.slots.state(conn), Some(State::Opening | State::Checking))
     }
 
     fn is_live(&self, conn: ConnId) -> bool {
@@ -478,7 +439,7 @@ impl Pool {
     fn judge_rates(&mut self, now: Tick, out: &mut Vec<Action>) {
         let counters = Counters {
             acquires: self.counts.acquires,
-            opened: self.counts.opened,
+            opened: self.counts.opened - self.counts.logins_failed,
             closed_max_idle: self.counts.closed[CloseReason::MaxIdle as usize],
             open: self.slots.alive(),
         };

@@ -252,13 +252,15 @@ impl Slots {
             }
             State::Idle => {
                 // A check does not count as use: it goes back to where it was.
-                if from != State::Checking {
+                if from != State::Checking || planted!(TestCountsAsUse) {
                     slot.since = now;
                 }
                 self.first_expiry = self.first_expiry.min(slot.expires);
                 self.first_proof = self.first_proof.min(slot.proven);
                 self.idle = self.join_list(self.idle, conn.index);
             }
+            // Asked about the test as soon as it was opened: it has been at rest since then.
+            State::Checking if from == State::Opening => slot.since = now,
             _ => {}
         }
         self.counts[from as usize] -= 1;
@@ -286,6 +288,11 @@ impl Slots {
     /// All but those that are on their way out.
     pub(crate) fn alive(&self) -> u32 {
         self.total() - self.count(State::Closing)
+    }
+
+    /// Those the floors count: neither on their way in, for they may never arrive, nor on their way out.
+    pub(crate) fn established(&self) -> u32 {
+        self.alive() - self.count(State::Opening)
     }
 
     pub(crate) fn newest_idle(&self) -> Option<ConnId> {
@@ -362,6 +369,11 @@ impl Slots {
 
     pub(crate) fn is_outdated(&self, conn: ConnId) -> bool {
         self.slots[conn.index as usize].epoch != self.epoch
+    }
+
+    /// It was opened anew.
+    pub(crate) fn update(&mut self, conn: ConnId) {
+        self.slots[conn.index as usize].epoch = self.epoch;
     }
 
     /// Every connection of now is outdated: each goes when it next comes to rest.

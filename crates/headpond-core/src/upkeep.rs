@@ -1,31 +1,27 @@
 //! What time does to a pool: time-outs, shrinking, lifetimes, tests in the background.
 
 use crate::action::{Action, Refusal};
-use crate::alarms::Alarm;
 use crate::{CloseReason, Pool, State, Tick};
 
 impl Pool {
     /// When [`Pool::on_timer`] is due next; it may find nothing to do then.
     #[must_use]
     pub fn next_deadline(&self, now: Tick) -> Tick {
-        let login = if self.needed() > 0 || self.logins.ceiling() < self.settings.max_size {
-            self.logins.next(now)
-        } else {
-            Tick::NEVER
-        };
         self.waiters
             .first_deadline()
             .min(self.idle_deadline())
             .min(self.shrink_deadline())
-            .min(self.slots.first_expiry())
+            .min(self.lifetime_deadline())
             .min(self.check_deadline())
             .min(self.leak_deadline())
-            .min(login)
+            .min(self.login_deadline())
+            .max(now)
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Tick, out: &mut Vec<Action>) {
-        while let Some(left) = self.waiters.pop_overdue(now) {
+        let mut from = self.waiters.first();
+        while let Some(left) = self.waiters.pop_overdue(now, &mut from) {
             self.counts.waits_timed_out += 1;
             self.wait_ended(now, left.since);
             out.push(Action::Refuse { holder: left.holder, why: Refusal::TimedOut });
@@ -38,7 +34,7 @@ impl Pool {
             self.shrink(now, out);
         }
         if self.slots.first_expiry() <= now {
-            self.retire_expired(now, out);
+            self.slots.retire_expired(now);
         }
         if self.check_deadline() <= now {
             self.check_stale(now, out);
@@ -50,30 +46,35 @@ impl Pool {
             out.push(Action::Leak { conn, since, ended: false });
         }
         self.logins.on_timer(now, &self.settings);
-        if self.logins.ceiling() >= self.settings.max_size {
-            self.clear(Alarm::TooManyConnections, out);
-        }
-        self.open_what_is_needed(now, out);
+        self.judge_ceiling(out);
+        self.advance(now, out);
     }
 
     /// Idle connections that are too old go once their replacement is there, or if none is needed or possible.
-    pub(crate) fn retire_expired(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.slots.retire_expired(now);
-        while let Some(conn) = self.slots.oldest_retiring() {
-            let short = self.demand() > self.serving();
-            let possible = self.slots.count(State::Opening) > 0 || self.slots.total() < self.effective_max();
-            if short && possible && self.in_service {
-                return;
-            }
+    pub(crate) fn close_retired(&mut self, now: Tick, out: &mut Vec<Action>) {
+        while self.may_close_retired()
+            && let Some(conn) = self.slots.oldest_retiring()
+        {
             self.begin_close(now, conn, CloseReason::MaxLifetime, out);
         }
     }
 
-    /// Half (rounded up) of the connections that were never needed in the interval are closed.
+    fn may_close_retired(&self) -> bool {
+        if self.slots.retiring() == 0 {
+            return false;
+        }
+        let replaced = self.demand() <= self.serving() || planted!(ClosedBeforeReplaced);
+        let coming = self.slots.count(State::Opening) + self.slots.count(State::Closing);
+        replaced || coming == 0 && !self.has_room()
+    }
+
+    /// Half (rounded up) of the connections above the floors that were never needed in the interval are closed.
     fn shrink(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let unneeded = self.idle_min.div_ceil(2);
-        for _ in 0..unneeded {
-            let Some((conn, _)) = self.slots.oldest_idle().filter(|_| self.may_shrink()) else { break };
+        let idle = self.idle_min.saturating_sub(self.settings.min_idle);
+        let unneeded = idle.min(self.slots.established().saturating_sub(self.settings.min_size));
+        let half = if planted!(ShrinksAll) { unneeded } else { unneeded.div_ceil(2) };
+        for _ in 0..half {
+            let Some((conn, _)) = self.slots.oldest_idle() else { break };
             self.begin_close(now, conn, CloseReason::Shrink, out);
         }
         self.begin_interval(now);
@@ -94,7 +95,21 @@ impl Pool {
     }
 
     fn shrink_deadline(&self) -> Tick {
-        if self.settings.shrink_interval.is_zero() || !self.may_shrink() { Tick::NEVER } else { self.shrink_at }
+        let never = self.settings.shrink_interval.is_zero() || self.slots.count(State::Idle) == 0;
+        if never { Tick::NEVER } else { self.shrink_at }
+    }
+
+    fn lifetime_deadline(&self) -> Tick {
+        if self.may_close_retired() { Tick(0) } else { self.slots.first_expiry() }
+    }
+
+    fn login_deadline(&self) -> Tick {
+        let ceiling = self.logins.ceiling();
+        let raise = if ceiling < self.settings.max_size { self.logins.ceiling_ends() } else { Tick::NEVER };
+        if self.needed() == 0 {
+            return raise;
+        }
+        raise.min(self.logins.next(&self.settings, self.slots.count(State::Opening)))
     }
 
     fn leak_deadline(&self) -> Tick {
@@ -107,6 +122,7 @@ impl Pool {
 
     /// Whether an idle connection may be closed for want of use.
     pub(crate) fn may_shrink(&self) -> bool {
-        self.slots.alive() > self.settings.min_size && self.slots.count(State::Idle) > self.settings.min_idle
+        self.slots.established() > self.settings.min_size
+            && (self.slots.count(State::Idle) > self.settings.min_idle || planted!(HeadroomTimesOut))
     }
 }

@@ -6,7 +6,7 @@
 //! and becomes the virtual time. An application that was away gains nothing by it. With a single application
 //! this is a plain queue.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::{Tick, WaiterId};
 
@@ -67,12 +67,14 @@ pub(crate) struct Waiters {
     all: Ends,
     len: u32,
     applications: Vec<Application>,
-    names: HashMap<u32, u32>,
+    names: BTreeMap<u32, u32>,
     /// Applications with somebody waiting.
     active: Vec<u32>,
     virtual_time: u64,
     /// Waiters have deadlines of their own, so the oldest need not be the first to time out.
     mixed_deadlines: bool,
+    /// With mixed deadlines none comes before this; may be too early, never too late.
+    first_deadline: Tick,
 }
 
 impl Waiters {
@@ -83,10 +85,11 @@ impl Waiters {
             all: Ends::EMPTY,
             len: 0,
             applications: Vec::new(),
-            names: HashMap::new(),
+            names: BTreeMap::new(),
             active: Vec::new(),
             virtual_time: 0,
             mixed_deadlines: false,
+            first_deadline: Tick::NEVER,
         }
     }
 
@@ -103,6 +106,7 @@ impl Waiters {
     pub(crate) fn push(&mut self, now: Tick, deadline: Tick, application: u32, holder: u64) -> WaiterId {
         let application = self.application(application);
         let own_tail = self.applications[application as usize].ends.tail;
+        self.first_deadline = self.first_deadline().min(deadline);
         if let Some(last) = self.waiters.get(self.all.tail as usize)
             && last.deadline > deadline
         {
@@ -163,9 +167,10 @@ impl Waiters {
         let start = self.start_of(application);
         self.virtual_time = start;
         let entry = &mut self.applications[application as usize];
-        entry.finish = start + COST / u64::from(entry.weight);
-        let head = entry.ends.head;
-        self.remove_at(head)
+        let weight = if planted!(WeightsIgnored) { 1 } else { u64::from(entry.weight) };
+        entry.finish = start + (COST / weight).max(1);
+        let next = if planted!(LastComeFirstServed) { entry.ends.tail } else { entry.ends.head };
+        self.remove_at(next)
     }
 
     /// Takes out the request that has been there for longest, whosever it is.
@@ -173,20 +178,24 @@ impl Waiters {
         self.remove_at(self.all.head)
     }
 
-    /// Takes out a request whose deadline has come.
-    pub(crate) fn pop_overdue(&mut self, now: Tick) -> Option<Left> {
-        if !self.mixed_deadlines {
-            let head = self.waiters.get(self.all.head as usize)?;
-            return if head.deadline <= now { self.remove_at(self.all.head) } else { None };
+    /// Takes out a request whose deadline has come, looking from `from` on.
+    pub(crate) fn pop_overdue(&mut self, now: Tick, from: &mut u32) -> Option<Left> {
+        if self.first_deadline() > now {
+            return None;
         }
-        let mut next = self.all.head;
-        while let Some(waiter) = self.waiters.get(next as usize) {
+        while let Some(waiter) = self.waiters.get(*from as usize) {
+            let index = std::mem::replace(from, waiter.all.next);
             if waiter.deadline <= now {
-                return self.remove_at(next);
+                return self.remove_at(index);
             }
-            next = waiter.all.next;
         }
+        self.find_first_deadline();
         None
+    }
+
+    /// Where looking through all requests begins.
+    pub(crate) fn first(&self) -> u32 {
+        self.all.head
     }
 
     /// Takes one out of the queue; `None` if it is no longer there.
@@ -195,19 +204,13 @@ impl Waiters {
         if waiter.generation == id.generation && waiter.queued { self.remove_at(id.index) } else { None }
     }
 
-    /// The first deadline of all.
+    /// No deadline comes before this; may be too early, never too late.
     pub(crate) fn first_deadline(&self) -> Tick {
-        let Some(head) = self.waiters.get(self.all.head as usize) else { return Tick::NEVER };
-        if !self.mixed_deadlines {
-            return head.deadline;
+        match self.waiters.get(self.all.head as usize) {
+            None => Tick::NEVER,
+            Some(head) if !self.mixed_deadlines => head.deadline,
+            Some(_) => self.first_deadline,
         }
-        let mut first = Tick::NEVER;
-        let mut next = self.all.head;
-        while let Some(waiter) = self.waiters.get(next as usize) {
-            first = first.min(waiter.deadline);
-            next = waiter.all.next;
-        }
-        first
     }
 
     /// Whose the oldest request is, and since when it waits.
@@ -215,8 +218,18 @@ impl Waiters {
         self.waiters.get(self.all.head as usize).map(|w| Left { holder: w.holder, since: w.since })
     }
 
+    fn find_first_deadline(&mut self) {
+        self.first_deadline = Tick::NEVER;
+        let mut next = self.all.head;
+        while let Some(waiter) = self.waiters.get(next as usize) {
+            self.first_deadline = self.first_deadline.min(waiter.deadline);
+            next = waiter.all.next;
+        }
+    }
+
     fn start_of(&self, application: u32) -> u64 {
-        self.virtual_time.max(self.applications[application as usize].finish)
+        let finish = self.applications[application as usize].finish;
+        if planted!(AbsenceIsSaved) { finish } else { self.virtual_time.max(finish) }
     }
 
     fn application(&mut self, name: u32) -> u32 {

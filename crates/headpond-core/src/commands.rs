@@ -1,0 +1,96 @@
+//! What is decided over the pool's head: by its operator, by the budget, and by the server.
+
+use crate::action::{Action, Refusal};
+use crate::alarms::Alarm;
+use crate::{CloseReason, Pool, PoolSettings, Tick};
+
+impl Pool {
+    /// Grants nothing until [`Pool::resume`]; idle connections are closed, others when they come to rest.
+    pub fn suspend(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.suspended = true;
+        self.close_idle(now, CloseReason::Suspended, out);
+    }
+
+    /// Ends a suspension.
+    pub fn resume(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.suspended = false;
+        self.advance(now, out);
+    }
+
+    /// Whether [`Pool::suspend`] is in force.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// Finishes what is running, takes nothing new: waiters are refused, idle connections closed.
+    pub fn drain(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.draining = true;
+        self.close_idle(now, CloseReason::Shutdown, out);
+        self.refuse_all(now, Refusal::Draining, out);
+    }
+
+    /// New settings, from now on. The test may be another one: who failed the old one is tested again.
+    pub fn configure(&mut self, now: Tick, settings: PoolSettings, out: &mut Vec<Action>) {
+        self.settings = settings;
+        self.shrink_at = self.shrink_at.min(now.plus(self.settings.shrink_interval));
+        let failed = std::mem::take(&mut self.tester).failed;
+        self.clear(Alarm::CheckSuspect, out);
+        for conn in failed {
+            if self.settings.check {
+                out.push(Action::Check(conn));
+            } else {
+                self.settle(now, conn, out);
+            }
+        }
+        while self.slots.alive() > self.effective_max() {
+            let Some((conn, _)) = self.slots.oldest_idle() else { break };
+            self.begin_close(now, conn, CloseReason::Resized, out);
+        }
+        self.judge_ceiling(out);
+        self.advance(now, out);
+    }
+
+    /// Every connection of now is replaced: idle ones at once, others when they come to rest. Logins that failed
+    /// are tried anew.
+    pub fn renew(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.logins.forgive();
+        self.clear(Alarm::Authentication, out);
+        self.judge_ceiling(out);
+        self.outdate(now, CloseReason::Outdated, out);
+    }
+
+    /// A connection heard that the server is going down. `certain`: the whole server, not this connection only.
+    /// Two within [`crate::FAREWELLS_TOGETHER`] are certain too: then every connection of now is given up in one go,
+    /// and none is tested.
+    pub fn server_leaving(&mut self, now: Tick, certain: bool, out: &mut Vec<Action>) {
+        let together = self.farewell_at.is_some_and(|at| now.since(at) <= crate::FAREWELLS_TOGETHER);
+        self.farewell_at = Some(now);
+        if certain || together {
+            self.outdate(now, CloseReason::MassDeath, out);
+        }
+    }
+
+    /// The alarm of a server without room ends when we may have what is set.
+    pub(crate) fn judge_ceiling(&mut self, out: &mut Vec<Action>) {
+        if self.logins.ceiling() >= self.settings.max_size {
+            self.clear(Alarm::TooManyConnections, out);
+        }
+    }
+
+    fn outdate(&mut self, now: Tick, reason: CloseReason, out: &mut Vec<Action>) {
+        self.slots.outdate_all();
+        self.outdated_by = reason;
+        if !planted!(OutdatedIdleStay) {
+            self.close_idle(now, reason, out);
+        }
+        self.advance(now, out);
+    }
+
+    /// Closes whoever rests: the idle ones, and those that failed a test and wait for the verdict.
+    fn close_idle(&mut self, now: Tick, reason: CloseReason, out: &mut Vec<Action>) {
+        while let Some(conn) = self.slots.newest_idle().or(self.tester.failed.last().copied()) {
+            self.begin_close(now, conn, reason, out);
+        }
+    }
+}
