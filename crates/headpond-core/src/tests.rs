@@ -366,7 +366,11 @@ impl Model {
         if self.bench.pool.next_deadline() <= self.bench.now {
             self.bench.pass(0);
             let left = self.bench.pool.next_deadline();
-            assert!(left > self.bench.now, "due at {left:?}, and still due after on_timer at {:?}", self.bench.now);
+            assert!(
+                left > self.bench.now,
+                "due at {left:?}, and still due after on_timer at {:?}",
+                self.bench.now
+            );
         }
         self.obey();
     }
@@ -398,10 +402,16 @@ impl Model {
         for action in self.bench.taken() {
             match action {
                 Action::Open(conn) => assert_eq!(self.states.insert(conn, State::Opening), None),
-                Action::Check(conn) => assert_eq!(self.states.insert(conn, State::Checking), Some(State::Idle)),
+                Action::Check(conn) => {
+                    assert_eq!(self.states.insert(conn, State::Checking), Some(State::Idle))
+                }
                 Action::Close(conn, _) => drop(self.states.insert(conn, State::Closing)),
                 Action::Grant { holder, conn, .. } => {
-                    assert_eq!(self.queue.pop_front().map(|(first, _)| first), Some(holder), "first in, first out");
+                    assert_eq!(
+                        self.queue.pop_front().map(|(first, _)| first),
+                        Some(holder),
+                        "first in, first out"
+                    );
                     self.states.insert(conn, State::InUse);
                 }
                 Action::Refuse { holder, .. } => {
@@ -456,7 +466,8 @@ impl Model {
         assert!(figures.open() <= self.max_size_seen, "more than max_size");
         let alive = figures.open() - figures.count(State::Closing);
         assert_eq!(counts.opened - counts.closed.iter().sum::<u64>(), u64::from(alive));
-        let ended = counts.waits_granted + counts.waits_timed_out + counts.waits_withdrawn + counts.waits_failed;
+        let ended =
+            counts.waits_granted + counts.waits_timed_out + counts.waits_withdrawn + counts.waits_failed;
         assert_eq!(counts.waits, ended + u64::from(figures.waiting), "one outcome per wait");
         let unserved = figures.waiting > figures.count(State::Checking) && !pool.is_suspended();
         assert!(!unserved || figures.count(State::Idle) == 0, "a waiter waits beside an idle connection");
