@@ -400,6 +400,10 @@ impl Pooler {
         }
         let speaks = matches!(server.state, ServerState::Live);
         let busy = !server.exchanges.at_rest();
+        if std::mem::take(&mut server.unread) {
+            // A server that is stuck in sending would never get to read that it is to go.
+            out.push(Action::Read(Link::Server(id)));
+        }
         server.state = ServerState::Closing;
         self.due(id, deadline);
         if busy {

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: BTreeMap<String, u32>,
     /// The most of them that the pooler may ever have.
     pub(crate) session_limits: BTreeMap<String, u32>,
+    /// Closes that the server did not confirm in time: those may come on top.
+    pub(crate) unconfirmed: u32,
     /// Connections that the server says it has.
     pub(crate) slots: u32,
     /// How often each token was executed.
@@ -70,6 +72,8 @@ pub(crate) struct Shared {
     /// Signals to be delivered: when, to which connection.
     pub(crate) signals: Vec<(u64, usize)>,
     pub(crate) cancellers: Vec<Canceller>,
+    /// Connections that were once called readable with nothing there: a wait may have begun before its request.
+    pub(crate) spurious: HashSet<usize>,
     pub(crate) settings_of: HashMap<Origin, Settings>,
     /// Databases whose sessions are reset before another client gets them.
     pub(crate) resets: HashSet<String>,
@@ -115,7 +119,12 @@ pub(crate) struct Io<'a> {
 impl Io<'_> {
     pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
         if self.traces {
-            eprintln!("{:>12}     connection {}: {}", self.now / US, self.conn + 1, what().replace(char::is_control, "."));
+            eprintln!(
+                "{:>12}     connection {}: {}",
+                self.now / US,
+                self.conn + 1,
+                what().replace(char::is_control, ".")
+            );
         }
     }
 

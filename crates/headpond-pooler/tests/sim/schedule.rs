@@ -59,9 +59,13 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
 fn comes_to_rest(world: &mut World) {
     world.shared.faults = Faults::default();
     let at_rest = |world: &World| {
-        let busy = [State::InUse, State::Checking, State::Resetting, State::Recovering, State::BeingCancelled];
+        let busy =
+            [State::InUse, State::Checking, State::Resetting, State::Recovering, State::BeingCancelled];
         let snapshot = world.pooler.snapshot(Tick(world.now), false);
-        snapshot.pools.iter().all(|row| row.pool.waiting == 0 && busy.iter().all(|state| row.pool.count(*state) == 0))
+        snapshot
+            .pools
+            .iter()
+            .all(|row| row.pool.waiting == 0 && busy.iter().all(|state| row.pool.count(*state) == 0))
     };
     // What is still on its way arrives first; after that a pool may be busy with nothing but lifetimes.
     world.run(world.now + 10 * SECOND, |_| false);

@@ -184,9 +184,10 @@ impl Backend {
     }
 
     fn admit(&mut self, io: &mut Io<'_>) {
-        let limit = io.shared.session_limits.get(&self.database).copied().unwrap_or(u32::MAX);
+        let limit = io.shared.session_limits.get(&self.database).copied().unwrap_or(u32::MAX / 2);
         let sessions = io.shared.sessions.entry(self.database.clone()).or_default();
-        assert!(*sessions < limit, "more than {limit} sessions of {}", self.database);
+        let unconfirmed = io.shared.unconfirmed;
+        assert!(*sessions < limit + unconfirmed, "more than {limit} sessions of {}", self.database);
         let failing = io.dice.chance(io.shared.faults.logins);
         io.shared.deaths += u32::from(failing);
         self.until = io.now + io.dice.skewed(20 * MS);
@@ -237,7 +238,9 @@ impl Backend {
         }
         let Some((tag, body, origin)) = io.input.message() else { return false };
         assert_ne!(origin, ANYONE, "a reply went to a server");
-        io.trace(|| format!("server takes {:?} of {origin}: {:.60}", char::from(tag), String::from_utf8_lossy(&body)));
+        io.trace(|| {
+            format!("server takes {:?} of {origin}: {:.60}", char::from(tag), String::from_utf8_lossy(&body))
+        });
         if io.dice.below(1000) < io.shared.faults.deaths {
             self.die(io);
             return true;

@@ -1,17 +1,19 @@
 //! Virtual time, and the driver of the pooler in it: it keeps the contract of `Pooler`, `Action` and `Actions`
 //! as a driver with real sockets does, and chooses at random wherever the contract leaves a choice.
 
+mod driver;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
-use headpond_core::{State, Tick};
+use headpond_core::Tick;
 use headpond_pooler::config::Secret;
-use headpond_pooler::{Action, Actions, Link, Pooler, Report, ServerId};
+use headpond_pooler::{Actions, Link, Pooler, ServerId};
 use headpond_wire::postgres::scram::ClientKeys;
 
 use crate::client::Client;
 use crate::dice::Dice;
-use crate::marked::{ANYONE, Marked, POOLER};
+use crate::marked::Marked;
 use crate::net::{End, Pipe, Weather};
 use crate::peer::{Canceller, Io, MS, Shared, US};
 use crate::server::Backend;
@@ -322,7 +324,12 @@ impl World {
     /// What is due on a connection arrives, in both directions.
     fn arrive(&mut self, number: usize) {
         let conn = &mut self.conns[number];
-        if conn.up.arrive(self.now) && conn.link.is_some() {
+        let arrived = conn.up.arrive(self.now);
+        if arrived && conn.link.is_none() {
+            // The socket is closed: nobody will read this, and whoever waits for room is not kept.
+            conn.up.arrived.clear();
+            self.with_peer(number, false);
+        } else if arrived {
             let ready = self.ready.entry(number).or_default();
             ready.readable = true;
             ready.hung_up |= conn.up.ended.is_some();
@@ -471,247 +478,5 @@ impl World {
             self.at(at, Event::Network(number));
         }
         empty
-    }
-
-    /// One turn of the driver's loop.
-    fn turn(&mut self) {
-        self.turn_at = u64::MAX;
-        let (at, turns) = self.turns_now;
-        self.turns_now = if at == self.now { (at, turns + 1) } else { (self.now, 0) };
-        assert!(self.turns_now.1 < 10_000, "the driver spins");
-        let now = Tick(self.now);
-        for link in std::mem::take(&mut self.again) {
-            self.pooler.readable(now, link, &mut self.actions);
-            self.work();
-        }
-        let mut ready: Vec<_> = std::mem::take(&mut self.ready).into_iter().collect();
-        for place in (1..ready.len()).rev() {
-            ready.swap(place, self.dice.below(place as u64 + 1) as usize);
-        }
-        for (number, ready) in ready {
-            self.became_ready(number, ready);
-        }
-        if self.pooler.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.pooler.on_timer(now, &mut self.actions);
-            self.work();
-            assert!(
-                self.pooler.next_deadline().is_none_or(|deadline| deadline > now),
-                "what was due is still due after on_timer"
-            );
-        }
-        self.flush();
-        self.check();
-        self.arm();
-    }
-
-    /// The next turn comes by itself when a timer is due, or when something was left to be read.
-    fn arm(&mut self) {
-        if !self.again.is_empty() {
-            self.turn_by(self.now);
-        }
-        if let Some(deadline) = self.pooler.next_deadline() {
-            let at = deadline.0 + self.dice.skewed(MS);
-            if at < self.turn_at {
-                self.turn_by(at);
-            }
-        }
-    }
-
-    fn became_ready(&mut self, number: usize, ready: Ready) {
-        let now = Tick(self.now);
-        if ready.writable
-            && !self.conns[number].outbox.is_empty()
-            && self.pump_down(number)
-            && let Some(link) = self.conns[number].link
-        {
-            self.pooler.unblocked(link, &mut self.actions);
-            self.work();
-        }
-        let conn = &mut self.conns[number];
-        conn.hung_up |= ready.hung_up;
-        let Some(link) = conn.link else { return };
-        match link {
-            Link::Client(id) if ready.hung_up => self.pooler.hung_up(now, id, &mut self.actions),
-            _ if ready.readable || ready.hung_up => self.pooler.readable(now, link, &mut self.actions),
-            _ => {}
-        }
-        self.work();
-    }
-
-    /// Carries out what the machine asks, and all that follows from it.
-    fn work(&mut self) {
-        self.carry_out(&Marked::default());
-        while let Some(link) = self.to_read.pop_front() {
-            self.read(link);
-        }
-    }
-
-    fn carry_out(&mut self, event: &Marked) {
-        for action in std::mem::take(&mut self.actions.list) {
-            if self.trace {
-                eprintln!("{:>12} {action:?}", self.now / US);
-            }
-            self.act(action, event);
-        }
-        self.actions.clear();
-    }
-
-    fn act(&mut self, action: Action, event: &Marked) {
-        match action {
-            Action::Read(link) => self.to_read.push_back(link),
-            Action::Forward { to, from, len } => {
-                self.queue(to, event.range(from as usize, len as usize));
-            }
-            Action::Send { to, from, len } => {
-                let mut bytes = Marked::default();
-                let origin = if matches!(to, Link::Client(_)) { ANYONE } else { POOLER };
-                bytes.push(origin, &self.actions.injected[from as usize..(from + len) as usize]);
-                self.queue(to, bytes);
-            }
-            Action::Connect { link, .. } => {
-                let number = self.fresh();
-                self.connecting.insert(number, link);
-                let at = self.now + self.dice.skewed(20 * MS);
-                self.at(at, Event::Connected(number));
-            }
-            Action::Finish(link) => self.to_finish.push(link),
-            Action::Close(link) => self.to_close.push(link),
-            Action::DeriveKeys { server, password, salt, iterations } => {
-                let number = self.fresh();
-                let keys = ClientKeys::derive(&password.0, &salt, iterations);
-                self.deriving.insert(number, (server, password, keys));
-                let at = self.now + self.dice.skewed(10 * MS);
-                self.at(at, Event::Derived(number));
-            }
-            Action::Report(report) => self.reported(&report),
-            Action::HandOver(client) | Action::Move { client, .. } => panic!("{client:?} has nowhere to go"),
-        }
-    }
-
-    fn reported(&mut self, report: &Report) {
-        match report {
-            Report::ReplyMismatch { .. } | Report::ClientMisbehaved { .. } => panic!("{report}"),
-            Report::CloseUnconfirmed { .. } => self.shared.count("close unconfirmed"),
-            _ => {}
-        }
-    }
-
-    fn queue(&mut self, to: Link, bytes: Marked) {
-        if let Some(number) = self.links.get(&to).copied() {
-            assert_eq!(
-                self.conns[number].last,
-                Last::Open,
-                "something is sent behind the last word to {to:?}"
-            );
-            self.sends.push((number, bytes));
-        }
-        // A driver may send early.
-        if self.dice.chance(10) {
-            self.send_queued();
-        }
-    }
-
-    fn send_queued(&mut self) {
-        for (number, bytes) in std::mem::take(&mut self.sends) {
-            if let Peer::Client(_) = self.conns[number].peer {
-                assert!(
-                    !bytes.origins.contains(&POOLER),
-                    "the pooler's own answer goes to client {}",
-                    number + 1
-                );
-            }
-            let was_blocked = !self.conns[number].outbox.is_empty();
-            self.conns[number].outbox.append(&bytes);
-            if !was_blocked
-                && !self.pump_down(number)
-                && let Some(link) = self.conns[number].link
-            {
-                self.shared.count("blocked");
-                self.pooler.blocked(link);
-            }
-        }
-    }
-
-    /// Reads a link once, and hands over what there is.
-    fn read(&mut self, link: Link) {
-        let Some(number) = self.links.get(&link).copied() else { return };
-        let conn = &mut self.conns[number];
-        let size = self.dice.pick(&[7, 100, 1_000, 16_384]).max(conn.held.len() / 4);
-        let fresh = conn.up.arrived.take(size);
-        let count = fresh.len();
-        if count == 0
-            && let Some(end) = conn.up.ended
-        {
-            let why = if end == End::Orderly { "the peer closed the connection" } else { "connection reset" };
-            self.pooler.closed(Tick(self.now), link, why, &mut self.actions);
-            return self.carry_out(&Marked::default());
-        }
-        if count == size || (count > 0 && conn.hung_up) {
-            self.again.push(link);
-        }
-        let mut bytes = std::mem::take(&mut conn.held);
-        bytes.append(&fresh);
-        if count > 0 {
-            // Room for more of what the peer has to say.
-            self.pump_up(number);
-        }
-        let consumed = self.pooler.received(Tick(self.now), link, &bytes.bytes, &mut self.actions);
-        assert!(consumed <= bytes.len(), "{consumed} of {} bytes consumed", bytes.len());
-        if self.trace {
-            eprintln!(
-                "{:>12} {link:?} hands over {} and keeps {}",
-                self.now / US,
-                bytes.len(),
-                bytes.len() - consumed
-            );
-        }
-        self.conns[number].held = bytes.range(consumed, bytes.len() - consumed);
-        self.carry_out(&bytes);
-        if count > 0 {
-            // A process that was blocked in send goes on.
-            self.with_peer(number, false);
-        }
-    }
-
-    /// Ends a turn: sends everything, then closes what is to be closed.
-    fn flush(&mut self) {
-        self.send_queued();
-        for link in std::mem::take(&mut self.to_finish) {
-            if let Some(number) = self.links.get(&link).copied() {
-                self.conns[number].last = Last::Finish;
-                self.pump_down(number);
-            }
-        }
-        for link in std::mem::take(&mut self.to_close) {
-            self.connecting.retain(|_, connecting| *connecting != link);
-            if let Some(number) = self.links.remove(&link) {
-                let conn = &mut self.conns[number];
-                conn.link = None;
-                conn.last = Last::Close;
-                conn.up.arrived.clear();
-                conn.held.clear();
-                self.pump_down(number);
-            }
-        }
-    }
-
-    /// What must hold after every turn.
-    fn check(&mut self) {
-        let snapshot = self.pooler.snapshot(Tick(self.now), false);
-        assert_eq!(snapshot.reply_mismatches, 0);
-        for row in &snapshot.pools {
-            let figures = &row.pool;
-            let closed: u64 = figures.counts.closed.iter().sum();
-            let alive = figures.open() - figures.count(State::Closing);
-            assert_eq!(figures.counts.opened - closed, u64::from(alive), "opened − closed = open");
-            assert!(figures.open() <= figures.settings.max_size, "{} open", figures.open());
-            assert!(row.clients_active <= figures.count(State::InUse), "{} active", row.clients_active);
-            let timeout = figures.settings.acquire_timeout.as_nanos() as u64;
-            assert!(
-                timeout == 0 || row.oldest_wait <= timeout + 5 * MS,
-                "a waiter is overdue: {}",
-                row.oldest_wait
-            );
-        }
     }
 }
