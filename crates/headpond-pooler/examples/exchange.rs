@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use headpond_core::{Acquired, Pool, PoolSettings, Tick};
+use headpond_core::{Acquired, Pool, PoolSettings, Request, Tick};
 use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
 use headpond_pooler::{Action, Actions, Link, Pooler};
 use headpond_wire::postgres::{encode, frontend, startup};
@@ -32,18 +32,19 @@ fn main() -> io::Result<()> {
 }
 
 fn settings() -> PoolSettings {
-    PoolSettings { max_size: 1, ..PoolSettings::on_demand() }
+    // Without tests: the one connection must be handed on at once.
+    PoolSettings { max_size: 1, check: false, ..PoolSettings::on_demand() }
 }
 
 fn pool(count: u64) {
     let (mut pool, mut actions, mut now) = (Pool::new(settings(), 7), Vec::new(), Tick(0));
-    pool.acquire(now, 0, &mut actions);
+    pool.acquire(now, Request::of(0), &mut actions);
     let Some(headpond_core::Action::Open(conn)) = actions.pop() else { panic!("nothing was opened") };
     pool.opened(now, conn, &mut actions);
     pool.release(now, conn, &mut actions);
     for holder in 0..count {
         now = now.plus(STEP);
-        assert_eq!(pool.acquire(now, holder, &mut actions), Acquired::Granted(conn));
+        assert_eq!(pool.acquire(now, Request::of(holder), &mut actions), Acquired::Granted(conn));
         pool.release(now, conn, &mut actions);
         actions.clear();
     }
@@ -90,6 +91,8 @@ impl Stage {
         encode::backend_key_data(&mut greeting, 1, &[1; 4]);
         encode::ready_for_query(&mut greeting, b'I');
         assert_eq!(pooler.received(now, server, &greeting, &mut actions), greeting.len());
+        // Asked how many connections it has, it says what it says to everything.
+        assert_eq!(pooler.received(now, server, &reply, &mut actions), reply.len());
         actions.clear();
         Self { pooler, actions, now, clients, server, query, reply }
     }
@@ -148,6 +151,9 @@ fn config() -> PoolerConfig {
         database: None,
         user: None,
         password: None,
+        budget: None,
+        reserve: None,
+        members: 1,
         mode,
         pool: settings(),
     };
@@ -163,7 +169,7 @@ fn config() -> PoolerConfig {
         recover_timeout: Duration::from_secs(5),
         close_timeout: Duration::from_secs(10),
         cancel_timeout: Duration::from_secs(10),
-        trust_window: Duration::MAX,
+        check_query: String::new(),
         reset_query: String::new(),
     }
 }
