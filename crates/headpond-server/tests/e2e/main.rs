@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod database;
+mod named;
 mod pond;
 mod raw;
 
@@ -15,6 +16,7 @@ mod departure;
 mod handshake;
 mod login;
 mod nonsense;
+mod omero;
 mod outage;
 mod programs;
 mod queries;
@@ -23,3 +25,5 @@ mod session;
 mod shutdown;
 mod sizes;
 mod web;
+mod weblogic;
+mod womodo;

@@ -1,25 +1,13 @@
 //! How many server connections there are, and why.
 
-use crate::database::database;
-use crate::pond::{PID, Pond, Way, run, until, value, ways};
-
-/// A pool that the configuration names, so that floors apply.
-async fn named(way: Way, pool: &str) -> Pond {
-    let user = database().user().await;
-    let server = &database().server;
-    let text = format!(
-        "[data_source.postgres]\nhost = \"{}\"\nport = {}\nuser = \"{user}\"\n{pool}",
-        server.host(),
-        server.port()
-    );
-    Pond::of(way, &user, &text)
-}
+use crate::named::named;
+use crate::pond::{PID, Pond, run, until, value, ways};
 
 #[test]
 fn min_idle_is_kept_while_others_are_in_use() {
     run(async {
         for way in ways() {
-            let pond = named(way, "min_idle = 2\nmax_size = 4").await;
+            let pond = named(way, "", "min_idle = 2\nmax_size = 4").await;
             pond.until_connections(|count| count == 2).await;
             let clients = pond.clients(3).await;
             for (client, expected) in clients.iter().zip([3, 4, 4]) {
