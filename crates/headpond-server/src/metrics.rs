@@ -64,20 +64,30 @@ const GAUGES: &[PoolMetric] = &[
     }),
     metric("pool_min_idle", "Idle server connections kept ready", |row| one(row.pool.settings.min_idle)),
     metric("pool_paused", "1 while no new leases are given", |row| one(u32::from(row.paused))),
-    metric("pool_effective_max", "The most server connections at present, with what server and budget allow", |row| {
-        one(row.pool.effective_max)
+    metric(
+        "pool_effective_max",
+        "The most server connections at present, with what server and budget allow",
+        |row| one(row.pool.effective_max),
+    ),
+    metric(
+        "pool_budget",
+        "The most server connections of all pools of its server together, once known",
+        |row| row.budget.map_or_else(Vec::new, one),
+    ),
+    metric("pool_budget_used", "Server connections of all pools of its server together", |row| {
+        one(row.budget_used)
     }),
-    metric("pool_budget", "The most server connections of all pools of its server together, once known", |row| {
-        row.budget.map_or_else(Vec::new, one)
-    }),
-    metric("pool_budget_used", "Server connections of all pools of its server together", |row| one(row.budget_used)),
-    metric("pool_high_water", "Largest values by window: since start or reset, in the last hour or day", |row| {
-        let of_window = |(window, marks): (_, Marks)| {
-            [("in_use", marks.in_use), ("waiting", marks.waiting), ("open", marks.open)]
-                .map(|(of, most)| (vec![("window", window), ("of", of)], most.into()))
-        };
-        names::windows(&row.pool.marks).into_iter().flat_map(of_window).collect()
-    }),
+    metric(
+        "pool_high_water",
+        "Largest values by window: since start or reset, in the last hour or day",
+        |row| {
+            let of_window = |(window, marks): (_, Marks)| {
+                [("in_use", marks.in_use), ("waiting", marks.waiting), ("open", marks.open)]
+                    .map(|(of, most)| (vec![("window", window), ("of", of)], most.into()))
+            };
+            names::windows(&row.pool.marks).into_iter().flat_map(of_window).collect()
+        },
+    ),
     timing("pool_high_water_wait", "The longest wait by window", |row| {
         let of_window = |(window, marks): (_, Marks)| (vec![("window", window)], in_seconds(marks.wait));
         names::windows(&row.pool.marks).map(of_window).into()

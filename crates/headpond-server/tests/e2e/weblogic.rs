@@ -63,7 +63,8 @@ fn every_interval_half_of_the_unneeded_are_closed_down_to_the_minimum() {
                 let steps = idle_down_to_1(&pond).await;
                 let after = pond.until_idle(1).await;
                 let gone = |reason| closed(&after, reason) - closed(&before, reason);
-                let all: u64 = after.counts.closed.iter().sum::<u64>() - before.counts.closed.iter().sum::<u64>();
+                let all: u64 =
+                    after.counts.closed.iter().sum::<u64>() - before.counts.closed.iter().sum::<u64>();
                 assert_eq!((gone(CloseReason::Shrink), all), (15, 15), "{way:?}");
                 steps == [16, 8, 4, 2, 1]
             })
@@ -99,9 +100,8 @@ fn a_login_delay_keeps_logins_apart() {
 
             let pond = named(way, "", "initial_size = 5\nmin_idle = 0\nlogin_delay = \"1h\"").await;
             let client = holders(&pond, 1).await.remove(0);
-            let others = async {
-                join_all((0..2).map(async |_| value(&pond.client().await, "SELECT 1").await)).await
-            };
+            let others =
+                async { join_all((0..2).map(async |_| value(&pond.client().await, "SELECT 1").await)).await };
             let release = async {
                 pond.until_waiting(2).await;
                 assert_eq!(pond.until_pool("waiting", |pool| pool.waiting == 2).await.counts.opened, 1);

@@ -40,7 +40,8 @@ fn min_idle_connections_are_opened_at_the_start_and_kept() {
             drop(one);
             pond.until_idle(4).await;
             end_connections_of(&pond.user).await;
-            let lost = |pool: &_| closed(pool, CloseReason::ServerLost) + closed(pool, CloseReason::MassDeath);
+            let lost =
+                |pool: &_| closed(pool, CloseReason::ServerLost) + closed(pool, CloseReason::MassDeath);
             pond.until_pool("lost", |pool| lost(pool) == 4).await;
             pond.until_idle(3).await;
         }
@@ -65,7 +66,10 @@ fn it_grows_under_load_and_at_the_maximum_callers_wait_and_nobody_is_refused() {
             };
             assert_eq!(tokio::join!(callers, release).0, ["1"; 20], "{way:?}");
             let pool = pond.until_pool("all served", |pool| pool.counts.waits_granted >= 20).await;
-            assert_eq!((pool.counts.refused, pool.counts.waits_failed, pool.counts.waits_timed_out), (0, 0, 0));
+            assert_eq!(
+                (pool.counts.refused, pool.counts.waits_failed, pool.counts.waits_timed_out),
+                (0, 0, 0)
+            );
             assert_eq!((pool.marks.start.open, pool.marks.start.in_use), (5, 5), "{way:?}");
         }
     });

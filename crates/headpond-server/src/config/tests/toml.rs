@@ -51,15 +51,13 @@ fn toml_says_what_it_says() {
     assert_eq!((shop.database.as_deref(), shop.user.as_deref()), (Some("shop_1"), Some("app")));
     assert_eq!(shop.password.as_ref().unwrap().0, "pa\"ss");
     assert_eq!(shop.mode, PoolMode::Transaction);
-    let pool =
-        |p| PoolSettings { max_size: 40, max_idle: 40, trust_window: Duration::from_millis(500), ..p };
-    let expected =
-        PoolSettings {
-            max_lifetime: Duration::ZERO,
-            check: false,
-            login_delay: Duration::from_millis(20),
-            ..pool(PoolSettings::named())
-        };
+    let pool = |p| PoolSettings { max_size: 40, max_idle: 40, trust_window: Duration::from_millis(500), ..p };
+    let expected = PoolSettings {
+        max_lifetime: Duration::ZERO,
+        check: false,
+        login_delay: Duration::from_millis(20),
+        ..pool(PoolSettings::named())
+    };
     assert_eq!(shop.pool, expected);
     assert_eq!((shop.budget, shop.reserve, shop.members), (Some(50), None, 2));
 
@@ -105,7 +103,10 @@ fn wrong_toml_is_answered_with_what_would_be_right() {
         ("sends = true", "f.toml:1: sends: true or false where a string in quotes belongs"),
         ("members = 0", r#"f.toml:1: members: "0" is out of range; 1 to 1000"#),
         ("budget = 0", r#"f.toml:1: budget: "0" is out of range; 1 to 262143, or "auto""#),
-        ("reserve = true", "f.toml:1: reserve: true or false where a number belongs; 0 to 262143, or \"auto\""),
+        (
+            "reserve = true",
+            "f.toml:1: reserve: true or false where a number belongs; 0 to 262143, or \"auto\"",
+        ),
         ("[pool]\ncheck = \"yes\"", "f.toml:2: check: a string where true or false belongs"),
         ("[pool]\nbudget = 9", "f.toml:2: budget: cannot stand here; it belongs at the top of the file"),
         ("sends = \"fast\"", r#"f.toml:1: sends: "fast" is unknown; one of "auto", "batched", "plain""#),
