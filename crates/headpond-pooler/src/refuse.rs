@@ -167,7 +167,7 @@ impl Pooler {
         let Some(pool) = self.pools.get(client.pool as usize) else { return String::new() };
         let figures = pool.policy.figures(now);
         let mut text = format!(
-            "Pool {}/{}: {} in use, {} opening, {} idle of at most {}; {} waiting.",
+            "Pool {}/{}: {} in use, {} opening, {} idle of max_size {}; {} waiting.",
             pool.name,
             pool.user,
             figures.count(State::InUse),

@@ -44,7 +44,7 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     for (client, at) in clients.into_iter().zip(arrivals) {
         world.client_comes(at, client);
     }
-    let drains_early = faults.operator > 0 && seed % 3 == 0;
+    let drains_early = faults.operator > 0 && seed.is_multiple_of(3);
     if drains_early {
         world.run(200 * MS, World::clients_are_gone);
         world.drain();
