@@ -213,3 +213,32 @@ pub(crate) fn options(text: &str) -> Result<Vec<(String, String)>, BadParameter>
     }
     Ok(settings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_may_end_a_failed_transaction_is_told_from_what_cannot() {
+        let ends: [(u8, &[u8]); 8] = [
+            (b'Q', b"commit\0"),
+            (b'Q', b" ;\n-- so be it\n ROLLBACK;select 1\0"),
+            (b'Q', b"/* anything */ select 1\0"),
+            (b'Q', b"Prepare transaction 'x'\0"),
+            (b'P', b"name\0END\0\0\0"),
+            (b'P', b"name that goes on"),
+            (b'B', b"\0named\0\0\0\0\0\0\0"),
+            (b'Q', b""),
+        ];
+        assert!(ends.iter().all(|(tag, body)| may_end_transaction(*tag, body)));
+        let others: [(u8, &[u8]); 6] = [
+            (b'Q', b"\0"),
+            (b'Q', b"select 1; commit\0"),
+            (b'Q', b"ending\0"),
+            (b'P', b"commit\0select 1\0\0\0"),
+            (b'B', b"\0\0\0\0\0\0\0\0"),
+            (b'E', b"\0\0\0\0\0"),
+        ];
+        assert!(!others.iter().any(|(tag, body)| may_end_transaction(*tag, body)));
+    }
+}
