@@ -90,6 +90,7 @@ impl Pool {
     /// who passes goes to whose turn it is.
     pub(crate) fn serve_waiters(&mut self, now: Tick, out: &mut Vec<Action>) {
         while !self.suspended
+            && !planted!(WaitsBesideIdle)
             && self.under_test() < self.waiters.len()
             && let Some(conn) = self.slots.newest_idle()
         {

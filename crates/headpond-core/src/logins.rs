@@ -84,7 +84,8 @@ impl Logins {
     }
 
     pub(crate) fn succeeded(&mut self, settings: &PoolSettings) {
-        self.window = if self.failures > 0 { 2 } else { self.window.saturating_mul(2) };
+        let grows = if planted!(WindowNeverOpens) { 1 } else { 2 };
+        self.window = if self.failures > 0 { grows } else { self.window.saturating_mul(grows) };
         self.window = self.window.clamp(1, settings.max_logins.max(1));
         self.not_before = Tick(0);
         self.failures = 0;
@@ -123,6 +124,7 @@ impl Logins {
     pub(crate) fn on_timer(&mut self, now: Tick, settings: &PoolSettings) {
         if let Some((ceiling, raise_at)) = self.ceiling
             && raise_at <= now
+            && !planted!(CeilingForEver)
         {
             let raised = ceiling.saturating_add((ceiling / 4).max(1));
             self.ceiling = (raised < settings.max_size).then(|| (raised, now.plus(CEILING_STEP)));

@@ -1,5 +1,6 @@
 //! The suite of the machine: claims in virtual time, random steps against a model, and planted bugs that prove both.
 
 pub(crate) mod bugs;
+mod claims;
 mod model;
 mod steps;

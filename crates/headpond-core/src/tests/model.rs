@@ -56,7 +56,8 @@ pub(crate) struct Model {
     locked_until: Tick,
     pub(crate) spaced_until: Tick,
     begun: Option<Tick>,
-    out: Vec<Action>,
+    /// What the last call made the machine say.
+    pub(crate) said: Vec<Action>,
 }
 
 impl Model {
@@ -78,7 +79,7 @@ impl Model {
             locked_until: Tick(0),
             spaced_until: Tick(0),
             begun: None,
-            out: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -95,18 +96,18 @@ impl Model {
         self.call(None, |pool, now, out| pool.start(now, out));
     }
 
-    pub(crate) fn acquire(&mut self, application: u32, deadline: Option<Tick>) {
+    pub(crate) fn acquire(&mut self, application: u32, deadline: Option<Tick>) -> Acquired {
         self.holders += 1;
         self.begun = self.begun.or(Some(self.now));
         let request = Request { holder: self.holders, application, deadline };
         let queued = self.waiting();
-        let mut out = std::mem::take(&mut self.out);
-        let acquired = self.pool.acquire(self.now, request, &mut out);
+        self.said.clear();
+        let acquired = self.pool.acquire(self.now, request, &mut self.said);
         match acquired {
             Acquired::Granted(id) => {
                 assert_eq!(queued, 0, "a newcomer overtook");
                 assert_eq!(self.conns[&id].state, State::Idle);
-                self.lease(id);
+                self.begin_lease(id);
             }
             Acquired::Queued(id) => {
                 let timeout = match self.settings.acquire_timeout {
@@ -124,8 +125,8 @@ impl Model {
             Acquired::Refused(Refusal::Database(class)) => assert!(class.is_terminal()),
             Acquired::Refused(Refusal::TimedOut) => panic!("refused before its time"),
         }
-        self.out = out;
         self.follow(None);
+        acquired
     }
 
     pub(crate) fn withdraw(&mut self, waiter: WaiterId) {
@@ -300,30 +301,32 @@ impl Model {
 
     /// Calls the machine, and follows what it did. `loose` came to rest: it may become idle without a word.
     fn call(&mut self, loose: Option<ConnId>, act: impl FnOnce(&mut Pool, Tick, &mut Vec<Action>)) {
-        act(&mut self.pool, self.now, &mut self.out);
+        self.said.clear();
+        act(&mut self.pool, self.now, &mut self.said);
         self.follow(loose);
     }
 
     fn follow(&mut self, mut loose: Option<ConnId>) {
         let mut denials = Vec::new();
-        for action in std::mem::take(&mut self.out) {
-            match action {
+        let said = std::mem::take(&mut self.said);
+        for action in &said {
+            match *action {
                 Action::Grant { holder, conn, waited } => {
-                    self.granted(holder, conn, waited, loose);
+                    self.follow_grant(holder, conn, waited, loose);
                     loose = loose.filter(|id| *id != conn);
                 }
-                Action::Refuse { holder, why } => self.refused(holder, why),
+                Action::Refuse { holder, why } => self.follow_refusal(holder, why),
                 Action::Open(id) => {
                     self.settles(&mut loose);
-                    self.open(id);
+                    self.follow_open(id);
                     denials.extend(self.denies.then_some(id));
                 }
-                Action::Check(id) => self.check(id, &mut loose),
+                Action::Check(id) => self.follow_check(id, &mut loose),
                 Action::Close(id, reason) => {
-                    self.closes(id, reason);
+                    self.follow_close(id, reason);
                     loose = loose.filter(|other| *other != id);
                 }
-                Action::Leak { conn, since, ended } => self.leak(conn, since, ended),
+                Action::Leak { conn, since, ended } => self.follow_leak(conn, since, ended),
                 Action::Alarm { alarm, raised } => {
                     let before = std::mem::replace(&mut self.alarms[alarm as usize], raised);
                     assert_ne!(before, raised, "{alarm:?} is said twice");
@@ -331,6 +334,7 @@ impl Model {
                 }
             }
         }
+        self.said = said;
         self.settles(&mut loose);
         if let Some(id) = loose {
             assert!(!self.conns.contains_key(&id), "it does not come to rest");
@@ -358,7 +362,7 @@ impl Model {
         }
     }
 
-    fn granted(&mut self, holder: u64, id: ConnId, waited: u64, loose: Option<ConnId>) {
+    fn follow_grant(&mut self, holder: u64, id: ConnId, waited: u64, loose: Option<ConnId>) {
         let queue =
             self.queues.values_mut().find(|queue| queue.front().is_some_and(|first| first.holder == holder));
         let first =
@@ -370,10 +374,10 @@ impl Model {
             "{:?} was granted",
             conn.state
         );
-        self.lease(id);
+        self.begin_lease(id);
     }
 
-    fn refused(&mut self, holder: u64, why: Refusal) {
+    fn follow_refusal(&mut self, holder: u64, why: Refusal) {
         let place = |queue: &VecDeque<Waiting>| queue.iter().position(|waiting| waiting.holder == holder);
         let (queue, place) = self
             .queues
@@ -392,7 +396,7 @@ impl Model {
         }
     }
 
-    fn open(&mut self, id: ConnId) {
+    fn follow_open(&mut self, id: ConnId) {
         let fresh = Conn {
             state: State::Opening,
             judged: false,
@@ -422,7 +426,7 @@ impl Model {
         assert!(self.conns.insert(id, fresh).is_none(), "{id:?} is there already");
     }
 
-    fn check(&mut self, id: ConnId, loose: &mut Option<ConnId>) {
+    fn follow_check(&mut self, id: ConnId, loose: &mut Option<ConnId>) {
         let now = self.now;
         let conn = self.conns.get_mut(&id).expect("it is there");
         let fresh = *loose == Some(id) && conn.state == State::Opening;
@@ -435,7 +439,7 @@ impl Model {
         (conn.state, conn.judged, conn.used) = (State::Checking, false, false);
     }
 
-    fn closes(&mut self, id: ConnId, reason: CloseReason) {
+    fn follow_close(&mut self, id: ConnId, reason: CloseReason) {
         let (now, rule) = (self.now, &self.settings);
         let idle = self.count(State::Idle);
         let alive = size(self.conns.len()) - self.count(State::Closing);
@@ -460,7 +464,7 @@ impl Model {
         (conn.state, conn.judged) = (State::Closing, false);
     }
 
-    fn leak(&mut self, id: ConnId, since: Tick, ended: bool) {
+    fn follow_leak(&mut self, id: ConnId, since: Tick, ended: bool) {
         let (now, leak_after) = (self.now, self.settings.leak_after);
         let conn = self.conns.get_mut(&id).expect("it is there");
         assert_eq!(conn.since, since);
@@ -469,7 +473,7 @@ impl Model {
         conn.leaked = !ended;
     }
 
-    fn lease(&mut self, id: ConnId) {
+    fn begin_lease(&mut self, id: ConnId) {
         let conn = self.conns.get_mut(&id).expect("it is there");
         assert!(!self.suspended && !self.draining, "a grant");
         assert_eq!(conn.renewals, self.renewals, "an outdated connection is granted");
@@ -529,6 +533,8 @@ impl Model {
         let judged = size(self.conns.values().filter(|conn| conn.judged).count());
         let tested = self.count(State::Checking) - judged;
         assert!(newest.is_none() || tested >= self.waiting(), "somebody waits beside an idle connection");
+        let coming = self.count(State::Opening) + self.count(State::Closing) + tested + self.pool.needed();
+        assert!(judged == 0 || coming > 0 || self.denied, "a verdict never comes");
         let leaks = self.conns.values().any(|conn| conn.leaked && conn.state != State::InUse);
         assert!(!leaks, "the end of a leak is not told");
         if let Some(begun) = self.begun {

@@ -1,0 +1,170 @@
+//! How fast connections are opened, and what failures do.
+
+use super::{ms, plain, secs};
+use crate::tests::model::Model;
+use crate::{Acquired, Action, Alarm, FailureClass, PoolSettings, Refusal, State, Tick};
+
+fn fail_all(pool: &mut Model, class: FailureClass) {
+    for id in pool.all(State::Opening) {
+        pool.open_failed(id, class);
+        pool.closed(id);
+    }
+}
+
+#[test]
+fn logins_begin_login_delay_apart() {
+    let mut pool = Model::of(PoolSettings { login_delay: ms(250), max_logins: 9, ..plain(4) });
+    (0..4).for_each(|_| pool.ask(0));
+    assert_eq!(pool.count(State::Opening), 1);
+    let begun: Vec<_> = pool
+        .watch(secs(5))
+        .into_iter()
+        .filter(|(_, said)| matches!(said, Action::Open(_)))
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(begun, [ms(250), ms(500), ms(750)]);
+}
+
+#[test]
+pub(crate) fn no_more_than_max_logins_are_in_flight() {
+    let mut pool = Model::of(PoolSettings { max_logins: 3, ..plain(10) });
+    (0..10).for_each(|_| pool.ask(0));
+    assert_eq!(pool.count(State::Opening), 3);
+    pool.opened(pool.one(State::Opening));
+    assert_eq!((pool.count_opened(), pool.count(State::Opening)), (1, 3));
+}
+
+#[test]
+fn initial_connections_are_opened_side_by_side() {
+    let mut pool = Model::of(PoolSettings { initial_size: 100, max_logins: 20, ..plain(100) });
+    pool.start();
+    let mut rounds = 0;
+    while pool.count(State::Opening) > 0 {
+        pool.all(State::Opening).into_iter().for_each(|id| pool.opened(id));
+        rounds += 1;
+    }
+    assert_eq!((pool.count(State::Idle), rounds), (100, 5));
+}
+
+#[test]
+fn after_a_failure_one_probes_with_pauses_that_double_up_to_login_retry() {
+    let mut pool =
+        Model::of(PoolSettings { acquire_timeout: ms(0), login_retry: ms(300), max_logins: 1, ..plain(8) });
+    (0..8).for_each(|_| pool.ask(0));
+    for longest in [20, 40, 80, 160, 300, 300, 300].map(ms) {
+        fail_all(&mut pool, FailureClass::Unreachable);
+        assert_eq!(pool.count(State::Opening), 0);
+        let pause = pool.pool.next_deadline(pool.now).since(pool.now);
+        assert!(longest.mul_f64(0.75) <= pause && pause <= longest, "{pause:?} for {longest:?}");
+        pool.on_timer(pool.now.plus(pause));
+        assert_eq!(pool.count(State::Opening), 1);
+    }
+}
+
+#[test]
+pub(crate) fn after_success_logins_in_flight_double_again() {
+    let mut pool = Model::of(PoolSettings { max_logins: 8, ..plain(20) });
+    (0..20).for_each(|_| pool.ask(0));
+    fail_all(&mut pool, FailureClass::StartingUp);
+    pool.on_timer(pool.pool.next_deadline(pool.now));
+    let mut in_flight = Vec::new();
+    while pool.count(State::Opening) > 0 {
+        in_flight.push(pool.count(State::Opening));
+        pool.opened(pool.one(State::Opening));
+    }
+    assert_eq!(in_flight[..5], [1, 2, 4, 8, 8]);
+}
+
+#[test]
+pub(crate) fn after_a_failed_authentication_nobody_logs_in_for_30_s() {
+    let mut pool = Model::of(PoolSettings { max_logins: 1, ..plain(8) });
+    pool.ask(0);
+    pool.ask(0);
+    pool.open_failed(pool.one(State::Opening), FailureClass::Authentication);
+    assert_eq!(
+        pool.refused(),
+        [1, 2].map(|holder| (holder, Refusal::Database(FailureClass::Authentication)))
+    );
+    assert!(pool.is_raised(Alarm::Authentication));
+    for _ in 0..1_000 {
+        pool.now = pool.now.plus(ms(29));
+        let class = FailureClass::Authentication;
+        assert_eq!(pool.acquire(0, None), Acquired::Refused(Refusal::Database(class)));
+    }
+    pool.now = Tick(0).plus(secs(30));
+    pool.ask(0);
+    assert_eq!(pool.count(State::Opening), 1);
+    pool.settle();
+    assert!(!pool.is_raised(Alarm::Authentication));
+}
+
+#[test]
+fn renew_forgives_a_failed_authentication() {
+    let mut pool = Model::of(PoolSettings { initial_size: 3, ..plain(8) });
+    pool.start();
+    fail_all(&mut pool, FailureClass::Authentication);
+    pool.pass(secs(10_000));
+    assert_eq!(pool.pool.counts.opened, 3, "with nobody waiting nobody tries on");
+    pool.renew();
+    assert!(!pool.is_raised(Alarm::Authentication));
+    pool.settle();
+    assert_eq!(pool.sizes(), (0, 3));
+}
+
+#[test]
+fn while_connections_live_a_failed_authentication_refuses_nobody() {
+    let mut pool = Model::of(plain(8));
+    let id = pool.lease_new();
+    pool.ask(0);
+    pool.open_failed(pool.one(State::Opening), FailureClass::Authentication);
+    assert!(pool.refused().is_empty());
+    pool.release(id);
+    assert_eq!(pool.granted(), [2]);
+}
+
+#[test]
+pub(crate) fn too_many_connections_lower_the_ceiling_which_rises_again() {
+    let mut pool = Model::of(PoolSettings { acquire_timeout: ms(0), max_logins: 1, ..plain(8) });
+    (0..4).for_each(|_| {
+        pool.lease_new();
+    });
+    (0..8).for_each(|_| pool.ask(0));
+    pool.open_failed(pool.one(State::Opening), FailureClass::TooManyConnections);
+    assert!(pool.is_raised(Alarm::TooManyConnections));
+    assert_eq!(pool.pool.figures(pool.now).effective_max, 4);
+    pool.settle();
+    pool.pass(ms(4_999));
+    assert_eq!(pool.pool.open(), 4);
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        pool.pass(secs(5));
+        open.push(pool.pool.open());
+    }
+    assert_eq!(open, [5, 6, 7, 8]);
+    assert!(!pool.is_raised(Alarm::TooManyConnections));
+}
+
+#[test]
+fn waiters_outlast_a_server_that_is_down() {
+    let mut pool = Model::of(PoolSettings { max_logins: 1, ..plain(4) });
+    pool.ask(0);
+    for _ in 0..10 {
+        fail_all(&mut pool, FailureClass::Unreachable);
+        assert!(pool.refused().is_empty());
+        pool.on_timer(pool.pool.next_deadline(pool.now));
+    }
+    pool.settle();
+    assert_eq!(pool.sizes(), (1, 0));
+}
+
+#[test]
+fn a_deadline_that_has_passed_is_still_due() {
+    let mut pool = Model::of(PoolSettings { max_logins: 1, ..plain(4) });
+    let id = pool.lease_new();
+    pool.ask(0);
+    pool.ask(0);
+    fail_all(&mut pool, FailureClass::Unreachable);
+    pool.now = pool.now.plus(secs(2));
+    pool.release(id);
+    assert_eq!(pool.pool.next_deadline(pool.now), pool.now, "a login is wanted, and may begin");
+}

@@ -1,0 +1,160 @@
+//! How many connections there are.
+
+use super::{fixed, ms, plain, secs};
+use crate::tests::model::Model;
+use crate::{Acquired, CloseReason, PoolSettings, State};
+
+#[test]
+pub(crate) fn max_size_counts_every_state() {
+    let mut pool = Model::of(plain(5));
+    let ids: Vec<_> = (0..4).map(|_| pool.lease_new()).collect();
+    pool.retire(ids[0], State::Resetting);
+    pool.retire(ids[1], State::Recovering);
+    pool.retire(ids[2], State::BeingCancelled);
+    pool.close(ids[3], CloseReason::ServerLost);
+    (0..5).for_each(|_| pool.ask(0));
+    assert_eq!(pool.count(State::Opening), 1, "four have a place already, each in a state of its own");
+    pool.closed(ids[3]);
+    assert_eq!(pool.count_opened(), 1);
+}
+
+#[test]
+fn a_release_beyond_max_idle_closes_the_connection() {
+    let mut pool = Model::of(PoolSettings { max_idle: 2, ..plain(5) });
+    let ids: Vec<_> = (0..5).map(|_| pool.lease_new()).collect();
+    ids.into_iter().for_each(|id| pool.release(id));
+    assert_eq!((pool.count(State::Idle), pool.count_closed(CloseReason::MaxIdle)), (2, 3));
+}
+
+#[test]
+pub(crate) fn max_idle_never_closes_below_min_size() {
+    let mut pool = Model::started(PoolSettings { max_idle: 0, min_idle: 0, ..fixed(4) });
+    let ids: Vec<_> = (0..4).map(|_| pool.lease()).collect();
+    ids.into_iter().for_each(|id| pool.release(id));
+    assert_eq!(pool.sizes(), (0, 4));
+}
+
+#[test]
+fn initial_min_and_max_alike_make_a_stable_pool() {
+    let ageing = PoolSettings { idle_timeout: secs(10), shrink_interval: secs(10), ..fixed(6) };
+    let mut pool = Model::started(ageing);
+    for _ in 0..20 {
+        let ids: Vec<_> = (0..6).map(|_| pool.lease()).collect();
+        pool.pass(secs(1));
+        ids.into_iter().for_each(|id| pool.release(id));
+        pool.pass(secs(100));
+    }
+    assert_eq!((pool.sizes(), pool.pool.counts.opened), ((0, 6), 6));
+}
+
+#[test]
+fn the_headroom_is_kept_while_max_size_allows() {
+    let mut pool = Model::started(PoolSettings { min_idle: 2, initial_size: 2, ..plain(5) });
+    for in_use in 1..=5 {
+        pool.lease();
+        pool.settle();
+        assert_eq!(pool.sizes(), (in_use, 2.min(5 - in_use)));
+    }
+}
+
+#[test]
+fn with_initial_size_0_nothing_is_opened_before_the_first_request() {
+    let mut pool = Model::started(PoolSettings { min_idle: 3, ..plain(5) });
+    pool.pass(secs(100_000));
+    assert_eq!(pool.pool.counts.opened, 0);
+    pool.lease_new();
+    assert_eq!(pool.sizes(), (1, 3));
+}
+
+#[test]
+fn more_initial_than_idle_connections_do_not_churn() {
+    let mut pool = Model::started(PoolSettings { max_idle: 2, initial_size: 6, ..plain(8) });
+    pool.pass(secs(10));
+    assert_eq!((pool.sizes(), pool.pool.counts.opened), ((0, 6), 6));
+}
+
+#[test]
+fn initial_size_is_made_up_for_when_the_server_was_down_at_first() {
+    let mut pool = Model::of(PoolSettings { initial_size: 4, ..plain(4) });
+    pool.start();
+    for id in pool.all(State::Opening) {
+        pool.open_failed(id, crate::FailureClass::Unreachable);
+    }
+    pool.pass(secs(10));
+    assert_eq!(pool.sizes(), (0, 4));
+}
+
+#[test]
+pub(crate) fn idle_timeout_closes_the_oldest_first_and_respects_the_floors() {
+    let mut pool = Model::of(PoolSettings { idle_timeout: secs(60), min_idle: 2, min_size: 3, ..plain(6) });
+    let mut ids: Vec<_> = (0..6).map(|_| pool.lease_new()).collect();
+    ids.sort_unstable();
+    for id in &ids {
+        pool.now = pool.now.plus(secs(1));
+        pool.release(*id);
+    }
+    pool.pass(secs(54));
+    assert_eq!(pool.pool.open(), 6);
+    pool.pass(secs(2));
+    assert_eq!(pool.all(State::Idle), &ids[2..], "the first two are gone");
+    pool.pass(secs(1_000));
+    assert_eq!(pool.all(State::Idle), &ids[3..], "the floors are left");
+}
+
+#[test]
+pub(crate) fn shrinking_halves_what_was_never_needed() {
+    let floors = PoolSettings { min_idle: 2, min_size: 3, shrink_interval: secs(900), ..plain(19) };
+    let mut pool = Model::of(floors);
+    let ids: Vec<_> = (0..19).map(|_| pool.lease_new()).collect();
+    pool.pass(secs(1));
+    ids.into_iter().for_each(|id| pool.release(id));
+    let mut over_floors = vec![pool.pool.open() - 3];
+    for _ in 0..5 {
+        pool.pass(secs(900));
+        over_floors.push(pool.pool.open() - 3);
+    }
+    assert_eq!(over_floors, [16, 8, 4, 2, 1, 0]);
+}
+
+#[test]
+fn shrinking_closes_none_of_what_was_needed_for_a_moment() {
+    let mut pool = Model::of(PoolSettings { shrink_interval: secs(900), ..plain(8) });
+    let ids: Vec<_> = (0..8).map(|_| pool.lease_new()).collect();
+    ids.into_iter().for_each(|id| pool.release(id));
+    pool.pass(secs(1));
+    for _ in 0..10 {
+        pool.pass(secs(898));
+        let ids: Vec<_> = (0..8).map(|_| pool.lease()).collect();
+        ids.into_iter().for_each(|id| pool.release(id));
+        pool.pass(secs(2));
+    }
+    assert_eq!((pool.pool.open(), pool.count_closed(CloseReason::Shrink)), (8, 0));
+}
+
+#[test]
+fn an_idle_connection_is_reused_newest_first() {
+    let mut pool = Model::of(plain(3));
+    let ids: Vec<_> = (0..3).map(|_| pool.lease_new()).collect();
+    for id in &ids {
+        pool.now = pool.now.plus(ms(1));
+        pool.release(*id);
+    }
+    assert_eq!(pool.acquire(0, None), Acquired::Granted(ids[2]));
+    assert_eq!(pool.acquire(0, None), Acquired::Granted(ids[1]));
+}
+
+#[test]
+fn without_a_permit_of_the_budget_a_login_never_was() {
+    let mut pool = Model::of(plain(3));
+    let id = pool.lease_new();
+    pool.denies = true;
+    pool.ask(0);
+    assert_eq!((pool.pool.open(), pool.pool.counts.opened), (1, 1));
+    pool.pass(secs(1));
+    assert_eq!(pool.pool.counts.opened, 1, "none is tried until something is given back");
+    pool.denies = false;
+    pool.budget_freed();
+    assert_eq!(pool.count(State::Opening), 1);
+    pool.release(id);
+    assert_eq!(pool.granted(), [2]);
+}
