@@ -46,9 +46,9 @@ impl Permits {
     /// Takes a permit, if there is one.
     fn take(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
-        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            (used < limit).then_some(used + 1)
-        });
+        let taken = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < limit).then_some(used + 1));
         taken.is_ok()
     }
 
@@ -200,7 +200,8 @@ impl Pooler {
             return false;
         }
         let waits = |other: &u32| self.pools[*other as usize].policy.waiting() > 0;
-        let owes = node.starving.iter().any(|other| *other != pool && waits(other) && self.owes(pool, *other));
+        let owes =
+            node.starving.iter().any(|other| *other != pool && waits(other) && self.owes(pool, *other));
         if owes {
             self.nodes[node_index as usize].swapping = true;
         }

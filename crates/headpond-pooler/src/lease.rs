@@ -33,7 +33,9 @@ impl Pooler {
                 PoolAction::Open(conn) => self.open_server(now, pool, conn, out),
                 PoolAction::Check(conn) => self.check_server(now, pool, conn, out),
                 PoolAction::Close(conn, _) => self.close_server(now, pool, conn, out),
-                PoolAction::Leak { conn, since, ended } => self.report_leak(now, pool, conn, since, ended, out),
+                PoolAction::Leak { conn, since, ended } => {
+                    self.report_leak(now, pool, conn, since, ended, out)
+                }
                 PoolAction::Alarm { alarm, raised } => {
                     out.report(Report::Alarm { pool: self.pool_title(pool), alarm, raised });
                 }
@@ -465,7 +467,8 @@ impl Pooler {
     ) {
         let server = self.server_of(pool, conn).and_then(|id| self.servers.get(id));
         let holder = server.and_then(|server| self.clients.get(server.client?));
-        let holder = holder.map_or_else(|| "a client that has left".to_owned(), |client| self.describe(client));
+        let holder =
+            holder.map_or_else(|| "a client that has left".to_owned(), |client| self.describe(client));
         out.report(Report::Leak { pool: self.pool_title(pool), holder, held: now.since(since), ended });
     }
 

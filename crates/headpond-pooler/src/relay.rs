@@ -111,7 +111,14 @@ impl Pooler {
     }
 
     /// Something came in one flight with a message of the login: nobody will say that it is there.
-    fn came_along(&mut self, now: Tick, id: ClientId, consumed: usize, len: usize, out: &mut Actions) -> usize {
+    fn came_along(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        consumed: usize,
+        len: usize,
+        out: &mut Actions,
+    ) -> usize {
         if (1..len).contains(&consumed) {
             self.client_readable(now, id, out);
         }

@@ -2,8 +2,8 @@
 
 use headpond_core::{CloseReason, FailureClass, State, Tick};
 use headpond_wire::postgres::backend::{Authentication, ErrorFields};
-use headpond_wire::postgres::frame::{self, Fields, Next};
 use headpond_wire::postgres::encode::{self, Report as Fatal, Severity};
+use headpond_wire::postgres::frame::{self, Fields, Next};
 use headpond_wire::postgres::frontend;
 use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
 use headpond_wire::postgres::startup;
@@ -337,7 +337,10 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.said_goodbye = true;
         let (pool, client) = (server.pool, server.client);
-        out.report(Report::ServerLoginFailed { pool: self.pool_title(pool), message: failed.message.clone() });
+        out.report(Report::ServerLoginFailed {
+            pool: self.pool_title(pool),
+            message: failed.message.clone(),
+        });
         if let Some(client) = client {
             let report = Fatal::new(Severity::Fatal, &failed.sqlstate, &failed.message);
             out.send(Link::Client(client), |bytes| encode::error_response(bytes, &report));

@@ -59,7 +59,12 @@ impl Sender {
     /// Everything is over when this returns: the kernel keeps no pointer.
     ///
     /// The descriptors must be open: a link is closed only after the sends that were queued for it.
-    pub(crate) fn submit(&mut self, sends: &[Send], arena: &Arena, mut done: impl FnMut(usize, io::Result<usize>)) {
+    pub(crate) fn submit(
+        &mut self,
+        sends: &[Send],
+        arena: &Arena,
+        mut done: impl FnMut(usize, io::Result<usize>),
+    ) {
         let Some(ring) = &mut self.ring else { return };
         for (number, batch) in sends.chunks(BATCH as usize).enumerate() {
             let first = number * BATCH as usize;
@@ -79,7 +84,9 @@ impl Sender {
             while open > 0 {
                 match ring.submit_and_wait(open) {
                     Ok(_) => {}
-                    Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
+                    Err(error)
+                        if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {
+                    }
                     // Entries may be in flight, and their memory must not be touched again: there is no way on.
                     Err(error) => panic!("io_uring_enter failed with sends in flight: {error}"),
                 }
