@@ -1,0 +1,281 @@
+//! Bytes from server to client: replies go to the client that asked, and to nobody else.
+//!
+//! Each message is matched with the exchange at the front of its connection's queue. Ours are swallowed, the
+//! client's go on in runs, as they were received.
+
+use headpond_core::{CloseReason, Tick};
+use headpond_wire::postgres::backend::ErrorFields;
+use headpond_wire::postgres::frame::{self, Header, Next};
+
+use crate::action::{Actions, ClientId, Link, Report, ServerId};
+use crate::budget::survey_answer;
+use crate::exchange::{Errand, Kind, Owner};
+use crate::pooler::Pooler;
+use crate::refuse::Cause;
+use crate::requests::{Run, Step};
+use crate::server::ServerState;
+
+impl Pooler {
+    /// Bytes of a server. Returns how many are consumed.
+    pub(crate) fn server_received(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        bytes: &[u8],
+        out: &mut Actions,
+    ) -> usize {
+        let Some(server) = self.servers.get(id) else { return bytes.len() };
+        match server.state {
+            ServerState::Connecting => 0,
+            ServerState::Login(_) => self.server_login_received(now, id, bytes, out),
+            ServerState::Live => self.relay_replies(now, id, bytes, out),
+            ServerState::Reopening | ServerState::Closing | ServerState::Unconfirmed => bytes.len(),
+        }
+    }
+
+    fn relay_replies(&mut self, now: Tick, id: ServerId, bytes: &[u8], out: &mut Actions) -> usize {
+        let mut run = self.continue_reply(id, bytes);
+        loop {
+            let header = match frame::next(&bytes[run.at..]) {
+                Ok(Next::Whole(header) | Next::Begun(header)) => header,
+                Ok(Next::More) => break,
+                Err(_) => {
+                    self.mismatch(now, id, bytes[run.at], out);
+                    return bytes.len();
+                }
+            };
+            let take = header.size.min(bytes.len() - run.at);
+            let message = &bytes[run.at..run.at + take];
+            match self.relay_reply(now, id, header, message, &mut run, out) {
+                Step::Next => {}
+                Step::Stop | Step::Gone => return bytes.len(),
+            }
+        }
+        self.forward_run(id, &mut run, out);
+        if let Some(server) = self.servers.get(id)
+            && server.exchanges.is_copying()
+        {
+            match server.client {
+                // Its data may have been stopped at the boundary.
+                Some(client) => self.read_on_if_allowed(client, id, out),
+                None => self.recover(now, id, out),
+            }
+        }
+        run.at
+    }
+
+    /// The rest of a reply that streams: to the client, or to nobody.
+    fn continue_reply(&mut self, id: ServerId, bytes: &[u8]) -> Run {
+        let Some(server) = self.servers.get_mut(id) else { return Run { from: 0, at: 0 } };
+        let take = bytes.len().min(server.streaming as usize);
+        server.streaming -= u32::try_from(take).unwrap_or(0);
+        Run { from: if server.streaming_to_client { 0 } else { take }, at: take }
+    }
+
+    /// One message of a server, of which at least the header is there.
+    #[inline]
+    fn relay_reply(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        header: Header,
+        message: &[u8],
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        // The message before may have brought about the end of the connection: what follows is nobody's.
+        let live = self.servers.get_mut(id).filter(|server| matches!(server.state, ServerState::Live));
+        let Some(server) = live else { return Step::Gone };
+        let first = message.get(frame::HEADER).copied().unwrap_or(0);
+        let Ok(reply) = server.exchanges.received(header.tag, first) else {
+            self.forward_run(id, run, out);
+            return self.mismatch(now, id, header.tag, out);
+        };
+        server.streaming = u32::try_from(header.size - message.len()).unwrap_or(0);
+        // What its settings turn out to be, a client hears though it was we who set them.
+        let reports = reply.owner == Owner::Pooler(Errand::Settings) && header.tag == b'S';
+        if reply.owner == Owner::Pooler(Errand::Survey)
+            && header.tag == b'D'
+            && let Some(slots) = survey_answer(message.get(frame::HEADER..).unwrap_or_default())
+        {
+            let pool = server.pool;
+            self.surveyed(pool, slots, out);
+        }
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        let forwards = (reply.owner == Owner::Client || reports) && server.client.is_some();
+        server.streaming_to_client = forwards;
+        if !forwards {
+            self.forward_run(id, run, out);
+            run.from = run.at + message.len();
+        }
+        run.at += message.len();
+        match reply.kind {
+            Kind::Part | Kind::Asynchronous => Step::Next,
+            Kind::Ready(status) => {
+                let counts = reply.owner == Owner::Client;
+                self.exchange_over(now, id, status, counts, run, out)
+            }
+            Kind::Error { in_copy } => self.request_failed(now, id, reply.owner, in_copy, message, run, out),
+            Kind::Unasked => self.said_goodbye(now, id, message, run, out),
+        }
+    }
+
+    #[inline]
+    fn exchange_over(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        status: u8,
+        counts: bool,
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        server.status = status;
+        if counts {
+            let traffic = &mut self.pools[server.pool as usize].traffic;
+            traffic.query_time += now.0.saturating_sub(server.query_begun.0);
+            server.query_begun = now;
+            if status == b'I' {
+                traffic.transactions += 1;
+                traffic.transaction_time += now.0.saturating_sub(server.transaction_begun.0);
+                server.transaction_begun = now;
+            }
+        }
+        let (clean, client) = (server.is_clean(), server.client);
+        if clean || client.is_none() {
+            self.forward_run(id, run, out);
+        }
+        let held = client.filter(|client| {
+            // Its settings are true now, and its message waited for that: the lease begins only here.
+            !counts && self.clients.get(*client).is_some_and(|client| client.unread)
+        });
+        if let Some(client) = held {
+            self.read_on_if_allowed(client, id, out);
+        } else if clean {
+            self.came_to_rest(now, id, out);
+        } else if let Some(client) = client {
+            // Stopped at a boundary, or held back until this one was known.
+            self.read_on_if_allowed(client, id, out);
+        } else {
+            self.recover(now, id, out);
+        }
+        Step::Next
+    }
+
+    fn read_on_if_allowed(&mut self, client: ClientId, server: ServerId, out: &mut Actions) {
+        if self.clients.get(client).is_some_and(|client| client.unread) && self.may_send(client, server) {
+            self.read_on(client, out);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of the relay, called from one place")]
+    fn request_failed(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        owner: Owner,
+        in_copy: bool,
+        message: &[u8],
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        match owner {
+            Owner::Client => {
+                let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+                server.said_goodbye = error.is_fatal();
+                let client = server.client;
+                if in_copy
+                    && let Some(client) = client
+                    && let Some(client) = self.clients.get_mut(client)
+                {
+                    client.copy_tail = true;
+                }
+                if error.is_fatal() {
+                    self.server_leaves(now, id, &error, out);
+                }
+                Step::Next
+            }
+            Owner::Pooler(errand) => {
+                self.forward_run(id, run, out);
+                let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+                if error.is_fatal() {
+                    self.server_leaves(now, id, &error, out);
+                    return Step::Next;
+                }
+                let (reason, cause) = match errand {
+                    Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
+                    // Not every server knows: then there is no budget but the one that was told.
+                    Errand::Survey => return Step::Next,
+                    Errand::Check => {
+                        if let Some(server) = self.servers.get_mut(id) {
+                            server.check_failed = true;
+                        }
+                        return Step::Next;
+                    }
+                    Errand::Reset | Errand::CleanUp => (CloseReason::ResetFailed, Cause::ServerLost),
+                };
+                self.close_pair(now, id, reason, cause, &error.message, out);
+                Step::Gone
+            }
+        }
+    }
+
+    /// An error nobody asked for: the server says why it is about to close. A client that holds the connection
+    /// hears it as it would from the server itself; nobody else gets the connection.
+    fn said_goodbye(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        message: &[u8],
+        run: &mut Run,
+        out: &mut Actions,
+    ) -> Step {
+        self.forward_run(id, run, out);
+        let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+        if !error.is_fatal() {
+            return Step::Next;
+        }
+        if let Some(server) = self.servers.get_mut(id) {
+            server.said_goodbye = server.client.is_some();
+        }
+        self.server_leaves(now, id, &error, out);
+        self.close_pair(now, id, CloseReason::ServerLost, Cause::ServerLost, &error.message, out);
+        Step::Gone
+    }
+
+    /// A connection hears that the server ends it: alone (`admin_shutdown` may mean either), or because the whole
+    /// server goes or crashed.
+    fn server_leaves(&mut self, now: Tick, id: ServerId, error: &ErrorFields, out: &mut Actions) {
+        let certain = match error.sqlstate.as_str() {
+            "57P01" => false,
+            "57P02" | "57P03" => true,
+            _ => return,
+        };
+        if let Some(server) = self.servers.get(id) {
+            let pool = server.pool;
+            self.with_pool(now, pool, out, |policy, actions| policy.server_leaving(now, certain, actions));
+        }
+    }
+
+    /// Sends what has been found to be the client's so far.
+    fn forward_run(&mut self, id: ServerId, run: &mut Run, out: &mut Actions) {
+        if let Some(server) = self.servers.get(id)
+            && let Some(client) = server.client
+        {
+            self.pools[server.pool as usize].traffic.sent += (run.at - run.from) as u64;
+            out.forward(Link::Client(client), run.from, run.at);
+        }
+        run.from = run.at;
+    }
+
+    fn mismatch(&mut self, now: Tick, id: ServerId, tag: u8, out: &mut Actions) -> Step {
+        let Some(server) = self.servers.get(id) else { return Step::Gone };
+        self.totals.reply_mismatches += 1;
+        out.report(Report::ReplyMismatch { pool: self.pool_title(server.pool), tag });
+        let message = "the server's reply matches no request (reply_mismatch)";
+        self.close_pair(now, id, CloseReason::ReplyMismatch, Cause::ProtocolViolation, message, out);
+        Step::Gone
+    }
+}
