@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// Names an entry of a [`Table`].
+/// Names an entry of one of the machine's tables.
 pub struct Id<Mark> {
     index: u32,
     generation: u32,
