@@ -105,7 +105,7 @@ impl Pool {
     /// The connection that is to be asked about the test needs a place: if there is none, one that failed makes it.
     pub(crate) fn make_place_for_fresh(&mut self, now: Tick, out: &mut Vec<Action>) {
         if self.tester.wants_fresh()
-            && !self.has_room()
+            && self.room() == 0
             && self.slots.count(State::Opening) + self.slots.count(State::Closing) == 0
             && let Some(conn) = self.tester.failed.last().copied()
         {

@@ -94,7 +94,7 @@ impl Pool {
 
     /// Opens what is needed and allowed.
     pub(crate) fn open_what_is_needed(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.warming &= self.serving() < self.settings.initial_size.min(self.effective_max());
+        self.warming = self.warming && self.serving() < self.settings.initial_size.min(self.effective_max());
         let needed = self.needed();
         if needed == 0 {
             return;
@@ -113,18 +113,16 @@ impl Pool {
     /// min(in use + waiters + min_idle, max_size) − those that serve or soon will, within `max_size` of all states.
     /// After a failure that trying again will not mend, only for somebody who waits.
     pub(crate) fn needed(&self) -> u32 {
-        if !self.in_service || self.draining || self.suspended {
+        let room = self.room();
+        if room == 0 || self.is_content() || !self.in_service || self.draining || self.suspended {
             return 0;
         }
         let wants_fresh = self.tester.wants_fresh() && !planted!(FreshForgotten);
-        let pointless = self.logins.is_terminal() && self.waiters.len() == 0 && !wants_fresh;
-        if pointless || self.denied {
+        if self.logins.is_terminal() && self.waiters.len() == 0 && !wants_fresh {
             return 0;
         }
         let opening = self.slots.count(State::Opening);
         let fresh = u32::from(wants_fresh && opening == 0);
-        let taken = if planted!(ClosingUncounted) { self.slots.alive() } else { self.slots.total() };
-        let room = self.effective_max().saturating_sub(taken);
         self.demand().saturating_sub(self.serving() + opening).max(fresh).min(room)
     }
 
@@ -143,19 +141,23 @@ impl Pool {
         count(State::InUse) + resting + self.under_test() + count(State::Resetting)
     }
 
-    /// Cheap guard of the common path: an acquire served from idle opens something only below the headroom.
-    pub(crate) fn needs_headroom(&self) -> bool {
-        self.warming || self.slots.count(State::Idle) < self.settings.min_idle
+    /// Cheap guard of the common path: nobody waits, and the headroom is there.
+    pub(crate) fn is_content(&self) -> bool {
+        self.waiters.len() == 0
+            && self.slots.count(State::Idle) - self.slots.retiring() >= self.settings.min_idle
+            && self.tester.failed.is_empty()
+            && !self.warming
     }
 
     /// Whether a connection that is too old stays until its replacement is there.
     pub(crate) fn replaces_first(&self) -> bool {
-        self.waiters.len() == 0 && self.has_room()
+        self.waiters.len() == 0 && self.room() > 0
     }
 
-    /// Whether one more may be opened at all.
-    pub(crate) fn has_room(&self) -> bool {
-        !self.denied && self.slots.total() < self.effective_max()
+    /// How many more may be opened, whether needed or not.
+    pub(crate) fn room(&self) -> u32 {
+        let taken = if planted!(ClosingUncounted) { self.slots.alive() } else { self.slots.total() };
+        if self.denied { 0 } else { self.effective_max().saturating_sub(taken) }
     }
 
     fn begin_life(&mut self, now: Tick, conn: ConnId) {

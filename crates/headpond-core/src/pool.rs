@@ -72,7 +72,7 @@ impl Pool {
 
     /// Opens `initial_size` connections; with 0, does nothing.
     pub fn start(&mut self, now: Tick, out: &mut Vec<Action>) {
-        self.gauge.begin(now);
+        self.begin(now);
         if self.settings.initial_size > 0 {
             self.in_service = true;
             self.warming = true;
@@ -85,7 +85,7 @@ impl Pool {
         self.counts.acquires += 1;
         if !self.in_service {
             self.in_service = true;
-            self.gauge.begin(now);
+            self.begin(now);
         }
         if self.alarms.is_due(now) {
             self.judge_rates(now, out);
@@ -97,7 +97,7 @@ impl Pool {
             && let Some(conn) = self.slots.newest_idle()
         {
             self.lease(now, conn);
-            if self.needs_headroom() {
+            if !self.is_content() {
                 self.open_what_is_needed(now, out);
             }
             return Acquired::Granted(conn);
@@ -264,7 +264,9 @@ impl Pool {
             self.open_what_is_needed(now, out);
             return;
         }
-        if let Some(left) = self.waiters.pop() {
+        if self.waiters.len() > 0
+            && let Some(left) = self.waiters.pop()
+        {
             self.grant(now, left, conn, out);
             return;
         }
@@ -374,6 +376,11 @@ impl Pool {
         unit
     }
 
+    fn begin(&mut self, now: Tick) {
+        self.gauge.begin(now);
+        self.begin_interval(now);
+    }
+
     /// Why a request is not even queued.
     fn refuses(&self, now: Tick, request: &Request) -> Option<Refusal> {
         if self.waiters.len() >= self.settings.max_waiters {
@@ -424,7 +431,7 @@ impl Pool {
     pub(crate) fn is_trusted(&self, now: Tick, conn: ConnId) -> bool {
         !self.tester.is_on(&self.settings)
             || planted!(TrustsForEver)
-            || now.since(self.slots.proven(conn)) <= self.settings.trust_window
+            || self.slots.proven(conn).plus(self.settings.trust_window) >= now
     }
 
     /// Whether a connection that comes to rest was given back, rather than opened or tested.

@@ -13,7 +13,8 @@ impl Tick {
     /// The moment `after` this one; saturates at [`Tick::NEVER`].
     #[must_use]
     pub fn plus(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
+        let whole = after.as_secs().saturating_mul(1_000_000_000);
+        Self(self.0.saturating_add(whole).saturating_add(u64::from(after.subsec_nanos())))
     }
 
     /// How long ago `earlier` was; zero if it lies ahead.

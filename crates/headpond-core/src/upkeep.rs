@@ -65,7 +65,7 @@ impl Pool {
         }
         let replaced = self.demand() <= self.serving() || planted!(ClosedBeforeReplaced);
         let coming = self.slots.count(State::Opening) + self.slots.count(State::Closing);
-        replaced || coming == 0 && !self.has_room()
+        replaced || coming == 0 && self.room() == 0
     }
 
     /// Half (rounded up) of the connections above the floors that were never needed in the interval are closed.
@@ -80,7 +80,7 @@ impl Pool {
         self.begin_interval(now);
     }
 
-    fn begin_interval(&mut self, now: Tick) {
+    pub(crate) fn begin_interval(&mut self, now: Tick) {
         self.idle_min = self.slots.count(State::Idle);
         self.shrink_at = now.plus(self.settings.shrink_interval);
     }

@@ -108,6 +108,7 @@ pub(crate) fn shrinking_halves_what_was_never_needed() {
     let ids: Vec<_> = (0..19).map(|_| pool.lease_new()).collect();
     pool.pass(secs(1));
     ids.into_iter().for_each(|id| pool.release(id));
+    pool.pass(secs(899));
     let mut over_floors = vec![pool.pool.open() - 3];
     for _ in 0..5 {
         pool.pass(secs(900));
