@@ -103,8 +103,8 @@ impl Pool {
         for _ in 0..needed.min(allowed) {
             self.counts.opened += 1;
             self.logins.began(now, &self.settings);
+            // Not noted for the marks before something comes of it: the budget may deny it.
             let conn = self.slots.insert(now);
-            self.note(now);
             out.push(Action::Open(conn));
         }
     }

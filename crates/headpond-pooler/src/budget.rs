@@ -39,8 +39,9 @@ pub struct Permits {
 }
 
 impl Permits {
-    fn new() -> Self {
-        Self { limit: AtomicU32::new(u32::MAX), used: AtomicU32::new(0) }
+    /// Without a budget that was told there is no limit until the server has been asked.
+    fn new(budget: Option<u32>) -> Self {
+        Self { limit: AtomicU32::new(budget.unwrap_or(u32::MAX)), used: AtomicU32::new(0) }
     }
 
     /// Takes a permit, if there is one.
@@ -64,9 +65,11 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    fn of(&self, node: &NodeAddress) -> Arc<Permits> {
+    fn of(&self, source: &DataSource) -> Arc<Permits> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(nodes.entry(node.clone()).or_insert_with(|| Arc::new(Permits::new())))
+        let permits =
+            nodes.entry(source.node.clone()).or_insert_with(|| Arc::new(Permits::new(source.budget)));
+        Arc::clone(permits)
     }
 }
 
@@ -86,13 +89,14 @@ pub(crate) struct Node {
 }
 
 impl Pooler {
-    /// The node of an address, as an index.
-    pub(crate) fn node_of(&mut self, address: &NodeAddress) -> u32 {
+    /// The node of a data source, as an index.
+    pub(crate) fn node_of(&mut self, source: &DataSource) -> u32 {
+        let address = &source.node;
         let known = self.nodes.iter().position(|node| node.address == *address);
         pool_index(known.unwrap_or_else(|| {
             self.nodes.push(Node {
                 address: address.clone(),
-                permits: self.budgets.of(address),
+                permits: self.budgets.of(source),
                 starving: VecDeque::new(),
                 swapping: false,
                 surveyed: None,

@@ -285,7 +285,7 @@ impl Pooler {
         }
         let settings = self.config.pool_settings(source, server_user);
         let policy = Pool::new(settings, self.random.next_u64());
-        let node = self.node_of(&source.node);
+        let node = self.node_of(source);
         let pool = pool_index(self.pools.len());
         self.pools.push(PoolEntry {
             policy,

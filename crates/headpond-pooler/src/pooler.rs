@@ -284,7 +284,7 @@ impl Pooler {
         self.derived_keys.clear();
         for index in 0..self.pools.len() {
             let wanted = config.data_source(&self.pools[index].name);
-            let node = wanted.map(|(_, source)| self.node_of(&source.node));
+            let node = wanted.map(|(_, source)| self.node_of(source));
             let entry = &mut self.pools[index];
             let (Some((place, source)), Some(node)) = (wanted, node) else {
                 // The data source is gone: its clients are served until they leave, new ones find nothing.

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use headpond_embedded::{Options, Postgres};
 
 use crate::database::direct;
-use crate::named::named_before;
+use crate::named::{named, named_before};
 use crate::pond::{MODES, run, value};
 
 const CLIENTS: usize = 500;
@@ -47,5 +47,18 @@ fn five_hundred_at_once_on_64_connections_see_no_error() {
         }
         let log = std::fs::read_to_string(server.log_file()).unwrap();
         assert!(!log.contains("FATAL"), "{log}");
+    });
+}
+
+#[test]
+fn a_budget_that_was_told_holds_from_the_first_login_on() {
+    run(async {
+        for way in MODES {
+            let pond = named(way, "budget = 2", "max_size = 8\nmin_idle = 8").await;
+            let clients = (0..20).map(async |_| value(&pond.client().await, "SELECT pg_sleep(0.01)").await);
+            join_all(clients).await;
+            let pool = pond.until_pool("served", |pool| pool.counts.acquires >= 20).await;
+            assert_eq!(pool.marks.start.open, 2, "{way:?}");
+        }
     });
 }

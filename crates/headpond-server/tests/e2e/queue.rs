@@ -72,7 +72,7 @@ fn connections_are_given_in_the_order_of_asking() {
 fn who_waited_too_long_hears_who_holds_the_connection_and_goes_on() {
     run(async {
         for way in ways() {
-            let pond = Pond::new(way, "", "max_size = 1\nacquire_timeout = \"100ms\"").await;
+            let pond = Pond::new(way, "", "max_size = 1\nacquire_timeout = \"500ms\"").await;
             let holder = connect(pond.login().application_name("the holder")).await;
             let waiter = pond.client().await;
             holder.batch_execute("BEGIN").await.unwrap();
