@@ -64,11 +64,10 @@ impl Pool {
     }
 
     /// The budget has no permit for a login that was asked for: it is as if it had not been.
-    pub fn open_denied(&mut self, now: Tick, conn: ConnId) {
+    pub fn open_denied(&mut self, conn: ConnId) {
         if self.slots.state(conn) == Some(State::Opening) {
             self.counts.opened -= 1;
             self.slots.remove(conn);
-            self.note(now);
             self.denied = true;
         }
     }

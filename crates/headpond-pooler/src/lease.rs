@@ -353,7 +353,7 @@ impl Pooler {
     /// Opens a connection, with the startup parameters of whoever waits longest.
     fn open_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
         if !self.take_permit(now, pool) {
-            self.with_pool(now, pool, out, |policy, _| policy.open_denied(now, conn));
+            self.with_pool(now, pool, out, |policy, _| policy.open_denied(conn));
             return;
         }
         let waiter = self.pools[pool as usize].policy.oldest_waiter().map(ClientId::unpacked);

@@ -349,7 +349,7 @@ impl Model {
         for id in denials {
             self.denied = true;
             self.conns.remove(&id);
-            self.pool.open_denied(self.now, id);
+            self.pool.open_denied(id);
         }
         self.examine();
     }
