@@ -148,11 +148,6 @@ impl Pool {
             && !self.warming
     }
 
-    /// Whether a connection that is too old stays until its replacement is there.
-    pub(crate) fn replaces_first(&self) -> bool {
-        self.waiters.len() == 0 && self.room() > 0
-    }
-
     /// How many more may be opened, whether needed or not.
     pub(crate) fn room(&self) -> u32 {
         let taken = if planted!(ClosingUncounted) { self.slots.alive() } else { self.slots.total() };

@@ -300,7 +300,8 @@ impl Pool {
             Some(self.outdated_by)
         } else if alive > self.effective_max() {
             Some(CloseReason::Resized)
-        } else if self.slots.is_expired(now, conn) && !self.replaces_first() {
+        } else if self.slots.is_expired(now, conn) && self.room() == 0 {
+            // With room, it serves until its replacement is there.
             Some(CloseReason::MaxLifetime)
         } else if self.was_used(conn)
             && self.waiters.len() == 0

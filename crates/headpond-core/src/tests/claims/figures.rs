@@ -61,6 +61,13 @@ fn marks_hold_waiters_connections_and_the_longest_wait() {
     pool.release(id);
     let marks = pool.pool.figures(pool.now).marks.start;
     assert_eq!(marks, Marks { in_use: 1, waiting: 2, open: 1, wait: 70_000_000 });
+    pool.pass(secs(31));
+    let marks = pool.pool.figures(pool.now).marks.start;
+    assert_eq!(Duration::from_nanos(marks.wait), secs(30), "a wait in vain is one too");
+    pool.close(id, CloseReason::ServerLost);
+    pool.closed(id);
+    pool.pool.reset_marks();
+    assert_eq!(pool.pool.figures(pool.now).marks.reset, Marks::default());
 }
 
 #[test]
@@ -188,4 +195,17 @@ fn a_max_idle_below_what_the_load_needs_raises_max_idle_churn() {
         pool.release(id);
     });
     assert!(pool.is_raised(Alarm::MaxIdleChurn));
+}
+
+#[test]
+fn too_few_requests_and_a_window_nobody_looked_at_raise_no_alarm() {
+    for (every, requests, pause) in [(secs(4), 40, secs(4)), (secs(1), 30, HOUR)] {
+        let mut pool = Model::of(PoolSettings { max_idle: 0, ..plain(2) });
+        for request in 0..=requests {
+            let id = pool.lease_new();
+            pool.release(id);
+            pool.pass(if request + 1 < requests { every } else { pause });
+        }
+        assert!(!pool.is_raised(Alarm::MaxIdleChurn) && !pool.is_raised(Alarm::NotPooling));
+    }
 }

@@ -71,6 +71,25 @@ fn old_connections_stay_while_the_server_takes_no_new_ones() {
 }
 
 #[test]
+fn under_load_too_an_old_connection_serves_on_until_a_login_succeeds() {
+    let mut pool = Model::of(PoolSettings { max_lifetime: secs(100), acquire_timeout: ms(0), ..plain(3) });
+    let id = pool.lease_new();
+    (0..3).for_each(|_| pool.ask(0));
+    for id in pool.all(State::Opening) {
+        pool.open_failed(id, crate::FailureClass::Unreachable);
+        pool.closed(id);
+    }
+    pool.now = pool.now.plus(secs(101));
+    pool.release(id);
+    assert_eq!(pool.granted(), [2]);
+    pool.on_timer(pool.now);
+    pool.settle();
+    assert_eq!(pool.sizes(), (3, 0));
+    pool.release(id);
+    assert_eq!(pool.count_closed(CloseReason::MaxLifetime), 1);
+}
+
+#[test]
 fn the_jitter_is_drawn_once_and_differs() {
     let mut pool = Model::started(PoolSettings { max_lifetime: secs(1_000), max_size: 20, ..fixed(10) });
     let ends: BTreeSet<_> = (0..10)
