@@ -300,7 +300,7 @@ impl Pool {
             Some(self.outdated_by)
         } else if alive > self.effective_max() {
             Some(CloseReason::Resized)
-        } else if self.slots.is_expired(now, conn) && self.room() == 0 {
+        } else if self.slots.is_expired(now, conn) && (self.room() == 0 || self.denied) {
             // With room, it serves until its replacement is there.
             Some(CloseReason::MaxLifetime)
         } else if self.was_used(conn)
