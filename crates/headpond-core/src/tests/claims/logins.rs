@@ -124,23 +124,23 @@ fn while_connections_live_a_failed_authentication_refuses_nobody() {
 
 #[test]
 pub(crate) fn too_many_connections_lower_the_ceiling_which_rises_again() {
-    let mut pool = Model::of(PoolSettings { acquire_timeout: ms(0), max_logins: 1, ..plain(8) });
-    (0..4).for_each(|_| {
+    let mut pool = Model::of(PoolSettings { acquire_timeout: ms(0), max_logins: 1, ..plain(40) });
+    (0..20).for_each(|_| {
         pool.lease_new();
     });
-    (0..8).for_each(|_| pool.ask(0));
+    (0..40).for_each(|_| pool.ask(0));
     pool.open_failed(pool.one(State::Opening), FailureClass::TooManyConnections);
     assert!(pool.is_raised(Alarm::TooManyConnections));
-    assert_eq!(pool.pool.figures(pool.now).effective_max, 4);
+    assert_eq!(pool.pool.figures(pool.now).effective_max, 20);
     pool.settle();
     pool.pass(ms(4_999));
-    assert_eq!(pool.pool.open(), 4);
+    assert_eq!(pool.pool.open(), 20);
     let mut open = Vec::new();
     for _ in 0..4 {
         pool.pass(secs(5));
         open.push(pool.pool.open());
     }
-    assert_eq!(open, [5, 6, 7, 8]);
+    assert_eq!(open, [25, 31, 38, 40]);
     assert!(!pool.is_raised(Alarm::TooManyConnections));
 }
 

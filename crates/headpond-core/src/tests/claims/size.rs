@@ -85,6 +85,14 @@ fn initial_size_is_made_up_for_when_the_server_was_down_at_first() {
 }
 
 #[test]
+fn what_was_opened_at_the_start_is_not_kept_up() {
+    let mut pool =
+        Model::started(PoolSettings { initial_size: 4, min_idle: 1, idle_timeout: secs(60), ..plain(8) });
+    pool.pass(secs(1_000));
+    assert_eq!((pool.sizes(), pool.pool.counts.opened), ((0, 1), 4));
+}
+
+#[test]
 pub(crate) fn idle_timeout_closes_the_oldest_first_and_respects_the_floors() {
     let mut pool = Model::of(PoolSettings { idle_timeout: secs(60), min_idle: 2, min_size: 3, ..plain(6) });
     let mut ids: Vec<_> = (0..6).map(|_| pool.lease_new()).collect();
