@@ -134,7 +134,7 @@ impl Pooler {
             Some(State::Closing) | None => {}
             _ => {
                 let message = "a cancel request got no answer within cancel_timeout";
-                self.close_pair(now, server_id, CloseReason::RecoverTimeout, Cause::ServerLost, message, out);
+                self.lose_server(now, server_id, CloseReason::RecoverTimeout, message, out);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use headpond_core::{Tick, WaiterId};
 use headpond_wire::postgres::scram::{ServerRole, StoredSecret};
 
+use crate::aborted::Aborted;
 use crate::action::ServerId;
 use crate::settings::SettingsId;
 
@@ -82,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) copy_tail: bool,
     /// It was counted against `max_clients` when that was reached.
     pub(crate) over_limit: bool,
+    /// Its transaction is lost, and how much it knows of that.
+    pub(crate) aborted: Aborted,
     /// Bytes still to come of a message that is being streamed.
     pub(crate) streaming: u32,
     pub(crate) peer: Option<(IpAddr, u16)>,
@@ -103,6 +106,7 @@ impl Client {
             blocked: false,
             copy_tail: false,
             over_limit,
+            aborted: Aborted::No,
             streaming: 0,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
             connected: now,

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use crate::endings;
+
 /// On whose account a request runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -29,6 +31,8 @@ pub(crate) enum Errand {
     Reset,
     /// Ends what a client that left has begun.
     CleanUp,
+    /// Puts a session into a failed transaction, for a client that lost the one it had.
+    Abort,
 }
 
 /// What was asked. The comment says which messages answer it.
@@ -58,6 +62,10 @@ enum Request {
 struct Exchange {
     request: Request,
     owner: Owner,
+    /// Ready for query ends it, and it might have ended the transaction in which it was sent.
+    ends: bool,
+    /// A query that does nothing but roll back.
+    rolls_back: bool,
 }
 
 impl Exchange {
@@ -112,6 +120,17 @@ pub(crate) struct Exchanges {
     copying: bool,
     /// The client's entries that end with ready for query.
     boundaries: u32,
+    /// The front request was answered by an error: only ready for query is to come.
+    failed: bool,
+    /// A statement of the front query is complete.
+    completed: bool,
+    /// What was executed since the last Sync might end the transaction.
+    batch_ends: bool,
+    /// Something was bound since then.
+    batch_binds: bool,
+    /// So might a portal of the present transaction, and the unnamed statement, if it is bound.
+    portal_ends: bool,
+    unnamed_ends: bool,
 }
 
 impl Exchanges {
@@ -130,6 +149,102 @@ impl Exchanges {
     #[inline]
     pub(crate) fn is_setting(&self) -> bool {
         self.queue.front().is_some_and(|front| front.owner == Owner::Pooler(Errand::Settings))
+    }
+
+    /// Whether something of `owner`'s is outstanding.
+    pub(crate) fn is_on(&self, owner: Owner) -> bool {
+        self.queue.iter().any(|exchange| exchange.owner == owner)
+    }
+
+    /// How many entries are the client's.
+    pub(crate) fn clients(&self) -> usize {
+        self.queue.iter().filter(|exchange| exchange.owner == Owner::Client).count()
+    }
+
+    /// How many times ready for query is still to come for the client.
+    pub(crate) fn boundaries(&self) -> u32 {
+        self.boundaries
+    }
+
+    /// The client heard an error, and its next Sync has not been sent.
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// A statement of the query that is being answered was complete.
+    pub(crate) fn has_completed(&self) -> bool {
+        self.completed
+    }
+
+    /// What the client sent first of all that is outstanding, as far as it only closes and syncs: whether each is
+    /// a Sync.
+    pub(crate) fn leading_quiet(&self) -> Vec<bool> {
+        let mine = self.queue.iter().skip_while(|exchange| exchange.owner != Owner::Client);
+        mine.map_while(|exchange| match exchange.request {
+            Request::Close => Some(false),
+            Request::Sync => Some(true),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// All that is outstanding is a query that does nothing but roll back.
+    pub(crate) fn only_rolls_back(&self) -> bool {
+        !self.failed && self.queue.len() == 1 && self.queue.front().is_some_and(|front| front.rolls_back)
+    }
+
+    /// The client heard an error of the front request, which cannot have ended its transaction before that.
+    pub(crate) fn has_failed_inside(&self) -> bool {
+        self.has_failed() && self.queue.front().is_some_and(|front| !front.ends)
+    }
+
+    /// The client heard an error of the front request, and ready for query is to follow.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed && self.queue.front().is_some_and(|front| front.owner == Owner::Client)
+    }
+
+    /// Something of the client's was sent, outside a transaction, whose outcome it has not heard.
+    pub(crate) fn has_unknown(&self) -> bool {
+        let outstanding = self.queue.iter().skip(usize::from(self.failed));
+        outstanding.into_iter().any(|exchange| exchange.owner == Owner::Client)
+            || self.unsynced && !self.skipping
+    }
+
+    /// Something was sent that might have ended the transaction.
+    pub(crate) fn may_have_ended(&self) -> bool {
+        self.batch_ends || self.queue.iter().any(|exchange| exchange.ends)
+    }
+
+    /// Takes note of what a message of the client's, which was just sent, may do to the transaction it is in.
+    /// `whole`: the body is all there.
+    #[inline]
+    pub(crate) fn weigh(&mut self, tag: u8, body: &[u8], whole: bool, status: u8) {
+        match tag {
+            // Outside a transaction nothing depends on it.
+            b'Q' if status == b'I' && self.queue.len() == 1 => {}
+            b'Q' => {
+                if let Some(query) = self.queue.back_mut() {
+                    query.ends = !whole || endings::may_end(body);
+                    query.rolls_back = whole && query.ends && endings::only_rolls_back(body);
+                }
+            }
+            b'P' if body.first() == Some(&0) => self.unnamed_ends = endings::begins_with_ending(&body[1..]),
+            b'B' => {
+                let ends = self.unnamed_ends || !endings::binds_unnamed(body);
+                self.batch_binds = true;
+                self.batch_ends |= ends;
+                self.portal_ends |= ends;
+            }
+            b'E' => self.batch_ends |= self.portal_ends && !self.batch_binds,
+            b'S' => {
+                self.batch_binds = false;
+                let ends = std::mem::take(&mut self.batch_ends);
+                if let Some(sync) = self.queue.back_mut() {
+                    sync.ends |= ends;
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Messages were sent that only a Sync can conclude.
@@ -167,13 +282,13 @@ impl Exchanges {
             Request::Sync if self.copying => return Ok(()),
             Request::Sync => {
                 self.unsynced = false;
-                self.skipping = false;
+                self.failed |= std::mem::take(&mut self.skipping);
             }
             _ if self.skipping => return Ok(()),
             Request::Query | Request::FunctionCall => self.unsynced = false,
             _ => self.unsynced = true,
         }
-        let exchange = Exchange { request, owner };
+        let exchange = Exchange { request, owner, ends: false, rolls_back: false };
         self.boundaries += u32::from(exchange.is_boundary());
         self.queue.push_back(exchange);
         Ok(())
@@ -196,6 +311,9 @@ impl Exchanges {
                 self.finish_front();
                 self.boundaries -= u32::from(front.is_boundary());
                 self.copying = false;
+                self.failed = false;
+                self.completed = false;
+                self.portal_ends &= first != b'I' || !self.at_rest();
                 Kind::Ready(first)
             }
             (_, b'S' | b'N' | b'A') => Kind::Asynchronous,
@@ -204,7 +322,11 @@ impl Exchanges {
                 self.failed(request);
                 Kind::Error { in_copy }
             }
-            (Request::Query, b'T' | b'D' | b'C' | b'I' | b'H' | b'd' | b'c')
+            (Request::Query, b'C') => {
+                self.completed = true;
+                Kind::Part
+            }
+            (Request::Query, b'T' | b'D' | b'I' | b'H' | b'd' | b'c')
             | (Request::FunctionCall, b'V')
             | (Request::Describe, b't')
             | (Request::Execute, b'D' | b'H' | b'd' | b'c') => Kind::Part,
@@ -231,7 +353,12 @@ impl Exchanges {
         if self.copying {
             self.copying = false;
         } else if !self.queue.is_empty() && !self.skipping {
-            self.queue.push_back(Exchange { request: Request::CopyEnd, owner });
+            self.queue.push_back(Exchange {
+                request: Request::CopyEnd,
+                owner,
+                ends: false,
+                rolls_back: false,
+            });
         }
     }
 
@@ -253,6 +380,7 @@ impl Exchanges {
 
     /// An error: in the extended protocol the server now ignores everything up to the next Sync.
     fn failed(&mut self, request: Request) {
+        self.failed = true;
         if matches!(request, Request::Query | Request::FunctionCall | Request::Sync) {
             return;
         }
@@ -263,6 +391,7 @@ impl Exchanges {
             self.boundaries -= u32::from(front.is_boundary());
             self.queue.pop_front();
         }
+        self.failed = false;
         self.skipping = true;
         self.unsynced = true;
     }

@@ -31,6 +31,30 @@ pub struct Snapshot {
     pub cancels_forwarded: u64,
     /// Replies that matched no request: each closed its pair.
     pub reply_mismatches: u64,
+    /// Server connections that were lost under a client in transaction mode.
+    pub losses: Losses,
+}
+
+/// Server connections lost under a client in transaction mode since start, by what that meant for the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Nothing: the server had seen nothing of its request, which went to another connection.
+    pub unsent: u64,
+    /// Its transaction was rolled back (40001).
+    pub rolled_back: u64,
+    /// Nobody knows whether what it sent was carried out (40003).
+    pub unknown: u64,
+    /// It was closed, inside a message too large to be held.
+    pub cut: u64,
+}
+
+impl std::ops::AddAssign for Losses {
+    fn add_assign(&mut self, other: Self) {
+        self.unsent += other.unsent;
+        self.rolled_back += other.rolled_back;
+        self.unknown += other.unknown;
+        self.cut += other.cut;
+    }
 }
 
 /// One pool.
@@ -168,5 +192,6 @@ impl Snapshot {
         self.cancels_received += other.cancels_received;
         self.cancels_forwarded += other.cancels_forwarded;
         self.reply_mismatches += other.reply_mismatches;
+        self.losses += other.losses;
     }
 }

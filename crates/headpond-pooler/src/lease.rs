@@ -3,6 +3,7 @@
 use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, Request, State, Tick};
 use headpond_wire::postgres::{encode, frontend};
 
+use crate::aborted::{ABORT, Aborted};
 use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Lease};
 use crate::config::PoolMode;
@@ -144,6 +145,11 @@ impl Pooler {
             let change = self.settings.change(server.settings, client.settings);
             server.settings = client.settings;
             self.run_errand(now, server_id, Errand::Settings, &change, out);
+        }
+        if let Some(client) = self.clients.get_mut(id)
+            && std::mem::take(&mut client.aborted) != Aborted::No
+        {
+            self.run_errand(now, server_id, Errand::Abort, ABORT, out);
         }
         self.read_on(id, out);
     }

@@ -5,16 +5,19 @@
 //! over bytes, and carries out the [`Action`]s it is given. Time comes in with every call, randomness as a
 //! seed, so that a whole day of clients and faulty networks repeats from one number.
 
+mod aborted;
 mod action;
 mod budget;
 mod cancel;
 mod client;
 mod client_login;
 pub mod config;
+mod endings;
 mod exchange;
 mod farewell;
 pub mod figures;
 mod lease;
+mod lost;
 mod pooler;
 mod refuse;
 mod replies;

@@ -14,7 +14,7 @@ use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::{Client, ClientState, Lease};
 use crate::config::{PoolMode, PoolerConfig};
-use crate::figures::Traffic;
+use crate::figures::{Losses, Traffic};
 use crate::server::{Server, ServerState};
 use crate::settings::SettingsSets;
 use crate::table::Table;
@@ -59,6 +59,7 @@ pub(crate) struct Totals {
     pub(crate) cancels_received: u64,
     pub(crate) cancels_forwarded: u64,
     pub(crate) reply_mismatches: u64,
+    pub(crate) losses: Losses,
 }
 
 /// Clients and server connections of one worker.

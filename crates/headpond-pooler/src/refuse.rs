@@ -36,6 +36,12 @@ pub(crate) enum Cause {
     ShuttingDown,
     /// The server connection broke.
     ServerLost,
+    /// It broke in a transaction, which is rolled back.
+    TransactionLost,
+    /// The client was told that its transaction is rolled back, and goes on in it.
+    InFailedTransaction,
+    /// It broke, and what was sent may have been carried out or not.
+    OutcomeUnknown,
     /// The startup settings cannot be made true.
     SettingsRefused,
     /// The login took too long.
@@ -43,7 +49,7 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    fn sqlstate(self) -> &'static str {
+    pub(crate) fn sqlstate(self) -> &'static str {
         match self {
             Self::BadStartup | Self::ProtocolViolation => "08P01",
             Self::Version => "0A000",
@@ -52,9 +58,30 @@ impl Cause {
             Self::TooManyClients | Self::QueueFull => "53300",
             Self::AcquireTimeout | Self::Cancelled => "57014",
             Self::ServerRefuses | Self::ServerLost => "08006",
+            Self::TransactionLost => "40001",
+            Self::InFailedTransaction => "25P02",
+            Self::OutcomeUnknown => "40003",
             Self::ShuttingDown => "57P01",
             Self::SettingsRefused => "22023",
             Self::LoginTimeout => "08006",
+        }
+    }
+
+    /// What a client is told of a lost server, and what it may do about it.
+    pub(crate) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::TransactionLost => (
+                "the transaction was rolled back: its server connection was lost",
+                "Run the transaction again.",
+            ),
+            Self::InFailedTransaction => {
+                ("current transaction is aborted, commands ignored until end of transaction block", "")
+            }
+            Self::OutcomeUnknown => (
+                "the server connection was lost before the outcome was known",
+                "What was sent last may have been carried out, or not.",
+            ),
+            _ => ("the request was refused", ""),
         }
     }
 }
@@ -157,7 +184,7 @@ impl Pooler {
             Cause::ShuttingDown => {
                 (code, "terminating connection due to administrator command".to_owned(), String::new())
             }
-            _ => (code, "the request was refused".to_owned(), String::new()),
+            _ => (code, cause.words().0.to_owned(), String::new()),
         }
     }
 

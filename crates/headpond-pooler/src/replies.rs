@@ -9,6 +9,7 @@ use headpond_wire::postgres::frame::{self, Header, Next};
 
 use crate::action::{Actions, ClientId, Link, Report, ServerId};
 use crate::budget::survey_answer;
+use crate::config::PoolMode;
 use crate::exchange::{Errand, Kind, Owner};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
@@ -86,6 +87,12 @@ impl Pooler {
         // The message before may have brought about the end of the connection: what follows is nobody's.
         let live = self.servers.get_mut(id).filter(|server| matches!(server.state, ServerState::Live));
         let Some(server) = live else { return Step::Gone };
+        if header.tag == b'E' {
+            let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+            if error.is_fatal() {
+                return self.said_goodbye(now, id, &error, message.len(), run, out);
+            }
+        }
         let first = message.get(frame::HEADER).copied().unwrap_or(0);
         let Ok(reply) = server.exchanges.received(header.tag, first) else {
             self.forward_run(id, run, out);
@@ -110,13 +117,12 @@ impl Pooler {
         }
         run.at += message.len();
         match reply.kind {
-            Kind::Part | Kind::Asynchronous => Step::Next,
+            Kind::Part | Kind::Asynchronous | Kind::Unasked => Step::Next,
             Kind::Ready(status) => {
                 let counts = reply.owner == Owner::Client;
                 self.exchange_over(now, id, status, counts, run, out)
             }
             Kind::Error { in_copy } => self.request_failed(now, id, reply.owner, in_copy, message, run, out),
-            Kind::Unasked => self.said_goodbye(now, id, message, run, out),
         }
     }
 
@@ -183,8 +189,6 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         match owner {
             Owner::Client => {
-                let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
-                server.said_goodbye = error.is_fatal();
                 let client = server.client;
                 if in_copy
                     && let Some(client) = client
@@ -192,22 +196,17 @@ impl Pooler {
                 {
                     client.copy_tail = true;
                 }
-                if error.is_fatal() {
-                    self.server_leaves(now, id, &error, out);
-                }
                 Step::Next
             }
             Owner::Pooler(errand) => {
                 self.forward_run(id, run, out);
                 let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
-                if error.is_fatal() {
-                    self.server_leaves(now, id, &error, out);
-                    return Step::Next;
-                }
                 let (reason, cause) = match errand {
                     Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
                     Errand::Survey => return Step::Next,
+                    // It was made to fail.
+                    Errand::Abort => return Step::Next,
                     Errand::Check => {
                         if let Some(server) = self.servers.get_mut(id) {
                             server.check_failed = true;
@@ -222,26 +221,24 @@ impl Pooler {
         }
     }
 
-    /// An error nobody asked for: the server says why it is about to close. A client that holds the connection
-    /// hears it as it would from the server itself; nobody else gets the connection.
+    /// The server says why it is about to close. In session mode the client hears it as it would from the server
+    /// itself; in transaction mode it stays, and hears what that means for its transaction.
     fn said_goodbye(
         &mut self,
         now: Tick,
         id: ServerId,
-        message: &[u8],
+        error: &ErrorFields,
+        len: usize,
         run: &mut Run,
         out: &mut Actions,
     ) -> Step {
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        let heard = self.pools[server.pool as usize].mode == PoolMode::Session;
+        server.said_goodbye = heard && server.client.is_some();
+        run.at += if heard { len } else { 0 };
         self.forward_run(id, run, out);
-        let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
-        if !error.is_fatal() {
-            return Step::Next;
-        }
-        if let Some(server) = self.servers.get_mut(id) {
-            server.said_goodbye = server.client.is_some();
-        }
-        self.server_leaves(now, id, &error, out);
-        self.close_pair(now, id, CloseReason::ServerLost, Cause::ServerLost, &error.message, out);
+        self.server_leaves(now, id, error, out);
+        self.lose_server(now, id, CloseReason::ServerLost, &error.message, out);
         Step::Gone
     }
 

@@ -6,14 +6,15 @@ use headpond_core::Tick;
 use headpond_wire::postgres::encode;
 use headpond_wire::postgres::frame::{self, Header, Next};
 
+use crate::aborted::{Aborted, Local};
 use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Discard, Lease};
 use crate::config::PoolMode;
+use crate::endings;
 use crate::exchange::Owner;
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::ServerState;
-use crate::settings;
 
 /// Bytes of one event that go on together: from where, and up to where.
 pub(crate) struct Run {
@@ -43,7 +44,9 @@ impl Pooler {
             (ClientState::Ready, Lease::None) => {
                 let pool = &self.pools[client.pool as usize];
                 // With a connection at hand the message is read first: it may need none, or not be whole.
-                if client.copy_tail || pool.policy.has_trusted_idle(now) || self.wants_server(now, id, out) {
+                let rest = client.copy_tail || client.streaming > 0;
+                let local = rest || client.aborted != Aborted::No;
+                if local || pool.policy.has_trusted_idle(now) || self.wants_server(now, id, out) {
                     out.push(Action::Read(Link::Client(id)));
                 }
             }
@@ -67,7 +70,7 @@ impl Pooler {
     /// may end the failed transaction that would stop all others if they cannot be.
     fn escapes_guard(&self, server_id: ServerId, tag: u8, body: &[u8]) -> bool {
         let setting = self.servers.get(server_id).is_some_and(|server| server.exchanges.is_setting());
-        setting && settings::may_end_transaction(tag, body)
+        setting && endings::may_end_transaction(tag, body)
     }
 
     /// In transaction mode, while others wait, a client goes no further than its first request's end until the
@@ -194,6 +197,23 @@ impl Pooler {
                 return Step::Next;
             }
             client.copy_tail = false;
+            if client.aborted != Aborted::No {
+                // Of a message that is not all there nothing is taken for known.
+                let whole = bytes.get(run.at + frame::HEADER..run.at + take).filter(|_| rest == 0);
+                let body = whole.unwrap_or_default();
+                match self.answer_aborted(id, header.tag, body, out) {
+                    Local::Done => {
+                        if let Some(client) = self.clients.get_mut(id) {
+                            client.streaming = rest;
+                        }
+                        run.at += take;
+                        run.from = run.at;
+                        return Step::Next;
+                    }
+                    Local::Refused => return Step::Stop,
+                    Local::NeedsServer => {}
+                }
+            }
             return if self.wants_server(now, id, out) { Step::Next } else { Step::Stop };
         };
         let body = bytes.get(run.at + frame::HEADER..run.at + take).unwrap_or_default();
@@ -211,6 +231,7 @@ impl Pooler {
             self.misbehaved(now, id, &format!("invalid frontend message type {}", header.tag), out);
             return Step::Gone;
         }
+        server.exchanges.weigh(header.tag, body, rest == 0, server.status);
         let traffic = &mut self.pools[server.pool as usize].traffic;
         match header.tag {
             b'Q' | b'F' | b'S' => traffic.queries += 1,
@@ -288,15 +309,19 @@ impl Pooler {
                     self.drop_client(id, out);
                     return bytes.len();
                 }
-                discard = Discard::ToSync;
             }
-            let over = matches!(header.tag, b'Q' | b'F' | b'S');
+            let over = match discard {
+                Discard::First(_) => matches!(header.tag, b'Q' | b'F' | b'S'),
+                Discard::ToSync => header.tag == b'S',
+            };
+            discard = Discard::ToSync;
             let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
             // Data of a COPY that was refused, and the rest of this message, are read over too.
             client.copy_tail |= over;
             client.state = if over { ClientState::Ready } else { ClientState::Refused(discard) };
             if over {
-                out.send(Link::Client(id), |bytes| encode::ready_for_query(bytes, b'I'));
+                let status = if client.aborted == Aborted::No { b'I' } else { b'E' };
+                out.send(Link::Client(id), |bytes| encode::ready_for_query(bytes, status));
                 if at < bytes.len() {
                     self.client_readable(now, id, out);
                 }

@@ -363,7 +363,7 @@ impl Pooler {
             ServerState::Live => {
                 out.report(Report::ServerLost { pool: self.pool_title(pool) });
                 let message = "the server closed the connection unexpectedly";
-                self.close_pair(now, id, CloseReason::ServerLost, Cause::ServerLost, message, out);
+                self.lose_server(now, id, CloseReason::ServerLost, message, out);
             }
         }
     }

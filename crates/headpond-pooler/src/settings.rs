@@ -114,38 +114,6 @@ impl SettingsSets {
     }
 }
 
-/// Whether a client's message may end the transaction it is in, even a failed one: it begins with one of the
-/// words that do, or uses a statement prepared before, or does not show enough of itself.
-pub(crate) fn may_end_transaction(tag: u8, body: &[u8]) -> bool {
-    let after_name = |body| <[u8]>::iter(body).position(|byte| *byte == 0).map(|end| &body[end + 1..]);
-    match tag {
-        b'Q' => begins_with_ending(body),
-        b'P' => after_name(body).is_none_or(begins_with_ending),
-        b'B' => after_name(body).is_none_or(|statement| statement.first() != Some(&0)),
-        _ => false,
-    }
-}
-
-/// Whether the first word of a statement ends transactions; so might one that is not there.
-fn begins_with_ending(text: &[u8]) -> bool {
-    let mut rest = text;
-    loop {
-        rest = match rest {
-            [b' ' | b'\t' | b'\n' | b'\r' | b'\x0b' | b'\x0c' | b';', rest @ ..] => rest,
-            [b'-', b'-', rest @ ..] => {
-                rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(&[][..], |end| &rest[end..])
-            }
-            // Comments nest; rather than count them, whatever begins with one is taken to be such a statement.
-            [b'/', b'*', ..] | [] => return true,
-            _ => break,
-        };
-    }
-    let letters = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    [&b"commit"[..], b"end", b"rollback", b"abort", b"prepare"]
-        .iter()
-        .any(|ending| rest[..letters].eq_ignore_ascii_case(ending))
-}
-
 /// A parameter name that needs no quotes: letters, digits, underscores, and dots between such parts.
 fn is_name(name: &str) -> bool {
     name.len() <= 128
@@ -212,33 +180,4 @@ pub(crate) fn options(text: &str) -> Result<Vec<(String, String)>, BadParameter>
         settings.push((name.replace('-', "_"), value.to_owned()));
     }
     Ok(settings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_may_end_a_failed_transaction_is_told_from_what_cannot() {
-        let ends: [(u8, &[u8]); 8] = [
-            (b'Q', b"commit\0"),
-            (b'Q', b" ;\n-- so be it\n ROLLBACK;select 1\0"),
-            (b'Q', b"/* anything */ select 1\0"),
-            (b'Q', b"Prepare transaction 'x'\0"),
-            (b'P', b"name\0END\0\0\0"),
-            (b'P', b"name that goes on"),
-            (b'B', b"\0named\0\0\0\0\0\0\0"),
-            (b'Q', b""),
-        ];
-        assert!(ends.iter().all(|(tag, body)| may_end_transaction(*tag, body)));
-        let others: [(u8, &[u8]); 6] = [
-            (b'Q', b"\0"),
-            (b'Q', b"select 1; commit\0"),
-            (b'Q', b"ending\0"),
-            (b'P', b"commit\0select 1\0\0\0"),
-            (b'B', b"\0\0\0\0\0\0\0\0"),
-            (b'E', b"\0\0\0\0\0"),
-        ];
-        assert!(!others.iter().any(|(tag, body)| may_end_transaction(*tag, body)));
-    }
 }

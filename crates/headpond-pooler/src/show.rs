@@ -38,6 +38,7 @@ impl Pooler {
             cancels_received: self.totals.cancels_received,
             cancels_forwarded: self.totals.cancels_forwarded,
             reply_mismatches: self.totals.reply_mismatches,
+            losses: self.totals.losses,
         }
     }
 

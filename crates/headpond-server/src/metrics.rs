@@ -181,11 +181,16 @@ fn process(registry: &mut Registry, snapshot: &Snapshot, uptime: Duration) {
         gauge.set(value.into());
         registry.register(name, what, gauge);
     }
+    let losses = &snapshot.losses;
     for (name, what, value) in [
         ("logins_refused", "Logins of clients that were refused", snapshot.logins_refused),
         ("cancels_received", "Cancel requests received", snapshot.cancels_received),
         ("cancels_forwarded", "Cancel requests passed on to a server", snapshot.cancels_forwarded),
         ("reply_mismatches", "Replies that matched no request", snapshot.reply_mismatches),
+        ("lost_unsent", "Server connections lost before they saw their client's request", losses.unsent),
+        ("lost_rolled_back", "Server connections lost with a transaction (40001)", losses.rolled_back),
+        ("lost_unknown", "Server connections lost with an outcome unknown (40003)", losses.unknown),
+        ("lost_cut", "Clients closed because their server was lost inside a large message", losses.cut),
     ] {
         let counter = Counter::<u64>::default();
         counter.inc_by(value);

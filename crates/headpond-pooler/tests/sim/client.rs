@@ -49,7 +49,8 @@ impl Statement {
             Kind::CopyIn { .. } => format!("COPYIN {token} never"),
             Kind::CopyOut { rows, size } => format!("COPYOUT {token} {rows} {size}"),
         };
-        if padding == 0 { text } else { format!("{text} {}", "p".repeat(padding)) }
+        let bare = padding == 0 || token.is_empty();
+        if bare { text } else { format!("{text} {}", "p".repeat(padding)) }
     }
 
     /// The data of a COPY from the client, and how it ends.
@@ -118,6 +119,11 @@ pub(crate) struct Client {
     /// Part of the front request, up to its Sync, was answered.
     answered: bool,
     status: u8,
+    /// Tokens that ran in the present transaction.
+    transaction: Vec<String>,
+    /// Its COMMIT was answered by a loss: whether before a server saw it, and so in what state, it cannot tell.
+    either: bool,
+
     key: Option<(u32, Vec<u8>)>,
     next: u64,
     asked: u64,
@@ -142,6 +148,8 @@ impl Client {
             failed: false,
             answered: false,
             status: b'I',
+            transaction: Vec::new(),
+            either: false,
             key: None,
             next: 0,
             asked: 0,
@@ -273,6 +281,8 @@ impl Client {
     }
 
     fn lost_its_server(&self, io: &mut Io<'_>, why: &str) {
+        let stays = io.shared.stays.contains(&self.database);
+        assert!(!stays || why.starts_with("closed"), "a client goes with its server: {why}");
         io.shared.count("client lost its server");
         io.shared.losses += 1;
         assert!(io.shared.losses <= io.shared.deaths, "a server is lost that has not died: {why}");
@@ -401,13 +411,72 @@ impl Client {
         if let Kind::Echo { rows, .. } | Kind::CopyOut { rows, .. } = kind {
             assert_eq!(self.row, *rows);
         }
-        assert_eq!(io.shared.executed.get(token), Some(&1), "{token}");
+        assert!(token.is_empty() || io.shared.executed.get(token) == Some(&1), "{token}");
         match kind {
             Kind::Begin => self.status = b'T',
-            Kind::Commit | Kind::Rollback => self.status = b'I',
+            Kind::Commit if self.status == b'T' => {
+                let lacks = self.transaction.iter().find(|token| !io.shared.committed.contains(*token));
+                assert!(lacks.is_none(), "{lacks:?} is not committed, and its client was told so");
+                self.transaction_over();
+            }
+            Kind::Commit | Kind::Rollback => self.rolled_back(io),
+            _ if self.status == b'T' => self.transaction.push(token.to_owned()),
             _ => {}
         }
         (self.row, self.begun) = (0, false);
+    }
+
+    fn transaction_over(&mut self) {
+        self.status = b'I';
+        self.transaction.clear();
+    }
+
+    /// The client was told that its transaction was rolled back.
+    fn rolled_back(&mut self, io: &mut Io<'_>) {
+        for token in std::mem::take(&mut self.transaction) {
+            assert!(!io.shared.committed.contains(&token), "{token} was committed, not rolled back");
+            io.shared.rolled_back.insert(token);
+        }
+        self.transaction_over();
+    }
+
+    /// Whether an error says that the server connection was lost, and what with it.
+    fn lost_transaction(&mut self, ask: &Ask, code: &str, text: &str, io: &mut Io<'_>) -> bool {
+        let stays = io.shared.stays.contains(&self.database);
+        match code {
+            "40001" => {
+                assert!(stays && io.shared.deaths > 0 && self.status == b'T', "{text}");
+                io.shared.count("transaction lost");
+                let exact = |s: &Statement| s.kind == Kind::Commit && s.token.is_empty();
+                let commits = match ask {
+                    Ask::Query(statements) => statements.first().is_some_and(exact),
+                    Ask::Parse(statement) => exact(statement),
+                    _ => false,
+                };
+                let group = self.asks.iter().take_while(|ask| !matches!(ask, Ask::Sync));
+                let simple = matches!(ask, Ask::Query(_) | Ask::Call(..));
+                let tokens: Vec<_> =
+                    group.take(if simple { 1 } else { usize::MAX }).flat_map(tokens).collect();
+                self.transaction.extend(tokens);
+                self.rolled_back(io);
+                self.status = if commits { b'I' } else { b'E' };
+                self.either = commits;
+                true
+            }
+            "40003" => {
+                assert!(stays && io.shared.deaths > 0, "{text}");
+                io.shared.count("outcome unknown");
+                self.transaction_over();
+                true
+            }
+            "25P02" => {
+                stays
+                    && io.shared.deaths > 0
+                    && self.status == b'E'
+                    && matches!(ask, Ask::Sync | Ask::Parse(_))
+            }
+            _ => false,
+        }
     }
 
     fn error_reply(&mut self, body: &[u8], io: &mut Io<'_>) {
@@ -415,9 +484,11 @@ impl Client {
         if severity == "FATAL" {
             return self.dismissed(body, io);
         }
-        assert!(!self.failed, "a second error: {code} {text}");
         let ask = self.asks.front().cloned().unwrap_or_else(|| panic!("{code} {text} answers nothing"));
-        if self.was_refused(&ask, &code, &text, io) {
+        // A function's result is not its end.
+        let returned = matches!(ask, Ask::Call(..)) && matches!(code.as_str(), "40001" | "40003");
+        assert!(!self.failed || returned, "a second error: {code} {text}");
+        if self.lost_transaction(&ask, &code, &text, io) || self.was_refused(&ask, &code, &text, io) {
             // The whole request, up to its end.
         } else {
             let statement = match &ask {
@@ -475,7 +546,13 @@ impl Client {
             return false;
         }
         // The rest of a pipeline that has been begun, or a transaction, cannot be refused.
-        assert!(self.status == b'I' && !self.answered, "{text} inside {ask:?}");
+        // A transaction that failed may have lost its server since, and nobody told.
+        let homeless =
+            self.status == b'E' && io.shared.stays.contains(&self.database) && io.shared.deaths > 0;
+        let outside = self.status == b'I' || homeless;
+        // Nor the rest of one, unless its beginning ended a lost transaction.
+        let begun = self.answered && !(io.shared.stays.contains(&self.database) && io.shared.deaths > 0);
+        assert!(outside && !begun, "{text} inside {ask:?}");
         io.shared.count(if by_time {
             "acquire timed out"
         } else if by_cancel {
@@ -512,6 +589,14 @@ impl Client {
             Some(Ask::Call(..)) => assert!(self.failed),
             Some(Ask::Sync) => {}
             other => panic!("ready answers {other:?}"),
+        }
+        if status == b'I' && self.status == b'E' && io.shared.stays.contains(&self.database) {
+            // It failed in the request that was to end it, and then the server was lost.
+            assert!(self.failed && io.shared.deaths > 0);
+            self.transaction_over();
+        }
+        if std::mem::take(&mut self.either) && status == b'E' {
+            self.status = b'E';
         }
         assert_eq!(char::from(status), char::from(self.status), "the transaction's status");
         (self.statement, self.row) = (0, 0);

@@ -67,6 +67,12 @@ pub(crate) struct Shared {
     pub(crate) executed: HashMap<String, u32>,
     /// Tokens whose request was refused by the pooler: no server may ever see them.
     pub(crate) refused: HashSet<String>,
+    /// Tokens of transactions that were committed.
+    pub(crate) committed: HashSet<String>,
+    /// Tokens whose client was told that their transaction was rolled back: none may ever be committed.
+    pub(crate) rolled_back: HashSet<String>,
+    /// Databases whose clients outlive their server connections.
+    pub(crate) stays: HashSet<String>,
     /// Which connection a cancel key belongs to.
     pub(crate) keys: HashMap<(u32, Vec<u8>), usize>,
     /// Signals to be delivered: when, to which connection.

@@ -27,6 +27,9 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         let timeout = u64::try_from(source.pool.acquire_timeout.as_nanos()).expect("short");
         shared.acquire_timeouts.insert(source.name.clone(), (timeout > 0).then_some(timeout));
         shared.session_limits.insert(source.name.clone(), source.pool.max_size);
+        if source.mode == PoolMode::Transaction {
+            shared.stays.insert(source.name.clone());
+        }
         if source.mode == PoolMode::Session && !config.reset_query.is_empty() {
             shared.resets.insert(source.name.clone());
         }

@@ -57,7 +57,11 @@ impl Script<'_> {
     }
 
     fn one(&mut self, kind: Kind) {
-        let statement = self.statement(kind);
+        let mut statement = self.statement(kind);
+        if statement.kind != Kind::Begin && self.dice.chance(50) {
+            // Without a token it is exactly the command.
+            statement.token.clear();
+        }
         if self.dice.chance(50) {
             self.query(vec![statement]);
         } else {

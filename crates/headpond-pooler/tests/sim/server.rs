@@ -72,6 +72,8 @@ pub(crate) struct Backend {
     settings: Settings,
     before: Settings,
     dies_at: u64,
+    /// Tokens that the present transaction has executed.
+    transaction: Vec<String>,
 }
 
 impl Backend {
@@ -97,6 +99,7 @@ impl Backend {
             settings: Settings::new(),
             before: Settings::new(),
             dies_at: u64::MAX,
+            transaction: Vec::new(),
         }
     }
 
@@ -398,6 +401,11 @@ impl Backend {
             // What comes while the pooler asks is for whoever is served next.
             aside(if self.origin == POOLER { ANYONE } else { self.origin }, io);
         }
+        if matches!(step, Step::Done { .. } | Step::Ready) && io.dice.below(1000) < io.shared.faults.deaths {
+            // Done, and nobody will ever hear of it.
+            self.settle(matches!(step, Step::Ready), io);
+            return self.die(io);
+        }
         match step {
             Step::Wait(pause) => self.until = io.now + pause,
             Step::Say(bytes) => self.say(&bytes, io),
@@ -409,6 +417,7 @@ impl Backend {
             Step::Done { tag } => self.say(&text_message(b'C', &tag), io),
             Step::Fail { code, text } => self.fail(code, &text, io),
             Step::Ready => {
+                self.settle(true, io);
                 let status = self.status;
                 self.say(&message(b'Z', &[status]), io);
             }
@@ -427,6 +436,10 @@ impl Backend {
         let done = |tag: &str| Step::Done { tag: tag.to_owned() };
         let mut steps = Vec::new();
         match words[0] {
+            "SELECT" if text.ends_with("::int4") => {
+                io.shared.count("lost transaction goes on");
+                steps.push(Step::Fail { code: "22P02", text: text.to_owned() });
+            }
             // Asked once in a while: how many connections there are.
             "SELECT" => {
                 let slots = io.shared.slots.to_string();
@@ -448,6 +461,11 @@ impl Backend {
                     self.settings = self.before.clone();
                 }
                 self.status = b'I';
+                if kept {
+                    self.settle(true, io);
+                } else {
+                    self.transaction.clear();
+                }
                 steps.push(done(if kept { "COMMIT" } else { "ROLLBACK" }));
             }
             "ECHO" => {
@@ -509,8 +527,20 @@ impl Backend {
         steps.into_iter().rev().for_each(|step| self.steps.push_front(step));
     }
 
-    fn executes(&self, token: &str, io: &mut Io<'_>) {
+    /// What runs outside a transaction block is committed at its end.
+    fn settle(&mut self, at_end: bool, io: &mut Io<'_>) {
+        if !at_end || self.status != b'I' {
+            return;
+        }
+        for token in self.transaction.drain(..) {
+            assert!(!io.shared.rolled_back.contains(&token), "{token} is committed, and was rolled back");
+            io.shared.committed.insert(token);
+        }
+    }
+
+    fn executes(&mut self, token: &str, io: &mut Io<'_>) {
         if token.starts_with('k') {
+            self.transaction.push(token.to_owned());
             assert!(!io.shared.refused.contains(token), "{token} was refused, and runs");
             let times = io.shared.executed.entry(token.to_owned()).or_default();
             *times += 1;
@@ -528,6 +558,7 @@ impl Backend {
         self.copy = None;
         self.steps.retain(|step| matches!(step, Step::Ready));
         self.skipping = !self.simple;
+        self.transaction.clear();
         if self.status == b'T' {
             self.status = b'E';
         }

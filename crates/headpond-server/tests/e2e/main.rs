@@ -15,6 +15,7 @@ mod copy;
 mod departure;
 mod handshake;
 mod login;
+mod lost;
 mod nonsense;
 mod omero;
 mod outage;
