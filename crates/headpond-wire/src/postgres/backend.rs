@@ -7,6 +7,10 @@ use super::frame::Fields;
 pub enum Authentication<'a> {
     /// The login is done.
     Ok,
+    /// The password, in clear.
+    CleartextPassword,
+    /// The password, hashed with this salt.
+    Md5Password([u8; 4]),
     /// SASL by one of these mechanisms, each ended by a zero byte.
     Sasl(&'a [u8]),
     /// The server's SASL challenge.
@@ -24,6 +28,8 @@ impl<'a> Authentication<'a> {
         let mut body = Fields(body);
         Some(match body.int32()? {
             0 => Self::Ok,
+            3 => Self::CleartextPassword,
+            5 => Self::Md5Password(*body.0.first_chunk()?),
             10 => Self::Sasl(body.0),
             11 => Self::SaslContinue(body.0),
             12 => Self::SaslFinal(body.0),

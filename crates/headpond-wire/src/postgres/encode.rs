@@ -110,6 +110,19 @@ pub fn authentication_ok(out: &mut Vec<u8>) {
     message(out, b'R', |out| int4(out, 0));
 }
 
+/// Asks for the password in clear (`AuthenticationCleartextPassword`).
+pub fn authentication_cleartext_password(out: &mut Vec<u8>) {
+    message(out, b'R', |out| int4(out, 3));
+}
+
+/// Asks for the password, hashed with a salt (`AuthenticationMD5Password`).
+pub fn authentication_md5_password(out: &mut Vec<u8>, salt: [u8; 4]) {
+    message(out, b'R', |out| {
+        int4(out, 5);
+        out.extend_from_slice(&salt);
+    });
+}
+
 /// Asks for SASL by one of `mechanisms`, best first (`AuthenticationSASL`).
 pub fn authentication_sasl(out: &mut Vec<u8>, mechanisms: &[&str]) {
     message(out, b'R', |out| {
@@ -341,6 +354,8 @@ mod tests {
     fn login_messages_carry_their_payload() {
         let sasl = encoded(|out| authentication_sasl(out, &["SCRAM-SHA-256"]));
         assert_eq!(&sasl[5..], b"\0\0\0\x0aSCRAM-SHA-256\0\0");
+        assert_eq!(encoded(authentication_cleartext_password), b"R\0\0\0\x08\0\0\0\x03");
+        assert_eq!(encoded(|out| authentication_md5_password(out, *b"salt")), b"R\0\0\0\x0c\0\0\0\x05salt");
         assert_eq!(&encoded(|out| authentication_sasl_continue(out, b"r=x"))[5..], b"\0\0\0\x0br=x");
         assert_eq!(&encoded(|out| authentication_sasl_final(out, b"v=y"))[5..], b"\0\0\0\x0cv=y");
         assert_eq!(&encoded(|out| backend_key_data(out, 7, b"keys"))[5..], b"\0\0\0\x07keys");

@@ -26,6 +26,14 @@ pub fn terminate(out: &mut Vec<u8>) {
     message(out, b'X', |_| {});
 }
 
+/// A password, in clear or hashed as the server asked.
+pub fn password(out: &mut Vec<u8>, text: &str) {
+    message(out, b'p', |out| {
+        out.extend_from_slice(text.as_bytes());
+        out.push(0);
+    });
+}
+
 /// Chooses a SASL mechanism and begins it.
 pub fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, data: &[u8]) {
     message(out, b'p', |out| {

@@ -4,5 +4,6 @@ pub mod backend;
 pub mod encode;
 pub mod frame;
 pub mod frontend;
+pub mod md5;
 pub mod scram;
 pub mod startup;

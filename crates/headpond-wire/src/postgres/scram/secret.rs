@@ -43,6 +43,11 @@ impl StoredSecret {
             server_key: keys.server_key,
         }
     }
+
+    /// Whether `keys`, made with its salt and iterations, are of the same password.
+    pub fn is_opened_by(&self, keys: &ClientKeys) -> bool {
+        sha256(&keys.client_key).ct_eq(&self.stored_key).into()
+    }
 }
 
 impl PartialEq for StoredSecret {
