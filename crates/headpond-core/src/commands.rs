@@ -60,6 +60,15 @@ impl Pool {
         self.outdate(now, CloseReason::Outdated, out);
     }
 
+    /// There are other credentials now: a login that the server refused may work.
+    pub fn credentials_changed(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if self.logins.is_terminal() {
+            self.logins.forgive();
+            self.clear(Alarm::Authentication, out);
+            self.advance(now, out);
+        }
+    }
+
     /// A connection heard that the server is going down. `certain`: the whole server, not this connection only.
     /// Two within [`crate::FAREWELLS_TOGETHER`] are certain too: then every connection of now is given up in one go,
     /// and none is tested.

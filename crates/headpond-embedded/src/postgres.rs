@@ -51,6 +51,16 @@ pub enum Auth {
         /// The superuser's; one line.
         password: String,
     },
+    /// With a password, of which the server stores and compares md5 hashes.
+    Md5 {
+        /// The superuser's; one line.
+        password: String,
+    },
+    /// With a password sent in the clear.
+    Password {
+        /// The superuser's; one line.
+        password: String,
+    },
 }
 
 /// How a server is stopped.
@@ -218,15 +228,19 @@ impl Postgres {
             USER,
         ]);
         initdb.arg("--pgdata").arg(self.data_folder());
-        match &options.auth {
-            Auth::Trust => initdb.arg("--auth=trust"),
-            Auth::ScramSha256 { password } => {
-                let file = self.folder.join("password");
-                fs::write(&file, password)?;
-                self.owner.take(&file)?;
-                initdb.arg("--auth=scram-sha-256").arg("--pwfile").arg(file)
-            }
+        let (method, password) = match &options.auth {
+            Auth::Trust => ("trust", None),
+            Auth::ScramSha256 { password } => ("scram-sha-256", Some(password)),
+            Auth::Md5 { password } => ("md5", Some(password)),
+            Auth::Password { password } => ("password", Some(password)),
         };
+        initdb.arg(format!("--auth={method}"));
+        if let Some(password) = password {
+            let file = self.folder.join("password");
+            fs::write(&file, password)?;
+            self.owner.take(&file)?;
+            initdb.arg("--pwfile").arg(file);
+        }
         let output = initdb.output()?;
         if !output.status.success() {
             let log = [output.stdout, output.stderr].concat();
@@ -246,7 +260,7 @@ impl Postgres {
         for (name, value) in ours.into_iter().chain(theirs) {
             writeln!(file, "{name} = '{}'", value.replace('\\', r"\\").replace('\'', "''"))?;
         }
-        let _ = fs::remove_file(self.folder.join("password")); // There is one only for SCRAM.
+        let _ = fs::remove_file(self.folder.join("password")); // There may be none.
         Ok(())
     }
 

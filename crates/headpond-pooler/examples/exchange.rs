@@ -5,12 +5,11 @@
 //!   select: a simple query from readable client to released server
 //!   queued: the same for a client that waits while another holds the only server
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 use headpond_core::{Acquired, Pool, PoolSettings, Request, Tick};
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Users};
 use headpond_pooler::{Action, Actions, Link, Pooler};
 use headpond_wire::postgres::{encode, frontend, startup};
 
@@ -160,7 +159,7 @@ fn config() -> PoolerConfig {
     PoolerConfig {
         data_sources: vec![source],
         auth: AuthMethod::Trust,
-        users: BTreeMap::new(),
+        users: Users::default(),
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 100,

@@ -72,16 +72,16 @@ pub enum Action {
     Finish(Link),
     /// Close the link once what was sent before has gone out. The machine has forgotten it.
     Close(Link),
-    /// Derive the SCRAM keys of a login to a server, away from this thread; answer with
+    /// Derive the SCRAM keys of a login, to a server or of a client, away from this thread; answer with
     /// [`crate::Pooler::keys_derived`].
     DeriveKeys {
-        /// The login.
-        server: ServerId,
-        /// Its password.
+        /// Who logs in.
+        link: Link,
+        /// With this password.
         password: Secret,
-        /// As the server sent it.
+        /// Of the secret it must fit.
         salt: Vec<u8>,
-        /// As the server sent it.
+        /// Of the secret it must fit.
         iterations: u32,
     },
     /// The client wants the console: it leaves the machine with all bytes unconsumed.
@@ -118,6 +118,11 @@ pub enum Report {
         pool: String,
         /// As the server or the network said it.
         message: String,
+    },
+    /// A server that is not on this machine asked for a password in clear, and got it.
+    PasswordInClear {
+        /// Which pool; others of the server are not mentioned.
+        pool: String,
     },
     /// A server connection was lost.
     ServerLost {
@@ -182,6 +187,11 @@ impl fmt::Display for Report {
             Self::ServerLoginFailed { pool, message } => {
                 write!(f, "{pool}: login to the server failed: {message}")
             }
+            Self::PasswordInClear { pool } => write!(
+                f,
+                "{pool}: the server asks for the password in clear, and the network is not encrypted: whoever listens \
+                 has it (set scram-sha-256 in its pg_hba.conf)"
+            ),
             Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
             Self::Capped { pool, wanted, slots, limit } => write!(
                 f,

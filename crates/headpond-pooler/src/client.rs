@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use headpond_core::{Tick, WaiterId};
-use headpond_wire::postgres::scram::{ServerRole, StoredSecret};
 
 use crate::aborted::Aborted;
 use crate::action::ServerId;
+use crate::proof::Proof;
 use crate::settings::SettingsId;
 
 /// How far a client is.
@@ -47,18 +47,9 @@ pub(crate) enum Lease {
 /// A login that needs more than one message.
 #[derive(Debug)]
 pub(crate) struct Login {
-    pub(crate) stage: Stage,
+    pub(crate) proof: Proof,
     /// The data source it asked for.
     pub(crate) database: String,
-}
-
-/// Where a SASL login stands.
-#[derive(Debug)]
-pub(crate) enum Stage {
-    /// The mechanisms were offered.
-    Offered,
-    /// The challenge was sent.
-    Challenged(Box<ServerRole>, StoredSecret),
 }
 
 /// One client. Kept small: there may be tens of thousands, mostly idle.

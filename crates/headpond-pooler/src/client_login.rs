@@ -8,23 +8,20 @@ use sha2::Sha256;
 
 use headpond_core::{Acquired, Pool, Tick};
 use headpond_wire::postgres::encode;
-use headpond_wire::postgres::frame::{self, Fields, Next};
-use headpond_wire::postgres::scram::{ServerRole, StoredSecret, mock_secret};
+use headpond_wire::postgres::frame;
 use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
 
 use crate::action::{Action, Actions, ClientId, Link, Report};
-use crate::client::{ClientState, Lease, Login, Stage};
-use crate::config::AuthMethod;
+use crate::client::{ClientState, Lease, Login};
+use crate::config::PoolerConfig;
 use crate::figures::Traffic;
-use crate::pooler::{LearnedKeys, PoolEntry, Pooler, pool_index};
+use crate::pooler::{PoolEntry, Pooler, pool_index};
+use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
 use crate::settings::{BadParameter, options};
 
 /// The databases that stand for the console.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
-
-/// The only SASL mechanism offered.
-const MECHANISM: &str = "SCRAM-SHA-256";
 
 /// Longest names, as PostgreSQL and PgBouncer bound them generously.
 const NAME_MAX: usize = 128;
@@ -113,8 +110,6 @@ impl Pooler {
         client.user = user;
         client.settings = settings;
         client.long_key = wanted.minor >= 2;
-        client.state =
-            ClientState::Login(Box::new(Login { stage: Stage::Offered, database: wanted.database }));
         let link = Link::Client(id);
         if wanted.minor > NEWEST_MINOR || !wanted.unknown.is_empty() {
             let newest = 0x0003_0000 | u32::from(wanted.minor.min(NEWEST_MINOR));
@@ -122,10 +117,15 @@ impl Pooler {
                 encode::negotiate_protocol_version(bytes, newest, wanted.unknown.iter().map(String::as_str));
             });
         }
-        match self.config.auth {
-            AuthMethod::Trust => self.proven(now, id, out),
-            AuthMethod::ScramSha256 => {
-                out.send(link, |bytes| encode::authentication_sasl(bytes, &[MECHANISM]));
+        let mut fresh = [0; 18];
+        self.random.fill_bytes(&mut fresh);
+        let PoolerConfig { auth, users, .. } = &*self.config;
+        let mut question = Vec::new();
+        match Proof::begin(*auth, users, &wanted.user, &self.seed, fresh, &mut question) {
+            None => self.proven(now, id, &wanted.database, out),
+            Some(proof) => {
+                client.state = ClientState::Login(Box::new(Login { proof, database: wanted.database }));
+                out.send(link, |bytes| bytes.extend_from_slice(&question));
             }
         }
         size
@@ -139,82 +139,70 @@ impl Pooler {
         bytes: &[u8],
         out: &mut Actions,
     ) -> usize {
-        let size = match frame::next(bytes) {
-            Ok(Next::More) => return 0,
-            Ok(Next::Whole(header)) if header.tag == b'p' => header.size,
-            Ok(Next::Whole(header)) if header.tag == b'X' => {
+        let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
+        let ClientState::Login(login) = &mut client.state else { return bytes.len() };
+        if !login.proof.awaits_answer() {
+            client.unread = true;
+            return 0;
+        }
+        let size = match frame::header(bytes) {
+            Ok(None) => return 0,
+            Ok(Some(header)) if header.tag == b'p' && header.size <= ANSWER_MAX => header.size,
+            Ok(Some(header)) if header.tag == b'X' => {
                 self.drop_client(id, out);
                 return bytes.len();
             }
             _ => {
-                self.refuse_login(id, &Cause::BadStartup, "expected a SASL response", out);
+                self.refuse_login(id, &Cause::BadStartup, "expected a password of reasonable length", out);
                 return bytes.len();
             }
         };
-        let body = &bytes[frame::HEADER..size];
-        let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
-        let ClientState::Login(login) = &mut client.state else { return bytes.len() };
-        let stage = std::mem::replace(&mut login.stage, Stage::Offered);
-        let name = self.users.name(client.user).to_owned();
-        let outcome = match stage {
-            Stage::Offered => self.scram_first(id, &name, body, out),
-            Stage::Challenged(role, secret) => self.scram_final(now, id, &name, *role, &secret, body, out),
-        };
-        if outcome.is_none() {
-            // Unknown user, wrong password, nonsense: the same words, at the same stage.
-            let message = format!("SASL authentication failed for user \"{name}\"");
-            self.refuse_login(id, &Cause::WrongPassword, &message, out);
-            return bytes.len();
+        let Some(body) = bytes.get(frame::HEADER..size) else { return 0 };
+        let mut answer = Vec::new();
+        let outcome = login.proof.answered(body, &mut answer);
+        if !answer.is_empty() {
+            out.send(Link::Client(id), |bytes| bytes.extend_from_slice(&answer));
         }
-        size
+        if self.login_goes_on(now, id, outcome, out) { size } else { bytes.len() }
     }
 
-    fn scram_first(&mut self, id: ClientId, name: &str, body: &[u8], out: &mut Actions) -> Option<()> {
-        let mut body = Fields(body);
-        if body.string()? != MECHANISM.as_bytes() {
-            return None;
-        }
-        let length = body.int32()? as usize;
-        let first = body.bytes(length)?;
-        let known = self.config.users.get(name).and_then(|user| user.scram.as_deref());
-        let secret: StoredSecret =
-            known.and_then(|text| text.parse().ok()).unwrap_or_else(|| mock_secret(&self.seed, name));
-        let nonce = self.nonce();
-        let (role, challenge) = ServerRole::first(first, &nonce, &secret).ok()?;
-        let client = self.clients.get_mut(id)?;
-        let ClientState::Login(login) = &mut client.state else { return None };
-        login.stage = Stage::Challenged(Box::new(role), secret);
-        out.send(Link::Client(id), |bytes| encode::authentication_sasl_continue(bytes, &challenge));
-        Some(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one step of a login, called from one place")]
-    fn scram_final(
+    /// What comes of an answer; whether the client is still there.
+    pub(crate) fn login_goes_on(
         &mut self,
         now: Tick,
         id: ClientId,
-        name: &str,
-        role: ServerRole,
-        secret: &StoredSecret,
-        body: &[u8],
+        outcome: Outcome,
         out: &mut Actions,
-    ) -> Option<()> {
-        let finished = role.finish(body).ok()?;
-        let learned =
-            LearnedKeys { keys: finished.keys, salt: secret.salt.clone(), iterations: secret.iterations };
-        self.client_keys.insert(name.to_owned(), learned);
-        out.send(Link::Client(id), |bytes| encode::authentication_sasl_final(bytes, &finished.message));
-        self.proven(now, id, out);
-        Some(())
+    ) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        let ClientState::Login(login) = &mut client.state else { return false };
+        match outcome {
+            Outcome::Asked => true,
+            Outcome::Derive { password, salt, iterations } => {
+                self.derive_for(now, id, (password, salt, iterations), out);
+                true
+            }
+            Outcome::Proven(learned) => {
+                let database = std::mem::take(&mut login.database);
+                let name = self.users.name(client.user).to_owned();
+                self.learn(now, name, learned, out);
+                self.proven(now, id, &database, out);
+                true
+            }
+            Outcome::Failed => {
+                // Unknown user, wrong password, nonsense: the same words, at the same stage.
+                let message = login.proof.refusal();
+                self.refuse_login(id, &Cause::WrongPassword, &message, out);
+                false
+            }
+        }
     }
 
     /// The client is who it says. Its pool is found or made, and it is let in as soon as the server is known.
-    fn proven(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
+    fn proven(&mut self, now: Tick, id: ClientId, database: &str, out: &mut Actions) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let ClientState::Login(login) = &mut client.state else { return };
-        let database = std::mem::take(&mut login.database);
         let user = self.users.name(client.user).to_owned();
-        let Some(pool) = self.pool_for(&database, &user) else {
+        let Some(pool) = self.pool_for(database, &user) else {
             let message = format!("database \"{database}\" does not exist");
             self.refuse_login(id, &Cause::UnknownDatabase, &message, out);
             return;

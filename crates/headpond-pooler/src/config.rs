@@ -1,9 +1,10 @@
 //! What the pooler machine is told to do: plain values, parsed and checked elsewhere.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
+
+pub use crate::users::{User, Users};
 
 /// When a server connection goes back to its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub enum PoolMode {
 pub enum AuthMethod {
     /// Any client is who it says; users need not be listed.
     Trust,
+    /// A password in clear against the listed users, whatever their secrets.
+    Password,
+    /// An md5 password against the listed users; those with a SCRAM secret are asked by SCRAM-SHA-256.
+    Md5,
     /// SCRAM-SHA-256 against the listed users.
     ScramSha256,
 }
@@ -78,16 +83,6 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What is known of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct User {
-    /// The secret that clients log in with, in PostgreSQL's stored form (`SCRAM-SHA-256$…`): derived once at
-    /// load when the users file holds a password in clear.
-    pub scram: Option<String>,
-    /// The password in clear, where the users file has it: it opens connections to the server too.
-    pub password: Option<Secret>,
-}
-
 /// The machine's whole configuration: immutable, shared, replaced as a whole on reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolerConfig {
@@ -96,7 +91,7 @@ pub struct PoolerConfig {
     /// How clients log in.
     pub auth: AuthMethod,
     /// The users file.
-    pub users: BTreeMap<String, User>,
+    pub users: Users,
     /// Users who may command the console. Clients of the console log in like all others.
     pub admin_users: Vec<String>,
     /// Users who may only look.
@@ -132,7 +127,7 @@ impl PoolerConfig {
     /// made on demand and have no floors: any number of them may come.
     #[must_use]
     pub fn pool_settings(&self, source: &DataSource, user: &str) -> PoolSettings {
-        let named = source.name != "*" && (source.user.is_some() || self.users.contains_key(user));
+        let named = source.name != "*" && (source.user.is_some() || self.users.get(user).is_some());
         let settings = source.pool.clone();
         if named { settings } else { PoolSettings { min_idle: 0, initial_size: 0, min_size: 0, ..settings } }
     }

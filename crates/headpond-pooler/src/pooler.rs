@@ -1,6 +1,6 @@
 //! The machine's state, and the events it takes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,7 +14,9 @@ use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::{Client, ClientState, Lease};
 use crate::config::{PoolMode, PoolerConfig};
+use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
+use crate::proof::Learned;
 use crate::server::{Server, ServerState};
 use crate::settings::SettingsSets;
 use crate::table::Table;
@@ -81,10 +83,14 @@ pub struct Pooler {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) users: Names,
     pub(crate) settings: SettingsSets,
-    /// Keys of users who logged in by SCRAM: they open connections to a server with the same secret.
-    pub(crate) client_keys: HashMap<String, LearnedKeys>,
+    /// What logins of clients taught, by user: it opens connections to the server.
+    pub(crate) learned: HashMap<String, Learned>,
+    /// Clients whose keys are to be derived.
+    pub(crate) derivations: Derivations,
     /// Keys derived from a password, salt and iterations before.
     pub(crate) derived_keys: HashMap<(String, Vec<u8>, u32), ClientKeys>,
+    /// Servers that are known to ask for passwords in clear.
+    pub(crate) in_clear: HashSet<u32>,
     pub(crate) random: ChaCha20Rng,
     /// Secret of this process: fake salts and long cancel keys come from it.
     pub(crate) seed: [u8; 32],
@@ -92,14 +98,6 @@ pub struct Pooler {
     pub(crate) pool_actions: Vec<headpond_core::Action>,
     pub(crate) totals: Totals,
     pub(crate) draining: bool,
-}
-
-/// What a good login by SCRAM teaches.
-#[derive(Clone, Debug)]
-pub(crate) struct LearnedKeys {
-    pub(crate) keys: ClientKeys,
-    pub(crate) salt: Vec<u8>,
-    pub(crate) iterations: u32,
 }
 
 /// User names, each kept once.
@@ -146,8 +144,10 @@ impl Pooler {
             budgets: Arc::default(),
             users: Names::default(),
             settings: SettingsSets::new(),
-            client_keys: HashMap::new(),
+            learned: HashMap::new(),
+            derivations: Derivations::default(),
             derived_keys: HashMap::new(),
+            in_clear: HashSet::new(),
             random,
             seed,
             timers: Timers::default(),
@@ -283,6 +283,8 @@ impl Pooler {
     pub fn reload(&mut self, now: Tick, config: Arc<PoolerConfig>, out: &mut Actions) {
         let old = std::mem::replace(&mut self.config, Arc::clone(&config));
         self.derived_keys.clear();
+        // What a login taught is only good for the secret it was checked against.
+        self.learned.retain(|name, _| old.users.get(name) == config.users.get(name));
         for index in 0..self.pools.len() {
             let wanted = config.data_source(&self.pools[index].name);
             let node = wanted.map(|(_, source)| self.node_of(source));

@@ -35,8 +35,8 @@ pub(crate) enum ServerLogin {
     ScramKeys(Challenge),
     /// The proof was sent.
     ScramFinal(Verifier),
-    /// The server's proof was good.
-    ScramDone,
+    /// A password was sent, or the server's own proof was good: its word is awaited.
+    Proven,
 }
 
 /// The key under which the server cancels what a connection runs.

@@ -1,40 +1,35 @@
 //! How a server connection logs in, and how it ends.
 
 use headpond_core::{CloseReason, FailureClass, State, Tick};
-use headpond_wire::postgres::backend::{Authentication, ErrorFields};
+use headpond_wire::postgres::backend::ErrorFields;
 use headpond_wire::postgres::encode::{self, Report as Fatal, Severity};
 use headpond_wire::postgres::frame::{self, Fields, Next};
-use headpond_wire::postgres::frontend;
-use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
 use headpond_wire::postgres::startup;
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
 use crate::client::{Client, ClientState, Lease};
-use crate::config::Secret;
 use crate::pooler::Pooler;
 use crate::refuse::{Cause, classify};
 use crate::server::{BackendKey, ServerLogin, ServerState};
 use crate::settings::SettingsId;
 use crate::timers::Timer;
 
-const MECHANISM: &str = "SCRAM-SHA-256";
-
 /// Longest list of parameters kept of a server; PostgreSQL 18 reports 16.
 const PARAMETERS_MAX: usize = 64;
 
 /// Why a login cannot go on.
-struct Failed {
+pub(crate) struct Failed {
     class: FailureClass,
     sqlstate: String,
     message: String,
 }
 
 impl Failed {
-    fn new(class: FailureClass, sqlstate: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(class: FailureClass, sqlstate: &str, message: impl Into<String>) -> Self {
         Self { class, sqlstate: sqlstate.to_owned(), message: message.into() }
     }
 
-    fn protocol(message: &str) -> Self {
+    pub(crate) fn protocol(message: &str) -> Self {
         Self::new(FailureClass::Other, "08P01", message)
     }
 }
@@ -142,102 +137,6 @@ impl Pooler {
             _ => return Err(Failed::protocol("unexpected message during the login")),
         }
         Ok(false)
-    }
-
-    fn authenticate(&mut self, id: ServerId, body: &[u8], out: &mut Actions) -> Result<(), Failed> {
-        let bad = || Failed::protocol("the server's authentication request makes no sense");
-        let request = Authentication::read(body).ok_or_else(bad)?;
-        let Some(server) = self.servers.get_mut(id) else { return Ok(()) };
-        let ServerState::Login(login) = &mut server.state else { return Ok(()) };
-        let stage = std::mem::replace(&mut **login, ServerLogin::Started);
-        match (stage, request) {
-            (ServerLogin::Started | ServerLogin::ScramDone, Authentication::Ok) => Ok(()),
-            (ServerLogin::Started, Authentication::Sasl(mechanisms)) => {
-                if !Authentication::offers(mechanisms, MECHANISM) {
-                    return Err(unsupported("a SASL mechanism other than SCRAM-SHA-256"));
-                }
-                let nonce = self.nonce();
-                let (role, first) = ClientRole::new(&nonce);
-                self.set_login(id, ServerLogin::ScramFirst(role));
-                out.send(Link::Server(id), |bytes| frontend::sasl_initial_response(bytes, MECHANISM, &first));
-                Ok(())
-            }
-            (ServerLogin::ScramFirst(role), Authentication::SaslContinue(data)) => {
-                let challenge = role.challenge(data).map_err(|error| Failed::protocol(&error.to_string()))?;
-                self.answer_challenge(id, challenge, out)
-            }
-            (ServerLogin::ScramFinal(verifier), Authentication::SaslFinal(data)) => {
-                verifier
-                    .verify(data)
-                    .map_err(|error| Failed::new(FailureClass::Authentication, "28000", error.to_string()))?;
-                self.set_login(id, ServerLogin::ScramDone);
-                Ok(())
-            }
-            (ServerLogin::Started, Authentication::Other(3)) => Err(unsupported("a password in clear")),
-            (ServerLogin::Started, Authentication::Other(5)) => Err(unsupported("an md5 password")),
-            (ServerLogin::Started, Authentication::Other(_)) => Err(unsupported("an unsupported method")),
-            _ => Err(bad()),
-        }
-    }
-
-    /// Finds the keys that answer a challenge: learned from a client's login, derived before, or to be derived.
-    fn answer_challenge(
-        &mut self,
-        id: ServerId,
-        challenge: Challenge,
-        out: &mut Actions,
-    ) -> Result<(), Failed> {
-        let Some(server) = self.servers.get(id) else { return Ok(()) };
-        let entry = &self.pools[server.pool as usize];
-        let user = entry.user.clone();
-        let source = self.config.data_sources.get(entry.data_source);
-        let password = source
-            .and_then(|source| source.password.clone())
-            .or_else(|| self.config.users.get(&user).and_then(|user| user.password.clone()));
-        let Some(password) = password else {
-            let learned = self.client_keys.get(&user).filter(|learned| {
-                learned.salt == challenge.salt && learned.iterations == challenge.iterations
-            });
-            let Some(learned) = learned else {
-                let message = format!("no password is known for user \"{user}\" on the server");
-                return Err(Failed::new(FailureClass::Authentication, "28P01", message));
-            };
-            let keys = learned.keys.clone();
-            self.send_proof(id, challenge, &keys, out);
-            return Ok(());
-        };
-        let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
-        if let Some(keys) = self.derived_keys.get(&known).cloned() {
-            self.send_proof(id, challenge, &keys, out);
-            return Ok(());
-        }
-        let (salt, iterations) = (challenge.salt.clone(), challenge.iterations);
-        self.set_login(id, ServerLogin::ScramKeys(challenge));
-        out.push(Action::DeriveKeys { server: id, password, salt, iterations });
-        Ok(())
-    }
-
-    /// The keys that [`Action::DeriveKeys`] asked for.
-    pub fn keys_derived(&mut self, id: ServerId, password: &Secret, keys: &ClientKeys, out: &mut Actions) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        let ServerState::Login(login) = &mut server.state else { return };
-        if let ServerLogin::ScramKeys(challenge) = std::mem::replace(&mut **login, ServerLogin::Started) {
-            let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
-            self.derived_keys.insert(known, keys.clone());
-            self.send_proof(id, challenge, keys, out);
-        }
-    }
-
-    fn send_proof(&mut self, id: ServerId, challenge: Challenge, keys: &ClientKeys, out: &mut Actions) {
-        let (proof, verifier) = challenge.respond(keys);
-        self.set_login(id, ServerLogin::ScramFinal(verifier));
-        out.send(Link::Server(id), |bytes| frontend::sasl_response(bytes, &proof));
-    }
-
-    fn set_login(&mut self, id: ServerId, stage: ServerLogin) {
-        if let Some(server) = self.servers.get_mut(id) {
-            server.state = ServerState::Login(Box::new(stage));
-        }
     }
 
     /// What a server says of itself at a login. What it says because of the startup parameters is for clients with
@@ -432,12 +331,4 @@ impl Pooler {
 /// Whether the server did not like a startup parameter: its value, its name, or who set it.
 fn is_about_settings(sqlstate: &str) -> bool {
     matches!(sqlstate, "22023" | "42501" | "42601" | "42704" | "55P02")
-}
-
-fn unsupported(what: &str) -> Failed {
-    Failed::new(
-        FailureClass::Authentication,
-        "28000",
-        format!("the server asks for {what}; Headpond has SCRAM-SHA-256"),
-    )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headpond_core::{PoolSettings, State, Tick};
 use headpond_pooler::Pooler;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Users};
 
 use crate::client::{Client, PATIENCE};
 use crate::dice::Dice;
@@ -108,7 +108,7 @@ fn config(dice: &mut Dice) -> PoolerConfig {
     PoolerConfig {
         data_sources,
         auth: AuthMethod::Trust,
-        users: BTreeMap::new(),
+        users: Users::default(),
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 1_000,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
 use headpond_core::Tick;
 use headpond_pooler::config::Secret;
-use headpond_pooler::{Actions, Link, Pooler, ServerId};
+use headpond_pooler::{Actions, Link, Pooler};
 use headpond_wire::postgres::scram::ClientKeys;
 
 use crate::client::Client;
@@ -94,7 +94,7 @@ pub(crate) struct World {
     /// Clients that have yet to come.
     clients: Vec<Option<Client>>,
     connecting: HashMap<u64, Link>,
-    deriving: HashMap<u64, (ServerId, Secret, ClientKeys)>,
+    deriving: HashMap<u64, (Link, Secret, ClientKeys)>,
     cancellers: HashMap<u64, Canceller>,
     ready: BTreeMap<usize, Ready>,
     turn_at: u64,
@@ -227,8 +227,8 @@ impl World {
             Event::Signal(number) => self.with_peer(number, true),
             Event::Connected(number) => self.connect_decided(number),
             Event::Derived(number) => {
-                if let Some((server, password, keys)) = self.deriving.remove(&number) {
-                    self.pooler.keys_derived(server, &password, &keys, &mut self.actions);
+                if let Some((link, password, keys)) = self.deriving.remove(&number) {
+                    self.pooler.keys_derived(Tick(self.now), link, &password, &keys, &mut self.actions);
                     self.work();
                     self.flush();
                     self.arm();

@@ -10,8 +10,8 @@ use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode};
 use super::diagnostic::{At, Diagnostic};
 use super::entries::{self, Entries, Entry, Scope};
 use super::table::Field;
-use super::users::Users;
-use super::values::echo_path;
+use super::users::UsersFile;
+use super::values::{Choice, echo_path};
 use super::{Config, Dialect};
 
 /// Names that the console answers to.
@@ -182,11 +182,11 @@ impl<'e> Builder<'e> {
     }
 
     fn users(&mut self, top: &Stated<'_>, folder: &Path) {
-        let scram = self.config.pooler.auth == AuthMethod::ScramSha256;
+        let auth = self.config.pooler.auth;
         let Some(path) = self.config.auth_file.take() else {
-            if let (true, Some(at)) = (scram, top.get("auth_type")) {
-                self.errors
-                    .push(at.says("auth_type", "scram-sha-256 needs users; set auth_file to a file of them"));
+            if let (true, Some(at)) = (auth != AuthMethod::Trust, top.get("auth_type")) {
+                let message = format!("{} needs users; set auth_file to a file of them", auth.word());
+                self.errors.push(at.says("auth_type", message));
             }
             return;
         };
@@ -194,7 +194,7 @@ impl<'e> Builder<'e> {
         let name = echo_path(&path);
         match entries::read(&path) {
             Ok(text) => {
-                let read = Users::read(&name, &text, scram);
+                let read = UsersFile::read(&name, &text, auth);
                 Arc::make_mut(&mut self.config.pooler).users = read.users;
                 self.config.warnings.extend(read.warnings);
                 self.errors.extend(read.errors);

@@ -75,7 +75,7 @@ impl Config {
         };
         let pooler = PoolerConfig {
             data_sources: Vec::new(),
-            auth: if ini { AuthMethod::ScramSha256 } else { AuthMethod::Trust },
+            auth: if ini { AuthMethod::Md5 } else { AuthMethod::Trust },
             users: Default::default(),
             admin_users: Vec::new(),
             stats_users: Vec::new(),
@@ -164,13 +164,14 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "auth_type",
         Top(|c| Slot::Choice(&mut pooler(c).auth)),
-        "How clients log in: \"trust\" (anybody is who they say) or \"scram-sha-256\" (needs auth_file).",
+        "How clients log in: \"trust\" (anybody is who they say), \"scram-sha-256\", \"md5\" (by SCRAM where \
+         auth_file has a SCRAM secret), or \"password\" (in clear). All but trust need auth_file.",
     )
     .pgbouncer("auth_type"),
     setting(
         "auth_file",
         Top(|c| Slot::Path(&mut c.auth_file)),
-        "The users: lines of \"user\" \"password or SCRAM secret\". Relative to this file; \"\" for none.",
+        "The users: lines of \"user\" \"password, md5 or SCRAM secret\". Relative to this file; \"\" for none.",
     )
     .pgbouncer("auth_file"),
     setting(

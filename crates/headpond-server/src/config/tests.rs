@@ -123,7 +123,7 @@ fn files_include_files_and_users() {
     let path = folder.path().join("main.conf");
     let config = Config::load(&path).unwrap();
     assert_eq!((config.dialect, config.pool_mode), (Dialect::Ini, PoolMode::Transaction));
-    assert!(config.pooler.users["ann"].scram.is_some());
+    assert!(config.pooler.users.get("ann").unwrap().scram.is_some());
     assert_eq!(config.file.as_deref(), Some(path.as_path()));
 
     write("round.ini", "[pgbouncer]\n%include round.ini\n%include round.ini\n");

@@ -1,31 +1,28 @@
 //! The users file, in PgBouncer's syntax: `"user" "secret"`, the rest of the line ignored.
 //!
-//! Secrets are passwords in clear or PostgreSQL's stored SCRAM secrets. Messages name users, never secrets.
+//! Secrets are passwords in clear, or what PostgreSQL stores of them: md5 or SCRAM. Messages name users, never secrets.
 
-use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use headpond_pooler::config::{Secret, User};
-use headpond_wire::postgres::scram::StoredSecret;
+use headpond_pooler::config::{AuthMethod, Secret, User, Users};
+use headpond_wire::postgres::md5::Md5Secret;
+use headpond_wire::postgres::scram::{StoredSecret, mock_secret};
 
 use super::diagnostic::{At, Diagnostic};
 use super::entries::unquote;
 
-/// PostgreSQL's own number of iterations, and the length of its salts.
-const ITERATIONS: u32 = 4096;
-const SALT_LEN: usize = 16;
-
 /// A users file, read.
 #[derive(Default)]
-pub(super) struct Users {
-    pub(super) users: BTreeMap<String, User>,
+pub(super) struct UsersFile {
+    pub(super) users: Users,
     pub(super) warnings: Vec<Diagnostic>,
     pub(super) errors: Vec<Diagnostic>,
 }
 
-impl Users {
-    /// Reads `text`. The stored secret of a password in clear is derived if `derive` says so: it takes a
-    /// millisecond per user, and nobody asks for it where clients are trusted.
-    pub(super) fn read(file: &str, text: &str, derive: bool) -> Self {
+impl UsersFile {
+    /// Reads `text`. Of a password in clear a SCRAM secret is derived only if `auth` asks for one: it takes a
+    /// millisecond per user.
+    pub(super) fn read(file: &str, text: &str, auth: AuthMethod) -> Self {
         let mut out = Self::default();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let at = At { file: file.into(), line: index + 1 };
@@ -37,32 +34,35 @@ impl Users {
                 out.errors.push(at.says("", "not a user; \"name\" \"secret\", quotes inside doubled"));
                 continue;
             };
-            out.user(&at, name, secret, derive);
+            out.user(&at, name, secret, auth);
         }
         out
     }
 
-    fn user(&mut self, at: &At, name: String, secret: String, derive: bool) {
-        let user = if is_md5(&secret) {
-            self.warnings.push(
-                at.says(&name, "md5 secrets are not supported yet: give the password or a SCRAM secret"),
-            );
-            User::default()
+    fn user(&mut self, at: &At, name: String, secret: String, auth: AuthMethod) {
+        let by_scram = auth == AuthMethod::ScramSha256;
+        let user = if let Ok(md5) = secret.parse() {
+            if by_scram {
+                let advice = "cannot log in: scram-sha-256 is asked for, and this is an md5 secret";
+                self.warnings.push(at.says(&name, advice));
+            }
+            User { md5: Some(md5), ..User::default() }
         } else if secret.starts_with("SCRAM-SHA-256$") {
-            if secret.parse::<StoredSecret>().is_err() {
+            let Ok(scram) = secret.parse() else {
                 let right = "a value of pg_authid.rolpassword, SCRAM-SHA-256$4096:salt$StoredKey:ServerKey";
                 return self.errors.push(at.says(&name, format!("broken SCRAM secret; {right}")));
-            }
-            User { scram: Some(secret), password: None }
+            };
+            User { scram: Some(scram), ..User::default() }
         } else if secret.is_empty() {
             // PgBouncer's way to list a user who cannot log in with a password.
             User::default()
         } else {
-            let scram = match derive.then(|| stored(&secret)).transpose() {
+            let scram = match by_scram.then(|| stored(&name, &secret)).transpose() {
                 Ok(scram) => scram,
                 Err(why) => return self.errors.push(at.says(&name, format!("no random salt: {why}"))),
             };
-            User { scram, password: Some(Secret(secret)) }
+            let md5 = Some(Md5Secret::derive(secret.as_bytes(), &name));
+            User { password: Some(Secret(secret)), md5, scram }
         };
         if self.users.insert(name.clone(), user).is_some() {
             self.warnings.push(at.says(&name, "stated twice: the last line counts"));
@@ -70,16 +70,14 @@ impl Users {
     }
 }
 
-fn stored(password: &str) -> Result<String, getrandom::Error> {
-    let mut salt = [0; SALT_LEN];
-    getrandom::fill(&mut salt)?;
-    Ok(StoredSecret::derive(password, &salt, ITERATIONS).to_string())
-}
-
-fn is_md5(secret: &str) -> bool {
-    secret
-        .strip_prefix("md5")
-        .is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+/// The SCRAM secret of a password in clear. Its salt stays the same as long as this process runs: at a reload the
+/// salts of users who do not exist do not change either.
+fn stored(name: &str, password: &str) -> Result<StoredSecret, getrandom::Error> {
+    static SEED: OnceLock<[u8; 32]> = OnceLock::new();
+    let mut drawn = [0; 32];
+    getrandom::fill(&mut drawn)?;
+    let pattern = mock_secret(SEED.get_or_init(|| drawn), name);
+    Ok(StoredSecret::derive(password, &pattern.salt, pattern.iterations))
 }
 
 fn pair(line: &str) -> Option<(String, String)> {

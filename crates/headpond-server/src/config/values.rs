@@ -167,7 +167,9 @@ macro_rules! choice {
     };
 }
 choice!(PoolMode { "session" = Session, "transaction" = Transaction });
-choice!(AuthMethod { "trust" = Trust, "scram-sha-256" = ScramSha256 });
+choice!(AuthMethod {
+    "trust" = Trust, "password" = Password, "md5" = Md5, "scram-sha-256" = ScramSha256
+});
 choice!(Sends { "auto" = Auto, "batched" = Batched, "plain" = Plain });
 choice!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug });
 choice!(LogFormat { "auto" = Auto, "text" = Text, "json" = Json });

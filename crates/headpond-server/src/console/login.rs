@@ -1,13 +1,13 @@
 //! From the startup packet of a console's client to its first `ReadyForQuery`.
 //!
-//! Clients log in as all others do (trust or SCRAM-SHA-256), and must be listed as administrators or viewers.
+//! Clients log in as all others do and must be listed as administrators or viewers.
 
 use std::time::Duration;
 
 use headpond_pooler::config::{AuthMethod, PoolerConfig};
+use headpond_pooler::{ANSWER_MAX, Outcome, Proof};
 use headpond_wire::postgres::encode;
-use headpond_wire::postgres::frame::Fields;
-use headpond_wire::postgres::scram::{ServerRole, StoredSecret, mock_secret};
+use headpond_wire::postgres::scram::ClientKeys;
 use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -15,8 +15,6 @@ use super::Role;
 use super::link::{Ended, Link};
 use super::process::SERVER_VERSION;
 use crate::control::Control;
-
-const MECHANISM: &str = "SCRAM-SHA-256";
 
 /// Settings that drivers expect to be told.
 const PARAMETERS: [(&str, &str); 7] = [
@@ -60,9 +58,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let user = startup(link).await?;
-    if pooler.auth == AuthMethod::ScramSha256 {
-        scram(link, &user, pooler, seed).await?;
-    }
+    prove(link, &user, pooler, seed).await?;
     let Some(role) = role(pooler, &user, local) else {
         return Err(refuse(link, "28000", "the console is for admin_users and stats_users").await);
     };
@@ -152,58 +148,49 @@ fn login_of(startup: &startup::Startup<'_>) -> Login {
     Login { user: user.filter(|user| !user.is_empty()), negotiate: more.then_some((newest, unknown)) }
 }
 
-/// The exchange is the same, with the same outcome, for a wrong password and for a user that does not exist.
-async fn scram<S>(link: &mut Link<S>, user: &str, pooler: &PoolerConfig, seed: &[u8]) -> Result<(), Ended>
+/// The client proves who it is, as clients of the pools do.
+async fn prove<S>(link: &mut Link<S>, user: &str, pooler: &PoolerConfig, seed: &[u8]) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let known = pooler.users.get(user).and_then(|user| user.scram.as_deref());
-    let secret: Option<StoredSecret> = known.and_then(|text| text.parse().ok());
-    let secret = secret.unwrap_or_else(|| mock_secret(seed, user));
-    let mut nonce = [0; 18];
-    if getrandom::fill(&mut nonce).is_err() {
+    let mut fresh = [0; 18];
+    if getrandom::fill(&mut fresh).is_err() {
         return Err(link.fatal("XX000", "no randomness").await);
     }
-    let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
-
-    encode::authentication_sasl(&mut link.out, &[MECHANISM]);
-    link.flush().await?;
-    let body = answer(link).await?;
-    let Some(first) = initial_response(&body) else {
-        return Err(link.fatal("08P01", "invalid SASL response").await);
+    let Some(mut proof) = Proof::begin(pooler.auth, &pooler.users, user, seed, fresh, &mut link.out) else {
+        return Ok(());
     };
-    let Ok((exchange, challenge)) = ServerRole::first(first, &nonce, &secret) else {
-        return Err(link.fatal("08P01", "invalid SASL message").await);
-    };
-    encode::authentication_sasl_continue(&mut link.out, &challenge);
-    link.flush().await?;
-    let body = answer(link).await?;
-    match exchange.finish(&body) {
-        Ok(finished) => encode::authentication_sasl_final(&mut link.out, &finished.message),
-        Err(_) => return Err(refuse(link, "28P01", "password authentication failed").await),
+    loop {
+        link.flush().await?;
+        let body = answer(link).await?;
+        let outcome = match proof.answered(&body, &mut link.out) {
+            Outcome::Derive { password, salt, iterations } => {
+                let derive = move || ClientKeys::derive(&password.0, &salt, iterations);
+                match tokio::task::spawn_blocking(derive).await {
+                    Ok(keys) => proof.derived(&keys),
+                    Err(_) => Outcome::Failed,
+                }
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Outcome::Proven(_) => return Ok(()),
+            Outcome::Failed => return Err(refuse(link, "28P01", "password authentication failed").await),
+            Outcome::Asked | Outcome::Derive { .. } => {}
+        }
     }
-    Ok(())
 }
 
-/// The body of the client's SASL message.
+/// The body of the client's password message.
 async fn answer<S>(link: &mut Link<S>) -> Result<Vec<u8>, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     match link.message().await? {
-        (b'p', body) => Ok(body),
+        (b'p', body) if body.len() <= ANSWER_MAX => Ok(body),
         (b'X', _) => Err(Ended::Left),
-        _ => Err(link.fatal("08P01", "expected a SASL response").await),
+        _ => Err(link.fatal("08P01", "expected a password of reasonable length").await),
     }
-}
-
-/// The data in a `SASLInitialResponse` that chose our mechanism.
-fn initial_response(body: &[u8]) -> Option<&[u8]> {
-    let mut body = Fields(body);
-    let chosen = body.string()? == MECHANISM.as_bytes();
-    let length = usize::try_from(body.int32()?).ok()?;
-    let data = body.bytes(length)?;
-    (chosen && body.0.is_empty()).then_some(data)
 }
 
 /// As [`Link::fatal`], for a client that did nothing wrong but is not let in.

@@ -234,7 +234,7 @@ pub(crate) const USERS: &[Column] = &[
 /// Users of the configuration, and those that have a pool.
 pub(crate) fn users(view: &View<'_>) -> Vec<Row> {
     let mut users: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
-    users.extend(view.config.pooler.users.keys().map(|name| (name.as_str(), (0, 0))));
+    users.extend(view.config.pooler.users.names().map(|name| (name, (0, 0))));
     for row in &view.snapshot.pools {
         let (connections, clients) = users.entry(&row.user).or_default();
         *connections += row.pool.open();

@@ -43,7 +43,7 @@ pub(crate) fn lists(view: &View<'_>) -> Vec<Row> {
     let idle = count(State::Idle);
     vec![
         row!["databases", data_sources(view).len()],
-        row!["users", view.config.pooler.users.len()],
+        row!["users", view.config.pooler.users.names().len()],
         row!["peers", 0_u32],
         row!["pools", snapshot.pools.len()],
         row!["peer_pools", 0_u32],

@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Reload(Arc<PoolerConfig>),
     /// A client that turned out to belong to this worker, with the bytes read of it so far.
     Adopt { socket: mio::net::TcpStream, peer: Option<SocketAddr>, held: Vec<u8> },
-    /// Keys of a login to a server, derived off the worker.
+    /// Keys of a login, derived off the worker.
     Keys(crate::worker::DerivedKeys),
     /// Host name looked up off the worker.
     Resolved(crate::worker::ResolvedHost),

@@ -35,9 +35,9 @@ use conns::Conns;
 use handle::{Command, Mailbox};
 use sends::{Send, Sender};
 
-/// SCRAM keys for a login to a server.
+/// SCRAM keys for a login.
 pub(crate) struct DerivedKeys {
-    pub(crate) server: ServerId,
+    pub(crate) link: Link,
     pub(crate) password: Secret,
     pub(crate) keys: ClientKeys,
 }

@@ -146,12 +146,12 @@ impl Worker {
             }
             Action::Finish(link) => self.to_finish.push(link),
             Action::Close(link) => self.to_close.push(link),
-            Action::DeriveKeys { server, password, salt, iterations } => {
+            Action::DeriveKeys { link, password, salt, iterations } => {
                 let mailbox = self.mailboxes[self.index].clone();
                 self.shared.runtime.spawn_blocking(move || {
                     let keys = ClientKeys::derive(&password.0, &salt, iterations);
                     // A full or closed mailbox leaves the login to its time-out.
-                    let _ = mailbox.send(Command::Keys(DerivedKeys { server, password, keys }));
+                    let _ = mailbox.send(Command::Keys(DerivedKeys { link, password, keys }));
                 });
             }
             Action::HandOver(client) => self.hand_over(client, None),
@@ -379,8 +379,8 @@ impl Worker {
                     self.pooler.reload(now, config, &mut self.actions);
                 }
                 Command::Adopt { socket, peer, held } => self.adopt(now, socket, peer, held, false),
-                Command::Keys(DerivedKeys { server, password, keys }) => {
-                    self.pooler.keys_derived(server, &password, &keys, &mut self.actions);
+                Command::Keys(DerivedKeys { link, password, keys }) => {
+                    self.pooler.keys_derived(now, link, &password, &keys, &mut self.actions);
                 }
                 Command::Resolved(resolved) => self.resolved(now, resolved),
                 Command::Drain => {
@@ -415,6 +415,7 @@ fn log(report: &Report) {
         Report::LoggedIn { .. } => tracing::debug!("{report}"),
         Report::LoginRefused { .. } | Report::ClientMisbehaved { .. } => tracing::info!("{report}"),
         Report::ServerLoginFailed { .. }
+        | Report::PasswordInClear { .. }
         | Report::ServerLost { .. }
         | Report::CloseUnconfirmed { .. }
         | Report::Capped { .. }

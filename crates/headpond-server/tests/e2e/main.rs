@@ -16,6 +16,7 @@ mod departure;
 mod handshake;
 mod login;
 mod lost;
+mod methods;
 mod nonsense;
 mod omero;
 mod outage;

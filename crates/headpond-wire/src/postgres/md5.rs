@@ -90,8 +90,8 @@ fn digits(hash: Md5) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    /// `SET password_encryption = 'md5'; CREATE ROLE ann PASSWORD 'secret'` on PostgreSQL 15, and its answer to libpq's
-    /// salt: `md5(md5('secret' || 'ann') || '\x01020304'::bytea)`.
+    /// What PostgreSQL stores for the password `secret` of `ann`, `'md5' || md5('secret' || 'ann')`, and what libpq
+    /// answers to the salt; both computed by another program.
     const STORED: &str = "md59d792a3a8853c2411afb9163d088c036";
     const ANSWER: &str = "md59009ce60b9ca97f1e752376843d1309e";
     const SALT: [u8; 4] = [1, 2, 3, 4];

@@ -118,10 +118,10 @@ impl World {
             }
             Action::Finish(link) => self.to_finish.push(link),
             Action::Close(link) => self.to_close.push(link),
-            Action::DeriveKeys { server, password, salt, iterations } => {
+            Action::DeriveKeys { link, password, salt, iterations } => {
                 let number = self.fresh();
                 let keys = ClientKeys::derive(&password.0, &salt, iterations);
-                self.deriving.insert(number, (server, password, keys));
+                self.deriving.insert(number, (link, password, keys));
                 let at = self.now + self.dice.skewed(10 * MS);
                 self.at(at, Event::Derived(number));
             }

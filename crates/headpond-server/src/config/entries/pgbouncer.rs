@@ -224,12 +224,7 @@ impl<'l> Reader<'l> {
                 );
                 "trust"
             }
-            "md5" | "plain" => {
-                let advice = "is not supported yet: clients log in with scram-sha-256, for which auth_file may hold plain passwords or SCRAM secrets";
-                let default = if line.is_none() { " (the default)" } else { "" };
-                self.out.warn(at, "auth_type", format!("{stated:?}{default} {advice}"));
-                "scram-sha-256"
-            }
+            "plain" => "password",
             method @ ("cert" | "hba" | "ldap" | "pam") => {
                 let message = format!(
                     "{method:?} is not supported yet; \"scram-sha-256\" with auth_file, or \"trust\""

@@ -74,8 +74,7 @@ check_interval = 30
 
 #[test]
 fn an_ini_is_answered_line_by_line() {
-    let md5 = "is not supported yet: clients log in with scram-sha-256, for which auth_file may hold plain passwords or SCRAM secrets";
-    let needs = "scram-sha-256 needs users; set auth_file to a file of them";
+    let needs = "needs users; set auth_file to a file of them";
     for (rest, expected) in [
         ("", ""),
         ("max_client_conn = many", r#"f.ini:7: max_client_conn: "many" is not a whole number; 1 to 1000000"#),
@@ -101,12 +100,16 @@ fn an_ini_is_answered_line_by_line() {
             "auth_type = ldap",
             r#"f.ini:7: auth_type: "ldap" is not supported yet; "scram-sha-256" with auth_file, or "trust""#,
         ),
-        ("auth_type = none", r#"f.ini:7: auth_type: "none" is unknown; one of "trust", "scram-sha-256""#),
+        (
+            "auth_type = none",
+            r#"f.ini:7: auth_type: "none" is unknown; one of "trust", "password", "md5", "scram-sha-256""#,
+        ),
         (
             "auth_type = any",
             r#"f.ini:7: auth_type: "any" is taken as "trust": each client keeps its own user name"#,
         ),
-        ("auth_type = md5", &format!("f.ini:7: auth_type: {needs}")),
+        ("auth_type = md5", &format!("f.ini:7: auth_type: md5 {needs}")),
+        ("auth_type = plain", &format!("f.ini:7: auth_type: password {needs}")),
         ("listen_port = x", r#"f.ini:7: listen_port: "x" is not a port; 1 to 65535"#),
         (
             "listen_addr =",
@@ -163,7 +166,6 @@ fn an_ini_is_answered_line_by_line() {
         "[databases]\n[pgbouncer]\nauth_file = /dev/null",
         &format!(
             "f.ini: no data source: clients find no database; add a line in [databases]\n\
-             f.ini: auth_type: \"md5\" (the default) {md5}\n\
              f.ini: listen_addr: not set: clients on Unix sockets are not supported yet, listening on 127.0.0.1:6432"
         ),
     );

@@ -1,6 +1,5 @@
 //! Whole conversations: a client writes bytes, the console answers over an in-memory stream.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headpond_pooler::config::{AuthMethod, User};
@@ -128,9 +127,9 @@ async fn strangers_stay_outside_unless_nobody_is_listed_and_they_are_local() {
 /// Logs in with SCRAM; the messages after the client's last.
 async fn scram(user: &str, password: &str) -> Vec<Message> {
     let mut config = made_up::config(AuthMethod::ScramSha256);
-    let secret = StoredSecret::derive("right", b"salt and pepper!", 4096).to_string();
-    let ann = User { scram: Some(secret), password: None };
-    Arc::make_mut(&mut config.pooler).users = BTreeMap::from([("ann".to_owned(), ann)]);
+    let secret = StoredSecret::derive("right", b"salt and pepper!", 4096);
+    let ann = User { scram: Some(secret), ..User::default() };
+    Arc::make_mut(&mut config.pooler).users.insert("ann".to_owned(), ann);
     let (mut client, _requests) = connect(config, false, startup(3 << 16, &[("user", user)]));
     assert_eq!(client.message().await.unwrap().1, b"\0\0\0\x0aSCRAM-SHA-256\0\0");
     let (exchange, first) = ClientRole::new("fyko+d2lbbFgONRv9qkxdawL");

@@ -1,0 +1,211 @@
+//! How a client proves who it is, whatever it wants after that: a data source, or the console.
+//!
+//! Whoever is not known goes through the same steps as whoever gives a wrong password, with the same work.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use headpond_wire::postgres::encode;
+use headpond_wire::postgres::frame::Fields;
+use headpond_wire::postgres::md5::Md5Secret;
+use headpond_wire::postgres::scram::{ClientKeys, ServerRole, StoredSecret};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::config::{AuthMethod, Secret, Users};
+use crate::users::Measure;
+
+/// The only SASL mechanism offered.
+const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// The largest message that a client may send while it proves who it is, header included: a SASL message has at most
+/// 1,024 bytes, and PgBouncer bounds passwords at 2,048.
+pub const ANSWER_MAX: usize = 2_100;
+
+/// A proof under way.
+#[derive(Debug)]
+pub struct Proof {
+    name: String,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The mechanisms were offered; the challenge will have this nonce.
+    Offered(StoredSecret, String),
+    /// The challenge was sent.
+    Challenged(Box<ServerRole>, Vec<u8>, u32),
+    /// A salt was sent.
+    Salted(Md5Secret, [u8; 4]),
+    /// The password was asked for, and will be compared.
+    Compares(Md5Secret, Option<Secret>),
+    /// The password was asked for, and will be derived.
+    Derives(StoredSecret),
+    /// The derivation is under way elsewhere.
+    Deriving(StoredSecret, Secret),
+    Over,
+}
+
+/// What comes of a client's answer.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was asked something more.
+    Asked,
+    /// Keys are to be derived, where nobody waits for it; they go to [`Proof::derived`].
+    Derive {
+        /// What the client sent.
+        password: Secret,
+        /// Of the secret it is measured by.
+        salt: Vec<u8>,
+        /// Of the secret it is measured by.
+        iterations: u32,
+    },
+    /// It is who it says.
+    Proven(Learned),
+    /// It is not, or makes no sense.
+    Failed,
+}
+
+/// What a good login teaches: with it Headpond can log in to a server as this client.
+#[derive(Clone, Debug)]
+pub enum Learned {
+    /// Nothing new.
+    Nothing,
+    /// Keys that open servers with the same stored secret.
+    Keys(LearnedKeys),
+    /// The password in clear.
+    Password(Secret),
+}
+
+/// What a good login by SCRAM teaches.
+#[derive(Clone, Debug)]
+pub struct LearnedKeys {
+    pub(crate) keys: ClientKeys,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) iterations: u32,
+}
+
+impl LearnedKeys {
+    /// Whether they open servers that store this salt and iterations.
+    pub(crate) fn fit(&self, salt: &[u8], iterations: u32) -> bool {
+        self.salt == salt && self.iterations == iterations
+    }
+
+    /// Whether they are the same keys.
+    pub(crate) fn are(&self, other: &Self) -> bool {
+        self.fit(&other.salt, other.iterations) && self.keys.client_key.ct_eq(&other.keys.client_key).into()
+    }
+}
+
+impl Proof {
+    /// Asks a client who says to be `name`; `None` if it is believed. `seed` is the secret of this process, `fresh`
+    /// drawn for this login.
+    pub fn begin(
+        method: AuthMethod,
+        users: &Users,
+        name: &str,
+        seed: &[u8],
+        fresh: [u8; 18],
+        out: &mut Vec<u8>,
+    ) -> Option<Self> {
+        let stage = match (method, users.measure(method, name, seed)) {
+            (AuthMethod::Trust, _) => return None,
+            (AuthMethod::Password, measure) => {
+                encode::authentication_cleartext_password(out);
+                match measure {
+                    Measure::Scram(secret) => Stage::Derives(secret),
+                    Measure::Md5(hash, password) => Stage::Compares(hash, password),
+                }
+            }
+            (AuthMethod::Md5 | AuthMethod::ScramSha256, Measure::Scram(secret)) => {
+                encode::authentication_sasl(out, &[MECHANISM]);
+                Stage::Offered(secret, STANDARD.encode(fresh))
+            }
+            (AuthMethod::Md5 | AuthMethod::ScramSha256, Measure::Md5(secret, _)) => {
+                let [a, b, c, d, ..] = fresh;
+                encode::authentication_md5_password(out, [a, b, c, d]);
+                Stage::Salted(secret, [a, b, c, d])
+            }
+        };
+        Some(Self { name: name.to_owned(), stage })
+    }
+
+    /// Whether an answer is awaited; otherwise the client has nothing to say for now.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        !matches!(self.stage, Stage::Deriving(..) | Stage::Over)
+    }
+
+    /// The body of a client's password message.
+    pub fn answered(&mut self, body: &[u8], out: &mut Vec<u8>) -> Outcome {
+        self.step(body, out).unwrap_or(Outcome::Failed)
+    }
+
+    fn step(&mut self, body: &[u8], out: &mut Vec<u8>) -> Option<Outcome> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Offered(secret, nonce) => {
+                let (role, challenge) = ServerRole::first(initial_response(body)?, &nonce, &secret).ok()?;
+                encode::authentication_sasl_continue(out, &challenge);
+                self.stage = Stage::Challenged(Box::new(role), secret.salt, secret.iterations);
+                Some(Outcome::Asked)
+            }
+            Stage::Challenged(role, salt, iterations) => {
+                let finished = role.finish(body).ok()?;
+                encode::authentication_sasl_final(out, &finished.message);
+                let keys = LearnedKeys { keys: finished.keys, salt, iterations };
+                Some(Outcome::Proven(Learned::Keys(keys)))
+            }
+            Stage::Salted(secret, salt) => {
+                let right = secret.is_answered_by(salt, only_string(body)?);
+                bool::from(right).then_some(Outcome::Proven(Learned::Nothing))
+            }
+            Stage::Compares(hash, password) => {
+                let given = std::str::from_utf8(only_string(body)?).ok()?;
+                let same_hash = hash.is_same(&Md5Secret::derive(given.as_bytes(), &self.name));
+                let clear = password.as_ref().map_or("", |password| &password.0);
+                let same = Sha256::digest(given).ct_eq(&Sha256::digest(clear));
+                let right = if password.is_some() { same } else { same_hash };
+                bool::from(right).then(|| Outcome::Proven(Learned::Password(Secret(given.to_owned()))))
+            }
+            Stage::Derives(secret) => {
+                let given = std::str::from_utf8(only_string(body)?).ok()?;
+                let password = Secret(given.to_owned());
+                let (salt, iterations) = (secret.salt.clone(), secret.iterations);
+                self.stage = Stage::Deriving(secret, password.clone());
+                Some(Outcome::Derive { password, salt, iterations })
+            }
+            Stage::Deriving(..) | Stage::Over => None,
+        }
+    }
+
+    /// The keys that [`Outcome::Derive`] asked for.
+    pub fn derived(&mut self, keys: &ClientKeys) -> Outcome {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Deriving(secret, password) if secret.is_opened_by(keys) => {
+                Outcome::Proven(Learned::Password(password))
+            }
+            _ => Outcome::Failed,
+        }
+    }
+
+    /// What whoever fails is told: the same words for all.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        format!("password authentication failed for user \"{}\"", self.name)
+    }
+}
+
+/// The data in a `SASLInitialResponse` that chose our mechanism.
+fn initial_response(body: &[u8]) -> Option<&[u8]> {
+    let mut body = Fields(body);
+    let chosen = body.string()? == MECHANISM.as_bytes();
+    let length = usize::try_from(body.int32()?).ok()?;
+    let data = body.bytes(length)?;
+    (chosen && body.0.is_empty()).then_some(data)
+}
+
+/// The string that is the whole body, and is not empty.
+fn only_string(body: &[u8]) -> Option<&[u8]> {
+    let mut body = Fields(body);
+    let string = body.string()?;
+    (body.0.is_empty() && !string.is_empty()).then_some(string)
+}

@@ -1,0 +1,216 @@
+//! How Headpond proves to a server who it is, and what it has to do so with.
+
+use headpond_core::{FailureClass, Tick};
+use headpond_wire::postgres::backend::Authentication;
+use headpond_wire::postgres::frontend;
+use headpond_wire::postgres::md5::Md5Secret;
+use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
+
+use crate::action::{Action, Actions, Link, Report, ServerId};
+use crate::config::{NodeAddress, Secret};
+use crate::pooler::{PoolEntry, Pooler, pool_index};
+use crate::proof::{Learned, LearnedKeys};
+use crate::server::{ServerLogin, ServerState};
+use crate::server_login::Failed;
+
+const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// What is known to log in to a server with. A password serves every method, an md5 secret md5, keys SCRAM.
+enum Known {
+    Nothing,
+    Password(Secret),
+    Md5(Md5Secret),
+    Keys(LearnedKeys),
+}
+
+impl Pooler {
+    /// What a client's login taught. If it is new, servers that did not know us may know us now.
+    pub(crate) fn learn(&mut self, now: Tick, name: String, learned: Learned, out: &mut Actions) {
+        match (&learned, self.learned.get(&name)) {
+            (Learned::Nothing, _) | (Learned::Keys(_), Some(Learned::Password(_))) => return,
+            (Learned::Password(new), Some(Learned::Password(old))) if new == old => return,
+            (Learned::Keys(new), Some(Learned::Keys(old))) if new.are(old) => return,
+            _ => {}
+        }
+        let concerned = |entry: &PoolEntry| {
+            let source = self.config.data_sources.get(entry.data_source);
+            entry.user == name && source.is_some_and(|source| source.password.is_none())
+        };
+        let places = 0..pool_index(self.pools.len());
+        let pools: Vec<_> = places.filter(|pool| concerned(&self.pools[*pool as usize])).collect();
+        self.learned.insert(name, learned);
+        for pool in pools {
+            self.with_pool(now, pool, out, |policy, actions| policy.credentials_changed(now, actions));
+        }
+    }
+
+    /// The server wants to know who we are, or is content.
+    pub(crate) fn authenticate(
+        &mut self,
+        id: ServerId,
+        body: &[u8],
+        out: &mut Actions,
+    ) -> Result<(), Failed> {
+        let bad = || Failed::protocol("the server's authentication request makes no sense");
+        let request = Authentication::read(body).ok_or_else(bad)?;
+        let Some(server) = self.servers.get_mut(id) else { return Ok(()) };
+        let pool = server.pool;
+        let ServerState::Login(login) = &mut server.state else { return Ok(()) };
+        let stage = std::mem::replace(&mut **login, ServerLogin::Proven);
+        match (stage, request) {
+            (ServerLogin::Started | ServerLogin::Proven, Authentication::Ok) => Ok(()),
+            (ServerLogin::Started, Authentication::CleartextPassword) => self.send_password(id, pool, out),
+            (ServerLogin::Started, Authentication::Md5Password(salt)) => {
+                let entry = &self.pools[pool as usize];
+                let secret = match self.known_to(entry) {
+                    Known::Password(password) => Md5Secret::derive(password.0.as_bytes(), &entry.user),
+                    Known::Md5(secret) => secret,
+                    known => return Err(unknown(entry, "an md5 password", &known)),
+                };
+                out.send(Link::Server(id), |bytes| frontend::password(bytes, &secret.answer(salt)));
+                Ok(())
+            }
+            (ServerLogin::Started, Authentication::Sasl(mechanisms)) => {
+                if !Authentication::offers(mechanisms, MECHANISM) {
+                    return Err(unsupported("a SASL mechanism other than SCRAM-SHA-256"));
+                }
+                let nonce = self.nonce();
+                let (role, first) = ClientRole::new(&nonce);
+                self.set_login(id, ServerLogin::ScramFirst(role));
+                out.send(Link::Server(id), |bytes| frontend::sasl_initial_response(bytes, MECHANISM, &first));
+                Ok(())
+            }
+            (ServerLogin::ScramFirst(role), Authentication::SaslContinue(data)) => {
+                let challenge = role.challenge(data).map_err(|error| Failed::protocol(&error.to_string()))?;
+                self.answer_challenge(id, pool, challenge, out)
+            }
+            (ServerLogin::ScramFinal(verifier), Authentication::SaslFinal(data)) => verifier
+                .verify(data)
+                .map_err(|error| Failed::new(FailureClass::Authentication, "28000", error.to_string())),
+            (ServerLogin::Started, Authentication::Other(_)) => Err(unsupported("an unsupported method")),
+            _ => Err(bad()),
+        }
+    }
+
+    /// What there is to log in with: the data source's own password, the user's secret, or what clients taught.
+    fn known_to(&self, entry: &PoolEntry) -> Known {
+        let source = self.config.data_sources.get(entry.data_source);
+        if let Some(password) = source.and_then(|source| source.password.clone()) {
+            // As in PgBouncer, it may be an md5 secret.
+            return password.0.parse().map_or(Known::Password(password), Known::Md5);
+        }
+        let user = self.config.users.get(&entry.user);
+        if let Some(password) = user.and_then(|user| user.password.clone()) {
+            return Known::Password(password);
+        }
+        match (self.learned.get(&entry.user), user.and_then(|user| user.md5.clone())) {
+            (Some(Learned::Password(password)), _) => Known::Password(password.clone()),
+            (_, Some(secret)) => Known::Md5(secret),
+            (Some(Learned::Keys(keys)), None) => Known::Keys(keys.clone()),
+            (Some(Learned::Nothing) | None, None) => Known::Nothing,
+        }
+    }
+
+    fn send_password(&mut self, id: ServerId, pool: u32, out: &mut Actions) -> Result<(), Failed> {
+        let entry = &self.pools[pool as usize];
+        let password = match self.known_to(entry) {
+            Known::Password(password) => password,
+            known => return Err(unknown(entry, "the password in clear", &known)),
+        };
+        let source = self.config.data_sources.get(entry.data_source);
+        if !source.is_some_and(|source| is_local(&source.node)) && self.in_clear.insert(entry.node) {
+            out.report(Report::PasswordInClear { pool: self.pool_title(pool) });
+        }
+        out.send(Link::Server(id), |bytes| frontend::password(bytes, &password.0));
+        Ok(())
+    }
+
+    /// Finds the keys that answer a challenge: learned from a client's login, derived before, or to be derived.
+    fn answer_challenge(
+        &mut self,
+        id: ServerId,
+        pool: u32,
+        challenge: Challenge,
+        out: &mut Actions,
+    ) -> Result<(), Failed> {
+        let entry = &self.pools[pool as usize];
+        let password = match self.known_to(entry) {
+            Known::Password(password) => password,
+            Known::Keys(known) if known.fit(&challenge.salt, challenge.iterations) => {
+                self.send_proof(id, challenge, &known.keys, out);
+                return Ok(());
+            }
+            known => return Err(unknown(entry, "SCRAM-SHA-256", &known)),
+        };
+        let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+        if let Some(keys) = self.derived_keys.get(&known).cloned() {
+            self.send_proof(id, challenge, &keys, out);
+            return Ok(());
+        }
+        let (salt, iterations) = (challenge.salt.clone(), challenge.iterations);
+        self.set_login(id, ServerLogin::ScramKeys(challenge));
+        out.push(Action::DeriveKeys { link: Link::Server(id), password, salt, iterations });
+        Ok(())
+    }
+
+    pub(crate) fn server_keys_derived(
+        &mut self,
+        id: ServerId,
+        password: &Secret,
+        keys: &ClientKeys,
+        out: &mut Actions,
+    ) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let ServerState::Login(login) = &mut server.state else { return };
+        if let ServerLogin::ScramKeys(challenge) = std::mem::replace(&mut **login, ServerLogin::Proven) {
+            let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+            self.derived_keys.insert(known, keys.clone());
+            self.send_proof(id, challenge, keys, out);
+        }
+    }
+
+    fn send_proof(&mut self, id: ServerId, challenge: Challenge, keys: &ClientKeys, out: &mut Actions) {
+        let (proof, verifier) = challenge.respond(keys);
+        self.set_login(id, ServerLogin::ScramFinal(verifier));
+        out.send(Link::Server(id), |bytes| frontend::sasl_response(bytes, &proof));
+    }
+
+    fn set_login(&mut self, id: ServerId, stage: ServerLogin) {
+        if let Some(server) = self.servers.get_mut(id) {
+            server.state = ServerState::Login(Box::new(stage));
+        }
+    }
+}
+
+/// Whether what is sent to a server stays on this machine.
+fn is_local(node: &NodeAddress) -> bool {
+    match node {
+        NodeAddress::Unix { .. } => true,
+        NodeAddress::Tcp { host, .. } => {
+            host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        }
+    }
+}
+
+/// The server asks for what cannot be made of what is known.
+fn unknown(entry: &PoolEntry, asked: &str, known: &Known) -> Failed {
+    let user = &entry.user;
+    let message = match known {
+        Known::Md5(_) => {
+            format!("the server asks for {asked}, but of user \"{user}\" only an md5 secret is known")
+        }
+        Known::Keys(_) => {
+            format!("the server asks for {asked}, but of user \"{user}\" only another SCRAM secret is known")
+        }
+        Known::Password(_) | Known::Nothing => {
+            format!("no password is known for user \"{user}\" on the server")
+        }
+    };
+    Failed::new(FailureClass::Authentication, "28P01", message)
+}
+
+fn unsupported(what: &str) -> Failed {
+    let message =
+        format!("the server asks for {what}; Headpond has passwords in clear, md5 and SCRAM-SHA-256");
+    Failed::new(FailureClass::Authentication, "28000", message)
+}
