@@ -55,13 +55,15 @@ pub struct Request {
     pub application: u32,
     /// The caller gives up then; `None`: after `acquire_timeout`.
     pub deadline: Option<Tick>,
+    /// It may wait though `max_waiters` do already.
+    pub exempt: bool,
 }
 
 impl Request {
     /// A request of the only application, without a deadline of its own.
     #[must_use]
     pub fn of(holder: u64) -> Self {
-        Self { holder, application: 0, deadline: None }
+        Self { holder, application: 0, deadline: None, exempt: false }
     }
 }
 

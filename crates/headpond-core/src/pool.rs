@@ -384,7 +384,7 @@ impl Pool {
 
     /// Why a request is not even queued.
     fn refuses(&self, now: Tick, request: &Request) -> Option<Refusal> {
-        if self.waiters.len() >= self.settings.max_waiters {
+        if self.waiters.len() >= self.settings.max_waiters && !request.exempt {
             return Some(Refusal::QueueFull);
         }
         if self.slots.alive() == 0

@@ -57,8 +57,11 @@ impl Pooler {
 
     /// Asks the client's pool for a connection.
     pub(crate) fn acquire(&mut self, now: Tick, pool: u32, id: ClientId, out: &mut Actions) -> Acquired {
-        let application = self.clients.get(id).map_or(0, |client| client.user);
-        let request = Request { application, ..Request::of(id.packed()) };
+        let client = self.clients.get(id);
+        let application = client.map_or(0, |client| client.user);
+        // A login only waits to be told of the server: it takes nothing from others.
+        let exempt = client.is_some_and(|client| matches!(client.state, ClientState::AwaitsParameters));
+        let request = Request { application, exempt, ..Request::of(id.packed()) };
         self.with_pool(now, pool, out, |policy, actions| policy.acquire(now, request, actions))
     }
 

@@ -99,7 +99,7 @@ impl Model {
     pub(crate) fn acquire(&mut self, application: u32, deadline: Option<Tick>) -> Acquired {
         self.holders += 1;
         self.begun = self.begun.or(Some(self.now));
-        let request = Request { holder: self.holders, application, deadline };
+        let request = Request { holder: self.holders, application, deadline, exempt: false };
         let queued = self.waiting();
         self.said.clear();
         let acquired = self.pool.acquire(self.now, request, &mut self.said);
@@ -233,6 +233,11 @@ impl Model {
     pub(crate) fn configure(&mut self, settings: PoolSettings) {
         self.settings = settings.clone();
         self.call(None, |pool, now, out| pool.configure(now, settings, out));
+    }
+
+    pub(crate) fn credentials_changed(&mut self) {
+        self.locked_until = Tick(0);
+        self.call(None, |pool, now, out| pool.credentials_changed(now, out));
     }
 
     pub(crate) fn renew(&mut self) {

@@ -1,7 +1,7 @@
 //! Bytes that make no sense: one error for whoever sent them, and nobody else is disturbed.
 
-use crate::pond::{MODES, Pond, run, value};
-use crate::raw::{Raw, message, packet};
+use crate::pond::{MODES, Pond, SESSION, connect, run, value};
+use crate::raw::{Raw, VERSION_3_0, message, packet};
 
 #[test]
 fn nonsense_at_the_start_is_refused_and_disturbs_nobody() {
@@ -97,6 +97,52 @@ fn a_message_that_only_the_server_can_judge_is_judged_by_it() {
                 assert_eq!(value(&pond.client().await, "SELECT 1").await, "1", "{bytes:?}");
             }
             pond.assert_in_step().await;
+        }
+    });
+}
+
+#[test]
+fn who_sends_too_much_or_too_slowly_before_it_is_in_is_told_and_closed() {
+    let startup = packet(VERSION_3_0, b"user\0ann\0database\0postgres\0\0");
+    let answer = |size: usize| [&startup[..], &message(b'p', &vec![b'x'; size])].concat();
+    // What is sent, and the code of the error; the connection is never hung up from this side.
+    let openings: [(&[u8], &str); 9] = [
+        // A packet may have 10,000 bytes; that it is larger shows in its first four.
+        (&10_001_u32.to_be_bytes(), "08P01"),
+        (&[0x7f, 0xff, 0xff, 0xff], "08P01"),
+        // An answer may have 2,100; that it is larger shows in its header.
+        (&answer(2_100)[..startup.len() + 5], "08P01"),
+        (&[&startup[..], b"p\x7f\xff\xff\xff"].concat(), "08P01"),
+        (&[&startup[..], b"p\0\0\0\x03"].concat(), "08P01"),
+        (&[&startup[..], &message(b'Q', b"SELECT 1\0")].concat(), "08P01"),
+        // As large as it may be, but wrong.
+        (&answer(2_000), "28P01"),
+        // Not all of it ever comes.
+        (&startup[..20], "08006"),
+        (&answer(2_000)[..startup.len() + 100], "08006"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let users = "\"ann\" \"secret\"\n\"postgres\" \"top\"";
+    std::fs::write(folder.path().join("users"), users).unwrap();
+    let server = &crate::database::database().server;
+    run(async {
+        for method in ["password", "md5", "scram-sha-256"] {
+            let text = format!(
+                "auth_type = \"{method}\"\nauth_file = \"users\"\nclient_login_timeout = \"300ms\"
+                 [data_source.\"*\"]\nhost = \"{}\"\nport = {}",
+                server.host(),
+                server.port()
+            );
+            let pond = Pond::within(folder.path(), SESSION, "postgres", &text);
+            let other = connect(pond.login().password("top")).await;
+            for (opening, code) in openings {
+                let mut raw = Raw::connect(pond.address());
+                raw.send(opening);
+                let errors = raw.until_end().into_iter().filter(|message| message.tag == b'E');
+                let codes: Vec<_> = errors.map(|error| error.field('C')).collect();
+                assert_eq!(codes, [code], "{method}: {opening:?}");
+                assert_eq!(value(&other, "SELECT 1").await, "1");
+            }
         }
     });
 }

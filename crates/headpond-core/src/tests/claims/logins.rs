@@ -112,6 +112,17 @@ fn renew_forgives_a_failed_authentication() {
 }
 
 #[test]
+fn new_credentials_are_tried_though_a_failed_authentication_bids_to_wait() {
+    let mut pool = Model::of(PoolSettings { initial_size: 3, ..plain(8) });
+    pool.start();
+    fail_all(&mut pool, FailureClass::Authentication);
+    pool.credentials_changed();
+    assert!(!pool.is_raised(Alarm::Authentication));
+    pool.settle();
+    assert_eq!(pool.sizes(), (0, 3));
+}
+
+#[test]
 fn while_connections_live_a_failed_authentication_refuses_nobody() {
     let mut pool = Model::of(plain(8));
     let id = pool.lease_new();

@@ -2,7 +2,7 @@
 
 use super::{ms, plain, secs};
 use crate::tests::model::Model;
-use crate::{Acquired, PoolSettings, Refusal};
+use crate::{Acquired, PoolSettings, Refusal, Request};
 
 #[test]
 pub(crate) fn an_application_is_served_first_in_first_out() {
@@ -111,6 +111,8 @@ fn one_more_than_max_waiters_is_refused_at_once() {
     pool.ask(0);
     pool.ask(0);
     assert_eq!(pool.acquire(0, None), Acquired::Refused(Refusal::QueueFull));
+    let exempt = Request { exempt: true, ..Request::of(9) };
+    assert!(matches!(pool.pool.acquire(pool.now, exempt, &mut Vec::new()), Acquired::Queued(_)));
 }
 
 #[test]
