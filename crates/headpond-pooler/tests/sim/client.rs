@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 
+use headpond_wire::postgres::frontend;
+use headpond_wire::postgres::md5::Md5Secret;
+use headpond_wire::postgres::scram::{ClientKeys, ClientRole, Verifier};
+
 use crate::marked::{ANYONE, Origin, message, packet, text_message};
 use crate::net::End;
 use crate::peer::{Canceller, Io, MS, SECOND, Settings};
@@ -131,7 +135,21 @@ pub(crate) struct Client {
     pub(crate) leaves_at: u64,
     pub(crate) sluggish: bool,
     authenticated: bool,
+    /// It does not know the password.
+    pub(crate) stranger: bool,
+    scram: Scram,
 }
+
+/// How far a login by SCRAM is.
+#[derive(Debug)]
+enum Scram {
+    None,
+    Begun(ClientRole),
+    Proved(Verifier),
+}
+
+/// The password of every client that knows it.
+pub(crate) const SOMEONES: &str = "open, says someone";
 
 impl Client {
     pub(crate) fn new(database: String, settings: Settings, flights: VecDeque<Flight>) -> Self {
@@ -157,6 +175,8 @@ impl Client {
             leaves_at: u64::MAX,
             sluggish: false,
             authenticated: false,
+            stranger: false,
+            scram: Scram::None,
         }
     }
 
@@ -241,10 +261,11 @@ impl Client {
 
     fn login_reply(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) {
         match tag {
-            b'R' => {
-                assert_eq!(body, [0; 4]);
+            b'R' if body == [0; 4] => {
+                assert!(matches!(self.scram, Scram::None), "in without the server's proof");
                 self.authenticated = true;
             }
+            b'R' => self.prove(body, io),
             b'S' | b'N' => {}
             b'K' => {
                 let (process, key) = body.split_at(4);
@@ -252,6 +273,7 @@ impl Client {
             }
             b'Z' => {
                 assert!(self.authenticated && self.key.is_some() && body == b"I");
+                assert!(!self.stranger || io.shared.trusting, "a stranger is in");
                 self.phase = Phase::Ready;
                 self.next = io.now;
                 io.shared.count("login");
@@ -259,6 +281,38 @@ impl Client {
             b'E' => self.dismissed(body, io),
             _ => panic!("{:?} during the login", char::from(tag)),
         }
+    }
+
+    /// Answers what the pooler asks for.
+    fn prove(&mut self, body: &[u8], io: &mut Io<'_>) {
+        let password = if self.stranger { "open" } else { SOMEONES };
+        let mut answer = Vec::new();
+        match (body[3], std::mem::replace(&mut self.scram, Scram::None)) {
+            (3, _) => frontend::password(&mut answer, password),
+            (5, _) => {
+                let secret = Md5Secret::derive(password.as_bytes(), "someone");
+                let salt = body[4..].try_into().expect("four bytes");
+                frontend::password(&mut answer, &secret.answer(salt));
+            }
+            (10, _) => {
+                let (role, first) = ClientRole::new(&format!("{:x}", io.dice.number()));
+                frontend::sasl_initial_response(&mut answer, "SCRAM-SHA-256", &first);
+                self.scram = Scram::Begun(role);
+            }
+            (11, Scram::Begun(role)) => {
+                let challenge = role.challenge(&body[4..]).expect("a challenge");
+                let keys = ClientKeys::derive(password, &challenge.salt, challenge.iterations);
+                let (proof, verifier) = challenge.respond(&keys);
+                frontend::sasl_response(&mut answer, &proof);
+                self.scram = Scram::Proved(verifier);
+            }
+            (12, Scram::Proved(verifier)) => {
+                verifier.verify(&body[4..]).expect("the pooler knows the secret")
+            }
+            other => panic!("{other:?} during the login"),
+        }
+        io.shared.count("client proves who it is");
+        io.out.push(Self::origin(io), &answer);
     }
 
     /// A fatal error: is there a reason for it?
@@ -269,6 +323,7 @@ impl Client {
             io.shared.count("login of a client refused");
             let late = text.contains("acquire_timeout") || text.contains("max_waiters");
             let expected = late || io.shared.draining || io.shared.faults.any_server();
+            let expected = expected && code != "28P01" || self.stranger && code == "28P01";
             assert!(expected || self.impossible && code == "22023", "refused: {code} {text}");
         } else if code == "57P01" && io.shared.draining {
             io.shared.count("drained");

@@ -90,6 +90,10 @@ pub(crate) struct Shared {
     pub(crate) exchanges: u64,
     /// Longest a request may wait, by database; `None`: for ever.
     pub(crate) acquire_timeouts: BTreeMap<String, Option<u64>>,
+    /// Clients are not asked who they are.
+    pub(crate) trusting: bool,
+    /// The method by which the server asks for a password; 0: it asks for none.
+    pub(crate) server_asks: u8,
     /// The pooler is told to stop: clients hear so.
     pub(crate) draining: bool,
     /// How often each kind of thing happened.

@@ -6,14 +6,19 @@ use std::time::Duration;
 
 use headpond_core::{PoolSettings, State, Tick};
 use headpond_pooler::Pooler;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Users};
+use headpond_pooler::config::{
+    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, User, Users,
+};
 
-use crate::client::{Client, PATIENCE};
+use headpond_wire::postgres::md5::Md5Secret;
+use headpond_wire::postgres::scram::StoredSecret;
+
+use crate::client::{Client, PATIENCE, SOMEONES};
 use crate::dice::Dice;
 use crate::net::Weather;
 use crate::peer::{Faults, MS, SECOND, Settings, Shared};
 use crate::script;
-use crate::server::IMPOSSIBLE;
+use crate::server::{IMPOSSIBLE, SERVICES};
 use crate::world::World;
 
 /// Runs the schedule of a seed; returns how often each kind of thing happened.
@@ -23,6 +28,8 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let config = config(&mut dice);
     let slots = u32::try_from(dice.between(1, 9)).expect("small");
     let mut shared = Shared { faults: faults.clone(), slots, ..Shared::default() };
+    shared.trusting = config.auth == AuthMethod::Trust;
+    shared.server_asks = dice.pick(&[0, 0, 3, 5]);
     for source in &config.data_sources {
         let timeout = u64::try_from(source.pool.acquire_timeout.as_nanos()).expect("short");
         shared.acquire_timeouts.insert(source.name.clone(), (timeout > 0).then_some(timeout));
@@ -107,8 +114,14 @@ fn config(dice: &mut Dice) -> PoolerConfig {
     let second = Duration::from_secs(1);
     PoolerConfig {
         data_sources,
-        auth: AuthMethod::Trust,
-        users: Users::default(),
+        auth: dice.pick(&[
+            AuthMethod::Trust,
+            AuthMethod::Trust,
+            AuthMethod::Password,
+            AuthMethod::Md5,
+            AuthMethod::ScramSha256,
+        ]),
+        users: users(dice),
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 1_000,
@@ -120,6 +133,20 @@ fn config(dice: &mut Dice) -> PoolerConfig {
         check_query: String::new(),
         reset_query: dice.pick(&["DISCARD ALL", "DISCARD ALL", ""]).to_owned(),
     }
+}
+
+/// Someone, whose secret is of any kind that lets in by any method, or stored for SCRAM. Few iterations are enough.
+fn users(dice: &mut Dice) -> Users {
+    let scram = Some(StoredSecret::derive(SOMEONES, b"salt and pepper!", 2));
+    let user = if dice.chance(50) {
+        let md5 = Some(Md5Secret::derive(SOMEONES.as_bytes(), "someone"));
+        User { password: Some(Secret(SOMEONES.to_owned())), md5, scram }
+    } else {
+        User { scram, ..User::default() }
+    };
+    let mut users = Users::default();
+    users.insert("someone".to_owned(), user);
+    users
 }
 
 fn data_source(name: &str, dice: &mut Dice) -> DataSource {
@@ -135,7 +162,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
         node: NodeAddress::Tcp { host: "server".to_owned(), port: 5432 },
         database: None,
         user: Some("service".to_owned()),
-        password: None,
+        password: Some(Secret(SERVICES.to_owned())),
         mode: dice.pick(&[PoolMode::Session, PoolMode::Transaction, PoolMode::Transaction]),
         pool: PoolSettings {
             max_size,
@@ -176,6 +203,7 @@ fn client(config: &PoolerConfig, shared: &Shared, dice: &mut Dice) -> Client {
     if dice.chance(shared.faults.departures) {
         client.leaves_at = dice.skewed(1_000 * MS);
     }
+    client.stranger = dice.chance(5);
     client.sluggish = dice.chance(shared.faults.slow_readers);
     client
 }

@@ -7,11 +7,16 @@
 
 use std::collections::VecDeque;
 
+use headpond_wire::postgres::md5::Md5Secret;
+
 use crate::marked::{ANYONE, Marked, Origin, POOLER, message, text_message};
 use crate::net::End;
 use crate::peer::{Io, MS, SECOND, Settings};
 
 const CANCEL: u32 = 80_877_102;
+
+/// The password of the service's user on the server.
+pub(crate) const SERVICES: &str = "open, says me";
 
 /// A value that no setting takes.
 pub(crate) const IMPOSSIBLE: &str = "impossible";
@@ -19,6 +24,8 @@ pub(crate) const IMPOSSIBLE: &str = "impossible";
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
     Startup,
+    /// It asked for a password.
+    Asking,
     LoggingIn,
     Serving,
     /// It says nothing and never will.
@@ -133,6 +140,7 @@ impl Backend {
             }
             let going_on = match self.phase {
                 Phase::Startup => self.begin(io),
+                Phase::Asking => self.hear_password(io),
                 Phase::LoggingIn => self.let_in(io),
                 Phase::Serving => self.serve(io),
                 Phase::Hanging => false,
@@ -210,10 +218,27 @@ impl Backend {
         *sessions += 1;
         self.counted = true;
         self.phase = Phase::LoggingIn;
+        if io.shared.server_asks > 0 && !failing {
+            let salt: &[u8] = if io.shared.server_asks == 5 { b"salt" } else { b"" };
+            io.out.push(ANYONE, &message(b'R', &[&[0, 0, 0, io.shared.server_asks][..], salt].concat()));
+            self.phase = Phase::Asking;
+        }
         if failing {
             self.phase = if io.dice.chance(50) { Phase::Hanging } else { Phase::Exiting };
             io.shared.count("login hangs or dies");
         }
+    }
+
+    fn hear_password(&mut self, io: &mut Io<'_>) -> bool {
+        let Some((tag, body, origin)) = io.input.message() else { return false };
+        assert_eq!((tag, origin), (b'p', POOLER), "not a password");
+        let secret = Md5Secret::derive(SERVICES.as_bytes(), "service");
+        let right = if io.shared.server_asks == 5 { secret.answer(*b"salt") } else { SERVICES.to_owned() };
+        assert_eq!(String::from_utf8_lossy(&body), format!("{right}\0"));
+        io.shared.count("server heard a password");
+        self.until = io.now + io.dice.skewed(MS);
+        self.phase = Phase::LoggingIn;
+        true
     }
 
     fn let_in(&mut self, io: &mut Io<'_>) -> bool {
