@@ -86,6 +86,9 @@ pub struct PoolRow {
     pub oldest_wait: u64,
     /// No new leases until resumed.
     pub paused: bool,
+    /// The server did not accept what there was to log in with, or there was nothing: until that changes nothing is
+    /// opened unasked, whatever the floors.
+    pub awaiting_credentials: bool,
     /// The last error of a login to the server.
     pub last_error: Option<String>,
     /// What went through.

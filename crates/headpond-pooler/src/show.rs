@@ -1,12 +1,13 @@
 //! Copies of the machine's numbers for console, API, metrics and page.
 
-use headpond_core::{State, Tick};
+use headpond_core::{FailureClass, State, Tick};
 
 use crate::action::ClientId;
 use crate::client::{Client, Lease};
 use crate::config::NodeAddress;
 use crate::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot};
 use crate::pooler::{PoolEntry, Pooler};
+use crate::refuse::classify;
 
 impl Pooler {
     /// The figures of now; with every client and server connection if `detail`.
@@ -60,6 +61,10 @@ impl Pooler {
             clients_cancelling: 0,
             oldest_wait: entry.policy.oldest_wait().map_or(0, |since| now.0.saturating_sub(since.0)),
             paused: entry.policy.is_suspended(),
+            awaiting_credentials: entry
+                .last_error
+                .as_ref()
+                .is_some_and(|(code, _)| classify(code) == FailureClass::Authentication),
             last_error: entry.last_error.as_ref().map(|(code, text)| format!("{code} {text}")),
             traffic: entry.traffic,
         }

@@ -48,6 +48,7 @@ pub(crate) const POOLS: &[Column] = &[
     int4("budget"),
     int4("budget_used"),
     text("alarms"),
+    int4("awaiting_credentials"),
 ];
 
 pub(crate) fn pools(view: &View<'_>) -> Vec<Row> {
@@ -97,6 +98,7 @@ fn pool(row: &PoolRow) -> Row {
         row.budget,
         row.budget_used,
         alarms.join(", "),
+        u32::from(row.awaiting_credentials),
     ]
 }
 

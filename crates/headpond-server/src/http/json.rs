@@ -33,6 +33,7 @@ struct Pool<'a> {
     database: &'a str,
     pool_mode: &'static str,
     paused: bool,
+    awaiting_credentials: bool,
     last_error: Option<&'a str>,
     /// By state.
     connections: BTreeMap<&'static str, u32>,
@@ -193,6 +194,7 @@ fn pool(row: &PoolRow) -> Pool<'_> {
         database: &row.database,
         pool_mode: names::mode(row.mode),
         paused: row.paused,
+        awaiting_credentials: row.awaiting_credentials,
         last_error: row.last_error.as_deref(),
         connections: State::ALL.map(|state| (names::state(state), pool.count(state))).into(),
         open: pool.open(),

@@ -96,6 +96,7 @@ fn pool(row: &PoolRow) -> Markup {
                 (row.data_source) " "
                 small { "for " (row.user) " at " (names::node(&row.node)) ", " (names::mode(row.mode)) " mode" }
                 @if row.paused { " " span.bad { "paused" } }
+                @if row.awaiting_credentials { " " span.bad { "awaiting credentials" } }
             }
             @for alarm in alarms { p.bad { "Alarm " (alarm.name()) ": " (names::advice(alarm)) "." } }
             (bar(row))

@@ -10,7 +10,8 @@ use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
 use crate::database::postgres;
-use crate::pond::{Pond, SESSION, code, connect, run, value};
+use crate::pond::{Pond, SESSION, code, connect, run, until, value};
+use crate::raw::{Raw, VERSION_3_0, message, packet, tags};
 
 const SECRET: &str = r#"it's "hers""#;
 
@@ -165,14 +166,46 @@ fn an_unknown_user_hears_what_a_known_one_with_a_wrong_password_hears() {
 }
 
 #[test]
-fn a_pool_without_credentials_is_served_once_a_client_brought_them() {
+fn a_pool_without_credentials_says_so_and_serves_everybody_once_a_client_brought_them() {
     run(async {
-        // The secret lets alice in, but only her password opens the server, which has another one of hers.
+        // Bob comes in by himself, but his connections are alice's, of whom only a stored secret is known.
         let asking = by_scram();
-        let (pond, _folder) = asking.pond("password", &asking.stored.md5);
-        let outcome = pond.login().password("hers").connect(NoTls).await.map(drop);
+        let folder = tempfile::tempdir().unwrap();
+        let users = format!("\"alice\" \"{}\"\n\"bob\" \"bobs\"", asking.stored.scram);
+        fs::write(folder.path().join("users"), users).unwrap();
+        let (host, port) = (asking.server.host(), asking.server.port());
+        let text = format!(
+            "auth_type = \"scram-sha-256\"\nauth_file = \"users\"
+             [data_source.\"*\"]\nhost = \"{host}\"\nport = {port}\nuser = \"alice\""
+        );
+        let pond = Pond::within(folder.path(), SESSION, "bob", &text);
+        let awaits = async || pond.snapshot().await.pools[0].awaiting_credentials;
+        let outcome = pond.login().password("bobs").connect(NoTls).await.map(drop);
         assert_eq!(code(outcome), SqlState::INVALID_PASSWORD);
-        let client = connect(pond.login().password(SECRET)).await;
-        assert_eq!(value(&client, "SELECT current_user").await, "alice");
+        assert!(awaits().await);
+        for (user, password) in [("alice", SECRET), ("bob", "bobs")] {
+            let client = connect(pond.login().user(user).password(password)).await;
+            assert_eq!(value(&client, "SELECT current_user").await, "alice");
+            until("credentials", async || !awaits().await).await;
+        }
+    });
+}
+
+#[test]
+fn a_query_may_follow_a_password_in_one_flight() {
+    let asking = by_scram();
+    run(async {
+        // Against a SCRAM secret the password is derived elsewhere, while the query lies here.
+        for secret in [SECRET, &asking.stored.scram] {
+            let (pond, _folder) = asking.pond("password", secret);
+            for _ in 0..2 {
+                let mut raw = Raw::connect(pond.address());
+                let startup = packet(VERSION_3_0, b"user\0alice\0database\0postgres\0\0");
+                let password = message(b'p', &[SECRET.as_bytes(), b"\0"].concat());
+                raw.send(&[startup, password, message(b'Q', b"SELECT 1\0")].concat());
+                raw.until_ready();
+                assert_eq!(tags(&raw.until_ready()), "TDCZ");
+            }
+        }
     });
 }

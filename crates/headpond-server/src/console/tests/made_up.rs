@@ -100,6 +100,7 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
         clients_cancelling: 1,
         oldest_wait: 2 * SECOND + SECOND / 2,
         paused: false,
+        awaiting_credentials: false,
         last_error: None,
         traffic: Traffic {
             leases: n,
