@@ -209,3 +209,102 @@ fn only_string(body: &[u8]) -> Option<&[u8]> {
     let string = body.string()?;
     (body.0.is_empty() && !string.is_empty()).then_some(string)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::User;
+
+    const METHODS: [AuthMethod; 3] = [AuthMethod::Password, AuthMethod::Md5, AuthMethod::ScramSha256];
+
+    fn users(plain: usize, scram: usize) -> Users {
+        let secret = StoredSecret::derive("secret", b"salt and pepper!", 7);
+        let mut users = Users::default();
+        for number in 0..plain + scram {
+            let name = format!("user{number}");
+            let md5 = Some(Md5Secret::derive(b"secret", &name));
+            let only_scram = User { scram: Some(secret.clone()), ..User::default() };
+            let plain_one =
+                User { password: Some(Secret("secret".into())), md5, scram: Some(secret.clone()) };
+            users.insert(name, if number < plain { plain_one } else { only_scram });
+        }
+        users
+    }
+
+    fn question(method: AuthMethod, users: &Users, name: &str) -> (Proof, Vec<u8>) {
+        let mut out = Vec::new();
+        let proof = Proof::begin(method, users, name, b"seed", [7; 18], &mut out).expect("a question");
+        (proof, out)
+    }
+
+    #[test]
+    fn strangers_are_asked_what_users_are_asked_as_often_and_the_same_each_time() {
+        for (plain, scram, least, most) in [(4, 0, 0, 0), (0, 4, 400, 400), (3, 1, 60, 140)] {
+            let users = users(plain, scram);
+            let by_scram = |number| {
+                let name = format!("stranger{number}");
+                let (first, again) =
+                    (question(AuthMethod::Md5, &users, &name).1, question(AuthMethod::Md5, &users, &name).1);
+                assert_eq!(first, again);
+                first.get(8) == Some(&10)
+            };
+            let count = (0..400).filter(|number| by_scram(*number)).count();
+            assert!((least..=most).contains(&count), "{plain} {scram}: {count}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_and_a_wrong_password_go_through_the_same_steps() {
+        for method in METHODS {
+            for users in [users(1, 0), users(0, 1)] {
+                let steps = ["user0", "stranger"].map(|name| {
+                    let (mut proof, mut out) = question(method, &users, name);
+                    let mut steps = vec![(out.len(), out.get(8).copied())];
+                    out.clear();
+                    let first = match steps[0].1 {
+                        Some(10) => b"SCRAM-SHA-256\0\0\0\0\x20n,,n=,r=rOprNGfwEbeRWgbNEkqOabcd".to_vec(),
+                        _ => b"wrong\0".to_vec(),
+                    };
+                    let outcome = proof.answered(&first, &mut out);
+                    steps.push((out.len(), out.get(8).copied()));
+                    let outcome = match outcome {
+                        Outcome::Asked => proof.answered(b"c=biws,r=x,p=y", &mut Vec::new()),
+                        Outcome::Derive { password, salt, iterations } => {
+                            steps.push((salt.len(), u8::try_from(iterations).ok()));
+                            proof.derived(&ClientKeys::derive(&password.0, &salt, iterations))
+                        }
+                        outcome => outcome,
+                    };
+                    assert!(matches!(outcome, Outcome::Failed), "{method:?} {name}: {outcome:?}");
+                    (steps, proof.refusal().replace(name, "X"))
+                });
+                assert_eq!(steps[0], steps[1], "{method:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_in_clear_is_one_string_and_must_be_the_right_one() {
+        for users in [users(1, 0), users(0, 1)] {
+            for (body, right) in [
+                (&b"secret\0"[..], true),
+                (b"Secret\0", false),
+                (b"secret", false),
+                (b"secret\0\0", false),
+                (b"\0", false),
+                (b"", false),
+                (b"\xff\0", false),
+            ] {
+                let (mut proof, _) = question(AuthMethod::Password, &users, "user0");
+                let outcome = match proof.answered(body, &mut Vec::new()) {
+                    Outcome::Derive { password, salt, iterations } => {
+                        proof.derived(&ClientKeys::derive(&password.0, &salt, iterations))
+                    }
+                    outcome => outcome,
+                };
+                assert_eq!(matches!(outcome, Outcome::Proven(Learned::Password(_))), right, "{body:?}");
+                assert!(matches!(proof.answered(b"secret\0", &mut Vec::new()), Outcome::Failed));
+            }
+        }
+    }
+}
