@@ -76,6 +76,8 @@ pub(crate) struct Client {
     pub(crate) over_limit: bool,
     /// Its transaction is lost, and how much it knows of that.
     pub(crate) aborted: Aborted,
+    /// What it was told of its server's parameters is not known to be true.
+    pub(crate) misinformed: bool,
     /// Bytes still to come of a message that is being streamed.
     pub(crate) streaming: u32,
     pub(crate) peer: Option<(IpAddr, u16)>,
@@ -98,6 +100,7 @@ impl Client {
             copy_tail: false,
             over_limit,
             aborted: Aborted::No,
+            misinformed: false,
             streaming: 0,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
             connected: now,

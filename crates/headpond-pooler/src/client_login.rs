@@ -238,16 +238,13 @@ impl Pooler {
         self.totals.logged_in += 1;
         let entry = &mut self.pools[client.pool as usize];
         entry.traffic.logins += 1;
-        let (settings, sets) = (client.settings, &self.settings);
+        let (user, database) = (self.users.name(client.user).to_owned(), entry.name.clone());
+        out.send(Link::Client(id), encode::authentication_ok);
+        self.tell_parameters(id, out);
         out.send(Link::Client(id), |bytes| {
-            encode::authentication_ok(bytes);
-            for (name, value) in &entry.parameters {
-                encode::parameter_status(bytes, name, sets.value(settings, name).unwrap_or(value));
-            }
             encode::backend_key_data(bytes, key.0, &key.1);
             encode::ready_for_query(bytes, b'I');
         });
-        let (user, database) = (self.users.name(client.user).to_owned(), entry.name.clone());
         out.report(Report::LoggedIn { user, database });
         self.trim_login_timers();
         self.read_on(id, out);
@@ -284,7 +281,7 @@ impl Pooler {
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
             mode: source.mode,
             servers: Vec::new(),
-            parameters: Vec::new(),
+            reports: Vec::new(),
             known: false,
             last_error: None,
             traffic: Traffic::default(),

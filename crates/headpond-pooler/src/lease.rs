@@ -1,7 +1,7 @@
 //! Who holds which server connection: what the policy decides is carried out here, and leases begin and end.
 
 use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, Request, State, Tick};
-use headpond_wire::postgres::{encode, frontend};
+use headpond_wire::postgres::frontend;
 
 use crate::aborted::{ABORT, Aborted};
 use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
@@ -135,15 +135,10 @@ impl Pooler {
 
     /// A leased connection can be used: its settings are made those of its client, who is read on.
     pub(crate) fn lease_ready(&mut self, now: Tick, server_id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.get_mut(server_id) else { return };
-        let Some(id) = server.client else { return };
+        let Some(id) = self.servers.get(server_id).and_then(|server| server.client) else { return };
+        self.correct_parameters(id, server_id, out);
         let Some(client) = self.clients.get(id) else { return };
-        // At its login it was told what it had asked for.
-        if !server.reported.is_empty() {
-            out.send(Link::Client(id), |bytes| {
-                server.reported.iter().for_each(|(name, value)| encode::parameter_status(bytes, name, value));
-            });
-        }
+        let Some(server) = self.servers.get_mut(server_id) else { return };
         if server.settings != client.settings {
             let change = self.settings.change(server.settings, client.settings);
             server.settings = client.settings;
@@ -157,13 +152,8 @@ impl Pooler {
         self.read_on(id, out);
     }
 
-    /// The startup parameters with which a connection must have been opened to serve a client with `settings`.
-    /// In transaction mode none: there they are set whenever the connection changes hands.
     fn startup_of(&self, pool: u32, settings: SettingsId) -> SettingsId {
-        match self.pools[pool as usize].mode {
-            PoolMode::Session => self.settings.startup_part(settings),
-            PoolMode::Transaction => SettingsId::NONE,
-        }
+        self.settings.startup_of(self.pools[pool as usize].mode, settings)
     }
 
     /// A leased connection was opened with the wrong startup parameters: it goes, and a new one takes its place

@@ -23,6 +23,7 @@ mod pooler;
 mod proof;
 mod refuse;
 mod replies;
+mod reports;
 mod requests;
 mod server;
 mod server_auth;

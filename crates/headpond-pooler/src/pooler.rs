@@ -17,8 +17,8 @@ use crate::config::{PoolMode, PoolerConfig};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
-use crate::server::{Server, ServerState};
-use crate::settings::SettingsSets;
+use crate::server::{Reports, Server, ServerState};
+use crate::settings::{SettingsId, SettingsSets};
 use crate::table::Table;
 use crate::timers::Timers;
 
@@ -39,9 +39,9 @@ pub(crate) struct PoolEntry {
     pub(crate) mode: PoolMode,
     /// Which server connection each of the policy's connections is, by the index of its name there.
     pub(crate) servers: Vec<Option<ServerId>>,
-    /// What the server last said of itself at a login: names and values in its order.
-    pub(crate) parameters: Vec<(String, String)>,
-    /// A login has succeeded once: `parameters` is complete.
+    /// What the server last said of itself at a login, by the startup parameters it was given.
+    pub(crate) reports: Vec<(SettingsId, Reports)>,
+    /// A login has succeeded once: there are reports.
     pub(crate) known: bool,
     /// The last failed login: SQLSTATE and text.
     pub(crate) last_error: Option<(String, String)>,

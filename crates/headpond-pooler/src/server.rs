@@ -1,5 +1,7 @@
 //! One server connection.
 
+use std::sync::Arc;
+
 use headpond_core::{CloseReason, ConnId, Tick};
 use headpond_wire::postgres::scram::{Challenge, ClientRole, Verifier};
 
@@ -46,6 +48,9 @@ pub(crate) struct BackendKey {
     pub(crate) secret: Box<[u8]>,
 }
 
+/// Parameters that a server reported at a login: names and values in its order.
+pub(crate) type Reports = Arc<[(String, String)]>;
+
 /// One server connection.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -61,8 +66,10 @@ pub(crate) struct Server {
     pub(crate) status: u8,
     /// The startup parameters it was opened with.
     pub(crate) startup: SettingsId,
-    /// What the server made of them.
+    /// What the server says of itself, while it logs us in.
     pub(crate) reported: Vec<(String, String)>,
+    /// All of that, after the login.
+    pub(crate) reports: Reports,
     /// The startup settings its session has.
     pub(crate) settings: SettingsId,
     pub(crate) key: BackendKey,
@@ -108,6 +115,7 @@ impl Server {
             status: b'I',
             startup,
             reported: Vec::new(),
+            reports: Reports::default(),
             settings: startup,
             key: BackendKey::default(),
             streaming_to_client: false,

@@ -100,7 +100,15 @@ impl Pooler {
         let pool = server.pool;
         match tag {
             b'R' => self.authenticate(id, body, out)?,
-            b'S' => self.note_parameter(id, pool, body),
+            b'S' => {
+                let mut body = Fields(body);
+                if let (Some(name), Some(value), true) =
+                    (body.string(), body.string(), server.reported.len() < PARAMETERS_MAX)
+                {
+                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                    server.reported.push((text(name), text(value)));
+                }
+            }
             b'K' => {
                 let mut body = Fields(body);
                 let process = body.int32().unwrap_or(0);
@@ -118,7 +126,9 @@ impl Pooler {
                 server.state = ServerState::Live;
                 server.deadline = Tick::NEVER;
                 let leased = server.client.is_some();
+                server.reports = std::mem::take(&mut server.reported).into();
                 let entry = &mut self.pools[pool as usize];
+                entry.note_reports(server);
                 entry.last_error = None;
                 let first = !std::mem::replace(&mut entry.known, true);
                 if leased {
@@ -137,28 +147,6 @@ impl Pooler {
             _ => return Err(Failed::protocol("unexpected message during the login")),
         }
         Ok(false)
-    }
-
-    /// What a server says of itself at a login. What it says because of the startup parameters is for clients with
-    /// the same ones only.
-    fn note_parameter(&mut self, id: ServerId, pool: u32, body: &[u8]) {
-        let mut body = Fields(body);
-        let (Some(name), Some(value)) = (body.string(), body.string()) else { return };
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let (name, value) = (text(name), text(value));
-        let Some(server) = self.servers.get_mut(id) else { return };
-        let own = self.settings.value(server.startup, &name).is_some();
-        if own && server.reported.len() < PARAMETERS_MAX {
-            server.reported.push((name.clone(), value.clone()));
-        }
-        let parameters = &mut self.pools[pool as usize].parameters;
-        if let Some((_, known)) = parameters.iter_mut().find(|(known, _)| *known == name) {
-            if !own {
-                *known = value;
-            }
-        } else if parameters.len() < PARAMETERS_MAX {
-            parameters.push((name, value));
-        }
     }
 
     /// The server is known now: whoever only waited to be told about it is let in.

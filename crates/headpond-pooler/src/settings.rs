@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use crate::config::PoolMode;
+
 /// A set of run-time parameters; [`SettingsId::NONE`] is the empty one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SettingsId(u32);
@@ -81,6 +83,15 @@ impl SettingsSets {
     /// to what the startup packet said, so a later SET would not do.
     pub(crate) fn startup_part(&self, id: SettingsId) -> SettingsId {
         self.startup_parts[id.0 as usize]
+    }
+
+    /// The startup parameters with which a connection must have been opened to serve a client with `settings`.
+    /// In transaction mode none: there they are set whenever the connection changes hands.
+    pub(crate) fn startup_of(&self, mode: PoolMode, settings: SettingsId) -> SettingsId {
+        match mode {
+            PoolMode::Session => self.startup_part(settings),
+            PoolMode::Transaction => SettingsId::NONE,
+        }
     }
 
     /// Names and values of a set.

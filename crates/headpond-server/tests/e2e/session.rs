@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use tokio_postgres::error::SqlState;
 
 use crate::pond::{MODES, PID, Pond, SESSION, code, connect, run, value, ways};
-use crate::raw::{Raw, VERSION_3_0};
+use crate::raw::{Message, Raw, VERSION_3_0};
 
 #[test]
 fn a_session_ends_with_its_client() {
@@ -88,6 +88,43 @@ fn what_is_reported_at_the_login_is_what_the_database_would_report() {
             let server = &crate::database::database().server;
             let direct = reports(([127, 0, 0, 1], server.port()).into());
             assert_eq!(reports(pond.address()), direct, "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn what_others_asked_for_is_not_reported_as_the_databases_own() {
+    run(async {
+        for way in MODES {
+            let pond = Pond::new(way, "", "max_size = 1").await;
+            let style = |messages: &[Message]| {
+                let reports = messages.iter().filter(|message| message.tag == b'S');
+                let styles = reports.filter_map(|message| {
+                    let text = String::from_utf8_lossy(&message.body).into_owned();
+                    Some(text.strip_prefix("DateStyle\0")?.trim_end_matches('\0').to_owned())
+                });
+                styles.last()
+            };
+            let log_in = |wish: &[(&str, &str)]| {
+                let mut raw = Raw::connect(pond.address());
+                let identity = [("user", &*pond.user), ("database", "postgres")];
+                raw.send_startup(VERSION_3_0, &[&identity[..], wish].concat());
+                let welcome = raw.until_ready();
+                (raw, style(&welcome))
+            };
+            let german = [("DateStyle", "german")];
+            // The first login finds nothing known of the server but what it reports to a German.
+            let (mut first, _) = log_in(&german);
+            first.query("SELECT 1");
+            drop(first);
+            let (mut plain, welcome) = log_in(&[]);
+            let told = style(&plain.query("SELECT 1")).or(welcome);
+            assert_eq!(told.as_deref(), Some("ISO, MDY"), "{way:?}");
+            drop(plain);
+            if way.mode == "session" {
+                // Its words are known by now.
+                assert_eq!(log_in(&german).1.as_deref(), Some("German, DMY"));
+            }
         }
     });
 }
