@@ -99,11 +99,11 @@ fn what_others_asked_for_is_not_reported_as_the_databases_own() {
             let pond = Pond::new(way, "", "max_size = 1").await;
             let style = |messages: &[Message]| {
                 let reports = messages.iter().filter(|message| message.tag == b'S');
-                let styles = reports.filter_map(|message| {
+                let mut styles = reports.filter_map(|message| {
                     let text = String::from_utf8_lossy(&message.body).into_owned();
                     Some(text.strip_prefix("DateStyle\0")?.trim_end_matches('\0').to_owned())
                 });
-                styles.last()
+                styles.next_back()
             };
             let log_in = |wish: &[(&str, &str)]| {
                 let mut raw = Raw::connect(pond.address());

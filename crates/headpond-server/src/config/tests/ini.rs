@@ -164,10 +164,8 @@ fn an_ini_is_answered_line_by_line() {
     }
     check(
         "[databases]\n[pgbouncer]\nauth_file = /dev/null",
-        &format!(
-            "f.ini: no data source: clients find no database; add a line in [databases]\n\
-             f.ini: listen_addr: not set: clients on Unix sockets are not supported yet, listening on 127.0.0.1:6432"
-        ),
+        "f.ini: no data source: clients find no database; add a line in [databases]\n\
+         f.ini: listen_addr: not set: clients on Unix sockets are not supported yet, listening on 127.0.0.1:6432",
     );
 }
 
