@@ -1,7 +1,7 @@
 //! What a pool shows of itself.
 
 use crate::alarms::Alarm;
-use crate::{CloseReason, PoolSettings, State, Windows};
+use crate::{CloseReason, ConnId, Pool, PoolSettings, State, Tick, Windows};
 
 /// Counters since the pool was made. `opened` − the sum of `closed` = the connections there are, those on their
 /// way out left out.
@@ -73,5 +73,63 @@ impl PoolFigures {
     #[must_use]
     pub fn is_raised(&self, alarm: Alarm) -> bool {
         self.alarms[alarm as usize]
+    }
+}
+
+impl Pool {
+    /// The state of a connection; `None` once it is gone.
+    #[must_use]
+    pub fn state(&self, conn: ConnId) -> Option<State> {
+        self.slots.state(conn)
+    }
+
+    /// Connections in any state.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.slots.total()
+    }
+
+    /// Connections that are idle.
+    #[must_use]
+    pub fn idle(&self) -> u32 {
+        self.slots.count(State::Idle)
+    }
+
+    /// Requests queued.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.waiters.len()
+    }
+
+    /// Whose request is the oldest in the queue.
+    #[must_use]
+    pub fn oldest_waiter(&self) -> Option<u64> {
+        self.waiters.oldest().map(|left| left.holder)
+    }
+
+    /// Since when the oldest waiter waits.
+    #[must_use]
+    pub fn oldest_wait(&self) -> Option<Tick> {
+        self.waiters.oldest().map(|left| left.since)
+    }
+
+    /// A copy of the numbers.
+    #[must_use]
+    pub fn figures(&self, now: Tick) -> PoolFigures {
+        PoolFigures {
+            settings: self.settings.clone(),
+            effective_max: self.effective_max(),
+            by_state: self.slots.counts(),
+            waiting: self.waiters.len(),
+            marks: self.gauge.windows(now),
+            levels: self.gauge.levels(now),
+            counts: self.counts,
+            alarms: self.alarms.raised(),
+        }
+    }
+
+    /// Starts the high-water marks "since the last reset" anew from the present values.
+    pub fn reset_marks(&mut self) {
+        self.gauge.reset();
     }
 }

@@ -45,6 +45,7 @@ mod marks;
 mod pool;
 mod settings;
 mod slots;
+mod states;
 mod tester;
 mod tick;
 mod upkeep;
@@ -60,7 +61,7 @@ pub use ids::{ConnId, WaiterId};
 pub use marks::{Marks, Windows};
 pub use pool::Pool;
 pub use settings::PoolSettings;
-pub use slots::{CloseReason, State};
+pub use states::{CloseReason, State};
 pub use tick::Tick;
 
 /// Two connections that hear within this time that the server goes speak for all of them.

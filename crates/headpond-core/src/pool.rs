@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::action::{Acquired, Action, Refusal, Request};
 use crate::alarms::{Alarm, Alarms, Counters};
-use crate::figures::{Counts, PoolFigures};
+use crate::figures::Counts;
 use crate::logins::Logins;
 use crate::marks::Gauge;
 use crate::slots::Slots;
@@ -199,62 +199,6 @@ impl Pool {
     /// How many grants an application gets for each one of an application of weight 1 (the default).
     pub fn set_weight(&mut self, application: u32, weight: u32) {
         self.waiters.set_weight(application, weight);
-    }
-
-    /// The state of a connection; `None` once it is gone.
-    #[must_use]
-    pub fn state(&self, conn: ConnId) -> Option<State> {
-        self.slots.state(conn)
-    }
-
-    /// Connections in any state.
-    #[must_use]
-    pub fn open(&self) -> u32 {
-        self.slots.total()
-    }
-
-    /// Connections that are idle.
-    #[must_use]
-    pub fn idle(&self) -> u32 {
-        self.slots.count(State::Idle)
-    }
-
-    /// Requests queued.
-    #[must_use]
-    pub fn waiting(&self) -> u32 {
-        self.waiters.len()
-    }
-
-    /// Whose request is the oldest in the queue.
-    #[must_use]
-    pub fn oldest_waiter(&self) -> Option<u64> {
-        self.waiters.oldest().map(|left| left.holder)
-    }
-
-    /// Since when the oldest waiter waits.
-    #[must_use]
-    pub fn oldest_wait(&self) -> Option<Tick> {
-        self.waiters.oldest().map(|left| left.since)
-    }
-
-    /// A copy of the numbers.
-    #[must_use]
-    pub fn figures(&self, now: Tick) -> PoolFigures {
-        PoolFigures {
-            settings: self.settings.clone(),
-            effective_max: self.effective_max(),
-            by_state: self.slots.counts(),
-            waiting: self.waiters.len(),
-            marks: self.gauge.windows(now),
-            levels: self.gauge.levels(now),
-            counts: self.counts,
-            alarms: self.alarms.raised(),
-        }
-    }
-
-    /// Starts the high-water marks "since the last reset" anew from the present values.
-    pub fn reset_marks(&mut self) {
-        self.gauge.reset();
     }
 
     /// A connection came to rest: it goes, serves whose turn it is, or becomes idle.
