@@ -16,8 +16,10 @@ impl Pool {
         if self.slots.state(conn) != Some(State::Opening) {
             return;
         }
-        self.logins.succeeded(&self.settings);
-        self.clear(Alarm::Authentication, out);
+        if !self.slots.is_outdated(conn) {
+            self.logins.succeeded(&self.settings);
+            self.clear(Alarm::Authentication, out);
+        }
         self.begin_life(now, conn);
         if self.asks_fresh() && self.unwanted(now, conn).is_none() {
             // The test is tried on the first connection of all, and whenever one fails it: a connection that was
@@ -47,6 +49,11 @@ impl Pool {
         }
         self.counts.logins_failed += 1;
         self.begin_close(now, conn, CloseReason::LoginFailed, out);
+        if class == FailureClass::Authentication && self.slots.is_outdated(conn) {
+            // It began before the credentials were changed.
+            self.advance(now, out);
+            return;
+        }
         let jitter = self.draw();
         self.logins.failed(now, class, &self.settings, self.slots.alive(), jitter);
         match class {
@@ -101,7 +108,7 @@ impl Pool {
         let allowed = self.logins.allowed(now, &self.settings, self.slots.count(State::Opening));
         for _ in 0..needed.min(allowed) {
             self.counts.opened += 1;
-            self.logins.began(now, &self.settings);
+            self.logins.began(now);
             // Not noted for the marks before something comes of it: the budget may deny it.
             let conn = self.slots.insert(now);
             out.push(Action::Open(conn));

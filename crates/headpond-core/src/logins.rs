@@ -1,5 +1,5 @@
-//! How fast connections may be opened: in parallel while all is well, one by one after a failure, not at all when
-//! the server does not know us.
+//! How fast connections may be opened: the first one alone, in parallel while all is well, one by one after a failure,
+//! not at all when the server does not know us.
 
 use std::time::Duration;
 
@@ -14,17 +14,21 @@ const AUTHENTICATION_PAUSE: Duration = Duration::from_secs(30);
 /// How long a server that had no connection left is believed before one more is tried.
 const CEILING_STEP: Duration = Duration::from_secs(5);
 
+/// Nothing is known of our credentials.
+const UNTRIED: u32 = 0;
+
 /// The pace of logins of one pool.
 #[derive(Debug)]
 pub(crate) struct Logins {
     /// Failures since the last success.
     failures: u32,
-    /// Logins allowed at once: down to one with a failure, doubled with each success.
+    /// Logins allowed at once: down to one with a failure, doubled with each success. [`UNTRIED`] allows one too, so
+    /// that a wrong password is sent once, and the first success all that there may be.
     window: u32,
     /// No login before this, because of a failure.
     not_before: Tick,
-    /// No login before this, because of `login_delay`.
-    spaced_until: Tick,
+    /// When the last login began.
+    begun: Option<Tick>,
     /// Why every login fails, if trying on is pointless.
     terminal: Option<FailureClass>,
     /// The most connections that the server seems to allow, and when one more is tried.
@@ -33,28 +37,17 @@ pub(crate) struct Logins {
 
 impl Logins {
     pub(crate) fn new() -> Self {
-        Self {
-            failures: 0,
-            window: u32::MAX,
-            not_before: Tick(0),
-            spaced_until: Tick(0),
-            terminal: None,
-            ceiling: None,
-        }
+        Self { failures: 0, window: UNTRIED, not_before: Tick(0), begun: None, terminal: None, ceiling: None }
     }
 
     /// How many may begin now, with so many under way and so many wanted.
     pub(crate) fn allowed(&self, now: Tick, settings: &PoolSettings, opening: u32) -> u32 {
-        if now < self.not_before.max(self.spaced_until) { 0 } else { self.at_once(settings, opening) }
+        if now < self.begins(settings) { 0 } else { self.at_once(settings, opening) }
     }
 
     /// When logins that are wanted may begin; never, while it is for those under way to end first.
     pub(crate) fn next(&self, settings: &PoolSettings, opening: u32) -> Tick {
-        if self.at_once(settings, opening) == 0 {
-            Tick::NEVER
-        } else {
-            self.not_before.max(self.spaced_until)
-        }
+        if self.at_once(settings, opening) == 0 { Tick::NEVER } else { self.begins(settings) }
     }
 
     /// The most connections there may be.
@@ -77,15 +70,17 @@ impl Logins {
         self.terminal.filter(|_| now < self.not_before)
     }
 
-    pub(crate) fn began(&mut self, now: Tick, settings: &PoolSettings) {
-        if !settings.login_delay.is_zero() {
-            self.spaced_until = now.plus(settings.login_delay);
-        }
+    pub(crate) fn began(&mut self, now: Tick) {
+        self.begun = Some(now);
     }
 
     pub(crate) fn succeeded(&mut self, settings: &PoolSettings) {
         let grows = if planted!(WindowNeverOpens) { 1 } else { 2 };
-        self.window = if self.failures > 0 { grows } else { self.window.saturating_mul(grows) };
+        self.window = match self.window {
+            UNTRIED => u32::MAX,
+            _ if self.failures > 0 => grows,
+            window => window.saturating_mul(grows),
+        };
         self.window = self.window.clamp(1, settings.max_logins.max(1));
         self.not_before = Tick(0);
         self.failures = 0;
@@ -101,8 +96,15 @@ impl Logins {
         alive: u32,
         jitter: f64,
     ) {
+        if class == FailureClass::TooManyConnections {
+            self.ceiling = Some((alive.max(1), now.plus(CEILING_STEP)));
+        }
+        let locked = self.terminal == Some(FailureClass::Authentication) && now < self.not_before;
+        if locked && class != FailureClass::Authentication {
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
-        self.window = 1;
+        self.window = if class == FailureClass::Authentication { UNTRIED } else { 1 };
         self.terminal = class.is_terminal().then_some(class);
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(20).saturating_sub(1));
         let pause = match class {
@@ -110,14 +112,18 @@ impl Logins {
             _ => doubled.min(settings.login_retry).mul_f64(1.0 - jitter / 4.0),
         };
         self.not_before = now.plus(pause);
-        if class == FailureClass::TooManyConnections {
-            self.ceiling = Some((alive.max(1), now.plus(CEILING_STEP)));
-        }
     }
 
     /// New credentials, or an operator who says so: what failed may work now.
     pub(crate) fn forgive(&mut self) {
-        *self = Self { spaced_until: self.spaced_until, ..Self::new() };
+        *self = Self { begun: self.begun, ..Self::new() };
+    }
+
+    /// Other settings: a pause is no longer than they say.
+    pub(crate) fn configure(&mut self, now: Tick, settings: &PoolSettings) {
+        if self.terminal != Some(FailureClass::Authentication) {
+            self.not_before = self.not_before.min(now.plus(settings.login_retry));
+        }
     }
 
     /// Raises the ceiling when its time has come.
@@ -131,9 +137,16 @@ impl Logins {
         }
     }
 
+    /// The earliest moment, as far as pauses go.
+    fn begins(&self, settings: &PoolSettings) -> Tick {
+        let spaced = self.begun.filter(|_| !settings.login_delay.is_zero());
+        self.not_before.max(spaced.map_or(Tick(0), |begun| begun.plus(settings.login_delay)))
+    }
+
     fn at_once(&self, settings: &PoolSettings, opening: u32) -> u32 {
-        let most =
-            if planted!(LoginsUnlimited) { u32::MAX } else { self.window.min(settings.max_logins).max(1) };
+        let window =
+            if planted!(FirstLoginInCompany) && self.window == UNTRIED { u32::MAX } else { self.window };
+        let most = if planted!(LoginsUnlimited) { u32::MAX } else { window.min(settings.max_logins).max(1) };
         let at_once = most.saturating_sub(opening);
         if settings.login_delay.is_zero() { at_once } else { at_once.min(1) }
     }

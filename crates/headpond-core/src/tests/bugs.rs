@@ -16,6 +16,7 @@ pub(crate) enum Bug {
     ClosingUncounted,
     DeadlinesForgotten,
     EndOfLeakUntold,
+    FirstLoginInCompany,
     FreshForgotten,
     GrantsWhileSuspended,
     HeadroomTimesOut,
@@ -35,11 +36,12 @@ pub(crate) enum Bug {
 }
 
 /// Bugs that break a rule of the model, and so are found by chance.
-const BY_STEPS: [Bug; 16] = [
+const BY_STEPS: [Bug; 17] = [
     Bug::AuthenticationTriedOn,
     Bug::ClosingUncounted,
     Bug::DeadlinesForgotten,
     Bug::EndOfLeakUntold,
+    Bug::FirstLoginInCompany,
     Bug::FreshForgotten,
     Bug::GrantsWhileSuspended,
     Bug::HeadroomTimesOut,

@@ -54,7 +54,9 @@ pub(crate) struct Model {
     alarms: [bool; Alarm::ALL.len()],
     pub(crate) alarms_raised: [u64; Alarm::ALL.len()],
     locked_until: Tick,
-    pub(crate) spaced_until: Tick,
+    /// Whether the present credentials are known to be right.
+    known: bool,
+    last_login: Option<Tick>,
     begun: Option<Tick>,
     /// What the last call made the machine say.
     pub(crate) said: Vec<Action>,
@@ -77,7 +79,8 @@ impl Model {
             alarms: [false; Alarm::ALL.len()],
             alarms_raised: [0; Alarm::ALL.len()],
             locked_until: Tick(0),
-            spaced_until: Tick(0),
+            known: false,
+            last_login: None,
             begun: None,
             said: Vec::new(),
         }
@@ -177,16 +180,20 @@ impl Model {
         if let Some(conn) = opening {
             (conn.born, conn.proven, conn.used) = (self.now, self.now, false);
             conn.lifetime = self.settings.max_lifetime;
-            self.locked_until = Tick(0);
+            if conn.renewals == self.renewals {
+                (self.locked_until, self.known) = (Tick(0), true);
+            }
         }
         self.call(loose.then_some(id), |pool, now, out| pool.opened(now, id, out));
     }
 
     pub(crate) fn open_failed(&mut self, id: ConnId, class: FailureClass) {
-        let opening = self.conns.get(&id).is_some_and(|conn| conn.state == State::Opening);
-        if opening {
-            let locked = class == FailureClass::Authentication;
-            self.locked_until = if locked { self.now.plus(LOCKOUT) } else { Tick(0) };
+        let opening = self.conns.get(&id).filter(|conn| conn.state == State::Opening);
+        let (opening, of_now) =
+            (opening.is_some(), opening.is_some_and(|conn| conn.renewals == self.renewals));
+        let refused = class == FailureClass::Authentication;
+        if opening && of_now && refused {
+            (self.locked_until, self.known) = (self.now.plus(LOCKOUT), false);
         }
         self.call(None, |pool, now, out| pool.open_failed(now, id, class, out));
         assert!(!opening || self.conns[&id].state == State::Closing, "a failed login goes");
@@ -241,7 +248,7 @@ impl Model {
     }
 
     pub(crate) fn renew(&mut self) {
-        self.locked_until = Tick(0);
+        (self.locked_until, self.known) = (Tick(0), false);
         self.outdate();
         self.call(None, |pool, now, out| pool.renew(now, out));
         assert_eq!(self.idle_of_old(), 0);
@@ -414,7 +421,6 @@ impl Model {
             since: self.now,
         };
         let rule = &self.settings;
-        let spaced_until = std::mem::replace(&mut self.spaced_until, self.now.plus(rule.login_delay));
         let expired =
             self.conns.values().filter(|conn| conn.state == State::Idle && conn.may_expire(self.now)).count();
         let resting = [State::Recovering, State::BeingCancelled, State::Closing];
@@ -423,12 +429,20 @@ impl Model {
         let wanted = self.count(State::InUse) + self.waiting() + rule.min_idle.max(rule.initial_size) + 1;
         let asked = self.count(State::Opening) == 0 && self.conns.values().any(|conn| conn.judged);
         assert!(asked || serving < wanted as usize + expired, "nobody needs one more");
-        assert!(self.now >= spaced_until, "two logins without the delay between them");
+        assert!(!self.is_spaced(), "two logins without the delay between them");
+        assert!(self.known || self.count(State::Opening) == 0, "a password that may be wrong is sent twice");
         assert!(self.conns.len() < rule.max_size as usize, "more than max_size");
         assert!(self.count(State::Opening) < rule.max_logins, "more than max_logins");
         assert!(self.now >= self.locked_until, "a login after a failed authentication");
         assert!(!self.suspended && !self.draining && !self.denied);
         assert!(self.conns.insert(id, fresh).is_none(), "{id:?} is there already");
+        self.last_login = Some(self.now);
+    }
+
+    /// Whether `login_delay` has not passed since the last login.
+    fn is_spaced(&self) -> bool {
+        let delay = self.settings.login_delay;
+        !delay.is_zero() && self.last_login.is_some_and(|last| self.now < last.plus(delay))
     }
 
     fn follow_check(&mut self, id: ConnId, loose: &mut Option<ConnId>) {

@@ -294,9 +294,7 @@ impl World {
         if renewed {
             self.model.renew();
         }
-        let patient = !renewed
-            || !self.model.settings.login_delay.is_zero()
-            || self.model.spaced_until > self.model.now;
+        let patient = !renewed || !self.model.settings.login_delay.is_zero();
         for _ in 0..10_000 {
             let ids: Vec<ConnId> = self.model.conns.keys().copied().collect();
             let pending = ids.len();

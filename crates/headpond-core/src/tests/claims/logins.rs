@@ -14,8 +14,9 @@ fn fail_all(pool: &mut Model, class: FailureClass) {
 #[test]
 fn logins_begin_login_delay_apart() {
     let mut pool = Model::of(PoolSettings { login_delay: ms(250), max_logins: 9, ..plain(4) });
-    (0..4).for_each(|_| pool.ask(0));
-    assert_eq!(pool.count(State::Opening), 1);
+    pool.lease_new();
+    (0..3).for_each(|_| pool.ask(0));
+    assert_eq!(pool.count(State::Opening), 0);
     let begun: Vec<_> = pool
         .watch(secs(5))
         .into_iter()
@@ -26,12 +27,89 @@ fn logins_begin_login_delay_apart() {
 }
 
 #[test]
+fn another_login_delay_applies_at_once() {
+    for (delay, next) in [(ms(250), ms(250)), (ms(50), ms(100)), (secs(7_200), secs(7_200)), (ms(0), ms(100))]
+    {
+        let mut pool =
+            Model::of(PoolSettings { login_delay: secs(3_600), acquire_timeout: ms(0), ..plain(2) });
+        pool.lease_new();
+        pool.ask(0);
+        pool.now = pool.now.plus(ms(100));
+        pool.configure(PoolSettings { login_delay: delay, ..pool.settings.clone() });
+        if pool.count_opened() == 0 {
+            pool.on_timer(pool.pool.next_deadline(pool.now));
+        }
+        assert_eq!((pool.count_opened(), pool.now.since(Tick(0))), (1, next), "after {delay:?}");
+    }
+}
+
+#[test]
+fn a_shorter_login_retry_applies_at_once() {
+    let slow = PoolSettings { login_retry: secs(3_600), acquire_timeout: ms(0), ..plain(2) };
+    let mut pool = Model::of(slow);
+    pool.ask(0);
+    for _ in 0..20 {
+        fail_all(&mut pool, FailureClass::Unreachable);
+        pool.on_timer(pool.pool.next_deadline(pool.now));
+    }
+    fail_all(&mut pool, FailureClass::Unreachable);
+    pool.configure(PoolSettings { login_retry: secs(1), ..pool.settings.clone() });
+    assert_eq!(pool.pool.next_deadline(pool.now).since(pool.now), secs(1));
+    pool.on_timer(pool.now.plus(secs(1)));
+    fail_all(&mut pool, FailureClass::Authentication);
+    pool.configure(PoolSettings { login_retry: ms(1), ..pool.settings.clone() });
+    pool.pass(secs(29));
+    assert_eq!(pool.count(State::Opening) + pool.count(State::Idle), 0, "an account is not locked for it");
+}
+
+#[test]
 pub(crate) fn no_more_than_max_logins_are_in_flight() {
     let mut pool = Model::of(PoolSettings { max_logins: 3, ..plain(10) });
-    (0..10).for_each(|_| pool.ask(0));
+    pool.lease_new();
+    (0..9).for_each(|_| pool.ask(0));
     assert_eq!(pool.count(State::Opening), 3);
     pool.opened(pool.one(State::Opening));
     assert_eq!((pool.count_opened(), pool.count(State::Opening)), (1, 3));
+}
+
+#[test]
+pub(crate) fn the_first_login_is_alone_so_a_wrong_password_is_sent_once() {
+    let wrong = FailureClass::Authentication;
+    let mut pool = Model::of(PoolSettings { initial_size: 8, max_logins: 4, ..plain(20) });
+    pool.start();
+    (0..10).for_each(|_| pool.ask(0));
+    assert_eq!(pool.count(State::Opening), 1);
+    fail_all(&mut pool, wrong);
+    assert_eq!((pool.count(State::Opening), pool.refused().len()), (0, 0), "what fails closes after that");
+    pool.pass(secs(29));
+    assert_eq!((pool.pool.counts.opened, pool.pool.counts.logins_failed), (1, 1));
+    pool.now = Tick(0).plus(secs(30));
+    (0..10).for_each(|_| pool.ask(0));
+    assert_eq!(pool.count(State::Opening), 1, "the next one too");
+    pool.opened(pool.one(State::Opening));
+    assert_eq!(pool.count(State::Opening), 4, "the password is right");
+    pool.settle();
+    pool.renew();
+    (0..8).for_each(|_| pool.ask(0));
+    assert_eq!(pool.count(State::Opening), 1, "it may be another now");
+    pool.opened(pool.one(State::Opening));
+    assert_eq!(pool.count(State::Opening), 4);
+}
+
+#[test]
+fn a_login_begun_with_old_credentials_says_nothing_of_the_new_ones() {
+    let mut pool = Model::of(plain(8));
+    pool.lease_new();
+    (0..3).for_each(|_| pool.ask(0));
+    let old = pool.all(State::Opening);
+    assert_eq!(old.len(), 3);
+    pool.renew();
+    for id in old {
+        pool.open_failed(id, FailureClass::Authentication);
+        pool.closed(id);
+    }
+    assert!(!pool.is_raised(Alarm::Authentication));
+    assert_eq!(pool.count(State::Opening), 1, "the new ones are tried at once");
 }
 
 #[test]
@@ -43,7 +121,7 @@ fn initial_connections_are_opened_side_by_side() {
         pool.all(State::Opening).into_iter().for_each(|id| pool.opened(id));
         rounds += 1;
     }
-    assert_eq!((pool.count(State::Idle), rounds), (100, 5));
+    assert_eq!((pool.count(State::Idle), rounds), (100, 6));
 }
 
 #[test]
@@ -99,12 +177,26 @@ pub(crate) fn after_a_failed_authentication_nobody_logs_in_for_30_s() {
 }
 
 #[test]
+fn another_failure_does_not_end_the_pause_after_a_failed_authentication() {
+    let mut pool = Model::of(plain(8));
+    pool.lease_new();
+    (0..2).for_each(|_| pool.ask(0));
+    let ids = pool.all(State::Opening);
+    pool.open_failed(ids[0], FailureClass::Authentication);
+    pool.open_failed(ids[1], FailureClass::Unreachable);
+    let next = pool.watch(secs(60)).into_iter().find(|(_, said)| matches!(said, Action::Open(_)));
+    assert_eq!(next, None, "nobody is left who waits");
+    pool.ask(0);
+    assert_eq!(pool.count(State::Opening), 1);
+}
+
+#[test]
 fn renew_forgives_a_failed_authentication() {
     let mut pool = Model::of(PoolSettings { initial_size: 3, ..plain(8) });
     pool.start();
     fail_all(&mut pool, FailureClass::Authentication);
     pool.pass(secs(10_000));
-    assert_eq!(pool.pool.counts.opened, 3, "with nobody waiting nobody tries on");
+    assert_eq!(pool.pool.counts.opened, 1, "with nobody waiting nobody tries on");
     pool.renew();
     assert!(!pool.is_raised(Alarm::Authentication));
     pool.settle();
