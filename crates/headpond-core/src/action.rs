@@ -37,6 +37,9 @@ pub enum Action {
         /// Whether it is over.
         ended: bool,
     },
+    /// The lease that was just reported is to be taken back: close the connection as [`CloseReason::Leaked`], and tell
+    /// its holder. It is in use until then.
+    Reclaim(ConnId),
     /// An alarm was raised, or is over.
     Alarm {
         /// Which.

@@ -83,6 +83,20 @@ impl Pool {
         self.slots.state(conn)
     }
 
+    /// Why a connection will be closed as soon as it comes to rest, as far as is known now.
+    #[must_use]
+    pub fn will_close(&self, now: Tick, conn: ConnId) -> Option<CloseReason> {
+        let state = self.slots.state(conn)?;
+        let rules = [
+            (self.draining, CloseReason::Shutdown),
+            (self.suspended, CloseReason::Suspended),
+            (self.slots.is_outdated(conn), self.outdated_by),
+            (self.slots.is_expired(now, conn), CloseReason::MaxLifetime),
+        ];
+        let first = rules.into_iter().find(|(applies, _)| *applies && state != State::Closing);
+        first.map(|(_, reason)| reason)
+    }
+
     /// Connections in any state.
     #[must_use]
     pub fn open(&self) -> u32 {

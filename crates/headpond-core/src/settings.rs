@@ -39,6 +39,10 @@ pub struct PoolSettings {
     pub login_retry: Duration,
     /// A lease older than this is reported, once; zero: never.
     pub leak_after: Duration,
+    /// Whether a lease that is reported is also taken back.
+    pub leak_reclaim: bool,
+    /// Prepared statements kept on each connection: carried for the driver, the policy does not look at it.
+    pub statement_cache_size: u32,
 }
 
 impl PoolSettings {
@@ -63,6 +67,8 @@ impl PoolSettings {
             login_delay: Duration::ZERO,
             login_retry: Duration::from_secs(1),
             leak_after: Duration::ZERO,
+            leak_reclaim: false,
+            statement_cache_size: 200,
         }
     }
 

@@ -78,11 +78,13 @@ pub enum CloseReason {
     SettingsRefused,
     /// It was opened with other startup parameters than those of the client that now has it.
     Repurposed,
+    /// Its lease was older than `leak_after`, and taken back.
+    Leaked,
 }
 
 impl CloseReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MaxIdle,
         Self::IdleTimeout,
         Self::MaxLifetime,
@@ -102,6 +104,7 @@ impl CloseReason {
         Self::Shutdown,
         Self::SettingsRefused,
         Self::Repurposed,
+        Self::Leaked,
     ];
 
     /// The name in metrics, console and page.
@@ -127,6 +130,7 @@ impl CloseReason {
             Self::Shutdown => "shutdown",
             Self::SettingsRefused => "settings_refused",
             Self::Repurposed => "repurposed",
+            Self::Leaked => "leaked",
         }
     }
 }

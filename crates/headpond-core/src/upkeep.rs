@@ -44,6 +44,9 @@ impl Pool {
             self.slots.report(conn);
             self.counts.leaks += 1;
             out.push(Action::Leak { conn, since, ended: false });
+            if self.settings.leak_reclaim && !planted!(ReclaimUntold) {
+                out.push(Action::Reclaim(conn));
+            }
         }
         self.logins.on_timer(now, &self.settings);
         self.judge_ceiling(out);

@@ -175,7 +175,7 @@ pub struct ServerRow {
     pub client: Option<u64>,
     /// Process id of the server's backend; 0 before the login.
     pub backend_pid: i32,
-    /// It will be closed when released.
+    /// It will be closed for this when it comes to rest.
     pub close_needed: Option<CloseReason>,
     /// Application name as last set on it.
     pub application_name: String,

@@ -37,6 +37,7 @@ impl Pooler {
                 PoolAction::Leak { conn, since, ended } => {
                     self.report_leak(now, pool, conn, since, ended, out)
                 }
+                PoolAction::Reclaim(conn) => self.reclaim(now, pool, conn, out),
                 PoolAction::Alarm { alarm, raised } => {
                     out.report(Report::Alarm { pool: self.pool_title(pool), alarm, raised });
                 }
@@ -469,6 +470,14 @@ impl Pooler {
         let holder =
             holder.map_or_else(|| "a client that has left".to_owned(), |client| self.describe(client));
         out.report(Report::Leak { pool: self.pool_title(pool), holder, held: now.since(since), ended });
+    }
+
+    /// A lease is taken back, and its client closed.
+    fn reclaim(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
+        if let Some(id) = self.server_of(pool, conn) {
+            let message = "the connection was reclaimed after leak_after";
+            self.close_pair(now, id, CloseReason::Leaked, Cause::Reclaimed, message, out);
+        }
     }
 
     pub(crate) fn server_of(&self, pool: u32, conn: ConnId) -> Option<ServerId> {

@@ -46,6 +46,8 @@ pub(crate) enum Cause {
     SettingsRefused,
     /// The login took too long.
     LoginTimeout,
+    /// Its lease was older than `leak_after`.
+    Reclaimed,
 }
 
 impl Cause {
@@ -61,7 +63,7 @@ impl Cause {
             Self::TransactionLost => "40001",
             Self::InFailedTransaction => "25P02",
             Self::OutcomeUnknown => "40003",
-            Self::ShuttingDown => "57P01",
+            Self::ShuttingDown | Self::Reclaimed => "57P01",
             Self::SettingsRefused => "22023",
             Self::LoginTimeout => "08006",
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headpond_core::{CloseReason, ConnId, Tick};
+use headpond_core::{ConnId, Tick};
 use headpond_wire::postgres::scram::{Challenge, ClientRole, Verifier};
 
 use crate::action::ClientId;
@@ -89,8 +89,6 @@ pub(crate) struct Server {
     pub(crate) check_failed: bool,
     /// Cancel requests that are under way for it.
     pub(crate) cancels: u32,
-    /// It will be closed for this when the present errand allows.
-    pub(crate) close_needed: Option<CloseReason>,
     /// What it does now must be done by then.
     pub(crate) deadline: Tick,
     /// When its timer, if one is set, goes off: perhaps too early, never too late.
@@ -126,7 +124,6 @@ impl Server {
             said_goodbye: false,
             check_failed: false,
             cancels: 0,
-            close_needed: None,
             deadline: Tick::NEVER,
             armed: Tick::NEVER,
             connected: now,

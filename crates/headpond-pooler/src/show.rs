@@ -32,7 +32,7 @@ impl Pooler {
             now,
             pools,
             clients: if detail { self.client_rows() } else { Vec::new() },
-            servers: if detail { self.server_rows() } else { Vec::new() },
+            servers: if detail { self.server_rows(now) } else { Vec::new() },
             clients_logged_in: self.totals.logged_in,
             clients_logging_in: self.totals.logging_in,
             logins_refused: self.totals.logins_refused,
@@ -97,7 +97,7 @@ impl Pooler {
         }
     }
 
-    fn server_rows(&self) -> Vec<ServerRow> {
+    fn server_rows(&self, now: Tick) -> Vec<ServerRow> {
         self.servers
             .iter()
             .map(|(id, server)| ServerRow {
@@ -108,7 +108,7 @@ impl Pooler {
                 requested: server.requested,
                 client: server.client.map(|client| u64::from(self.process_of(client))),
                 backend_pid: server.key.process.cast_signed(),
-                close_needed: server.close_needed,
+                close_needed: self.pools[server.pool as usize].policy.will_close(now, server.conn),
                 application_name: self
                     .settings
                     .value(server.settings, "application_name")

@@ -26,6 +26,7 @@ pub(crate) enum Bug {
     MaxIdleBelowMinSize,
     NewcomerOvertakes,
     OutdatedIdleStay,
+    ReclaimUntold,
     ShrinksAll,
     TestCountsAsUse,
     TrustsForEver,
@@ -36,7 +37,7 @@ pub(crate) enum Bug {
 }
 
 /// Bugs that break a rule of the model, and so are found by chance.
-const BY_STEPS: [Bug; 17] = [
+const BY_STEPS: [Bug; 18] = [
     Bug::AuthenticationTriedOn,
     Bug::ClosingUncounted,
     Bug::DeadlinesForgotten,
@@ -50,6 +51,7 @@ const BY_STEPS: [Bug; 17] = [
     Bug::LoginsUnlimited,
     Bug::MaxIdleBelowMinSize,
     Bug::OutdatedIdleStay,
+    Bug::ReclaimUntold,
     Bug::TestCountsAsUse,
     Bug::TrustsForEver,
     Bug::WaitsBesideIdle,

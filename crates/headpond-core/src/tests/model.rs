@@ -20,6 +20,8 @@ pub(crate) struct Conn {
     /// It was given back, not opened or tested, when it last came to rest.
     used: bool,
     leaked: bool,
+    /// Its lease is to be taken back.
+    pub(crate) reclaimed: bool,
     renewals: u32,
     born: Tick,
     lifetime: Duration,
@@ -321,7 +323,7 @@ impl Model {
     fn follow(&mut self, mut loose: Option<ConnId>) {
         let mut denials = Vec::new();
         let said = std::mem::take(&mut self.said);
-        for action in &said {
+        for (place, action) in said.iter().enumerate() {
             match *action {
                 Action::Grant { holder, conn, waited } => {
                     self.follow_grant(holder, conn, waited, loose);
@@ -338,7 +340,16 @@ impl Model {
                     self.follow_close(id, reason);
                     loose = loose.filter(|other| *other != id);
                 }
-                Action::Leak { conn, since, ended } => self.follow_leak(conn, since, ended),
+                Action::Leak { conn, since, ended } => {
+                    self.follow_leak(conn, since, ended);
+                    let reclaims = said.get(place + 1) == Some(&Action::Reclaim(conn));
+                    assert_eq!(reclaims, !ended && self.settings.leak_reclaim, "whether it is taken back");
+                }
+                Action::Reclaim(id) => {
+                    let conn = self.conns.get_mut(&id).expect("it is there");
+                    assert!(conn.leaked && !conn.reclaimed && self.settings.leak_reclaim);
+                    conn.reclaimed = true;
+                }
                 Action::Alarm { alarm, raised } => {
                     let before = std::mem::replace(&mut self.alarms[alarm as usize], raised);
                     assert_ne!(before, raised, "{alarm:?} is said twice");
@@ -414,6 +425,7 @@ impl Model {
             judged: false,
             used: false,
             leaked: false,
+            reclaimed: false,
             renewals: self.renewals,
             born: self.now,
             lifetime: Duration::ZERO,
@@ -489,7 +501,7 @@ impl Model {
         assert_eq!(conn.since, since);
         assert_eq!(conn.leaked, ended, "said once, and once again when it ends");
         assert!(ended || now >= since.plus(leak_after));
-        conn.leaked = !ended;
+        (conn.leaked, conn.reclaimed) = (!ended, false);
     }
 
     fn begin_lease(&mut self, id: ConnId) {

@@ -61,6 +61,8 @@ impl Dice {
             login_delay: self.millis(&[0, 0, 5]),
             login_retry: self.millis(&[0, 50, 1_000]),
             leak_after: self.millis(&[0, 10, 1_000]),
+            leak_reclaim: self.one_in(2),
+            statement_cache_size: 0,
         }
     }
 }
@@ -140,6 +142,7 @@ impl World {
         self.with(
             |conn| conn.state == State::InUse,
             |model, dice, id| match dice.below(10) {
+                _ if model.conns[&id].reclaimed && !dice.one_in(5) => model.close(id, CloseReason::Leaked),
                 0 => model.retire(id, State::Resetting),
                 1 => model.retire(id, State::Recovering),
                 2 => model.retire(id, State::BeingCancelled),

@@ -329,6 +329,9 @@ impl Client {
             io.shared.count("drained");
         } else if self.impossible && code == "22023" {
             io.shared.count("settings refused");
+        } else if text.contains("leak_after") {
+            assert_eq!(code, "57P01");
+            io.shared.count("reclaimed");
         } else {
             self.lost_its_server(io, &format!("{code} {text}"));
         }

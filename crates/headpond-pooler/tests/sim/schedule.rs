@@ -182,6 +182,8 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
             trust_window: dice.pick(&[Duration::ZERO, Duration::from_millis(20), Duration::MAX]),
             check_interval: milliseconds(dice.pick(&[0, 25, 1_000])),
             leak_after: milliseconds(dice.pick(&[0, 50])),
+            leak_reclaim: dice.chance(20),
+            statement_cache_size: 0,
         },
     }
 }

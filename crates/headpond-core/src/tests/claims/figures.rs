@@ -21,6 +21,41 @@ pub(crate) fn a_leak_is_reported_once_and_again_when_it_ends() {
 }
 
 #[test]
+fn with_leak_reclaim_a_leak_is_taken_back_and_the_next_one_served() {
+    let mut pool = Model::of(PoolSettings { leak_after: secs(10), leak_reclaim: true, ..plain(1) });
+    let id = pool.lease_new();
+    pool.ask(0);
+    let since = pool.now;
+    let said = [Action::Leak { conn: id, since, ended: false }, Action::Reclaim(id)];
+    assert_eq!(pool.watch(secs(20)), said.map(|action| (secs(10), action)));
+    assert_eq!(pool.one(State::InUse), id, "until the driver has closed it");
+    pool.close(id, CloseReason::Leaked);
+    assert_eq!(pool.said[0], Action::Leak { conn: id, since, ended: true });
+    pool.settle();
+    assert_eq!((pool.sizes(), pool.count_closed(CloseReason::Leaked)), ((1, 0), 1));
+}
+
+#[test]
+fn a_connection_tells_why_it_will_be_closed() {
+    let mut pool = Model::of(PoolSettings { max_lifetime: secs(100), acquire_timeout: ms(0), ..plain(2) });
+    let id = pool.lease_new();
+    let will_close = |pool: &Model| pool.pool.will_close(pool.now, id);
+    assert_eq!(will_close(&pool), None);
+    pool.now = pool.now.plus(secs(101));
+    assert_eq!(will_close(&pool), Some(CloseReason::MaxLifetime));
+    pool.server_dies();
+    assert_eq!(will_close(&pool), Some(CloseReason::MassDeath));
+    pool.renew();
+    assert_eq!(will_close(&pool), Some(CloseReason::Outdated));
+    pool.suspend();
+    assert_eq!(will_close(&pool), Some(CloseReason::Suspended));
+    pool.drain();
+    assert_eq!(will_close(&pool), Some(CloseReason::Shutdown));
+    pool.release(id);
+    assert_eq!((pool.one(State::Closing), will_close(&pool)), (id, None), "it does already");
+}
+
+#[test]
 fn marks_are_kept_in_four_windows() {
     let mut pool = Model::started(fixed(8));
     let use_at_once = |pool: &mut Model, count: u32| {

@@ -133,6 +133,8 @@ impl World {
     fn reported(&mut self, report: &Report) {
         match report {
             Report::ReplyMismatch { .. } | Report::ClientMisbehaved { .. } => panic!("{report}"),
+            // It may be taken back.
+            Report::Leak { ended: false, .. } => self.shared.deaths += 1,
             Report::CloseUnconfirmed { .. } => {
                 self.shared.count("close unconfirmed");
                 self.shared.unconfirmed += 1;
