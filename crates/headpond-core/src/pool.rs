@@ -15,6 +15,9 @@ use crate::{CloseReason, ConnId, PoolSettings, State, Tick, WaiterId};
 /// So many leases must have ended before their mean is used to foretell a wait.
 const HOLDS_KNOWN: u64 = 1000;
 
+/// The mean of leases is that of about so many: each weighs one in 256, and less with each that follows.
+const HOLDS_OF_LATE: u64 = 256;
+
 /// The policy machine of one pool. See the crate's documentation for its contract.
 #[derive(Debug)]
 pub struct Pool {
@@ -37,9 +40,11 @@ pub struct Pool {
     pub(crate) denied: bool,
     /// Why the connections of an earlier epoch go.
     pub(crate) outdated_by: CloseReason,
-    /// When the unneeded are halved next, and how few were idle at once since the last time.
+    /// The mean of the leases that ended of late, times [`HOLDS_OF_LATE`], in nanoseconds.
+    holds_of_late: u64,
+    /// When the unneeded are halved next, and how few there were at once since the last time.
     pub(crate) shrink_at: Tick,
-    pub(crate) idle_min: u32,
+    pub(crate) unneeded_min: u32,
     /// When a connection was last told that the server goes.
     pub(crate) farewell_at: Option<Tick>,
 }
@@ -64,8 +69,9 @@ impl Pool {
             draining: false,
             denied: false,
             outdated_by: CloseReason::Outdated,
+            holds_of_late: 0,
             shrink_at: Tick(0),
-            idle_min: 0,
+            unneeded_min: 0,
             farewell_at: None,
         }
     }
@@ -125,15 +131,18 @@ impl Pool {
             && self.slots.newest_idle().is_some_and(|conn| self.is_trusted(now, conn))
     }
 
-    /// How long a request made now would probably wait, in nanoseconds; `None` while too little is known.
+    /// How long a request of `application` would wait at the least, in nanoseconds; `None` while too little is known.
+    ///
+    /// Nothing is sure but what is counted on here, so that only who is bound to miss its deadline is refused: those
+    /// before it are of its own application (others may come after it), the pool grows to all the connections there
+    /// may be, all come free at once, and from then on each lease lasts as long as the mean of late.
     #[must_use]
-    pub fn predicted_wait(&self) -> Option<u64> {
+    pub fn predicted_wait(&self, application: u32) -> Option<u64> {
         if self.counts.holds < HOLDS_KNOWN {
             return None;
         }
-        let mean = self.counts.hold_time / self.counts.holds;
-        let serving = u64::from(self.slots.alive().max(1));
-        Some(mean.saturating_mul(u64::from(self.waiters.len()) + 1) / serving)
+        let rounds = self.waiters.len_of(application) / self.effective_max().max(1);
+        Some((self.holds_of_late / HOLDS_OF_LATE).saturating_mul(u64::from(rounds)))
     }
 
     /// A waiter leaves the queue by itself. Harmless if it has already left.
@@ -295,7 +304,9 @@ impl Pool {
     /// The numbers of now, for the marks.
     #[inline]
     pub(crate) fn note(&mut self, now: Tick) {
-        self.idle_min = self.idle_min.min(self.slots.count(State::Idle));
+        if self.slots.count(State::Idle) < self.unneeded_min {
+            self.unneeded_min = self.unneeded_min.min(self.unneeded());
+        }
         self.gauge.note(now, self.slots.count(State::InUse), self.waiters.len(), self.slots.total());
     }
 
@@ -337,7 +348,7 @@ impl Pool {
             return Some(Refusal::Database(class));
         }
         let deadline = request.deadline?;
-        let turn = now.plus(Duration::from_nanos(self.predicted_wait()?));
+        let turn = now.plus(Duration::from_nanos(self.predicted_wait(request.application)?));
         (turn > deadline).then_some(Refusal::WouldMiss)
     }
 
@@ -367,7 +378,9 @@ impl Pool {
         }
         let (reported, since) = self.slots.lease(conn);
         self.counts.holds += 1;
-        self.counts.hold_time += now.0.saturating_sub(since.0);
+        let hold = now.0.saturating_sub(since.0);
+        self.counts.hold_time += hold;
+        self.holds_of_late = (self.holds_of_late - self.holds_of_late / HOLDS_OF_LATE).saturating_add(hold);
         if reported && !planted!(EndOfLeakUntold) {
             out.push(Action::Leak { conn, since, ended: true });
         }

@@ -71,21 +71,25 @@ impl Pool {
         replaced || coming == 0 && self.room() == 0
     }
 
-    /// Half (rounded up) of the connections above the floors that were never needed in the interval are closed.
+    /// Half (rounded up) of the connections that were never needed in the interval are closed, the floors respected.
     fn shrink(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let idle = self.idle_min.saturating_sub(self.settings.min_idle);
-        let unneeded = idle.min(self.slots.established().saturating_sub(self.settings.min_size));
+        let unneeded = self.unneeded_min;
         let half = if planted!(ShrinksAll) { unneeded } else { unneeded.div_ceil(2) };
         for _ in 0..half {
-            let Some((conn, _)) = self.slots.oldest_idle() else { break };
+            let Some((conn, _)) = self.slots.oldest_idle().filter(|_| self.may_shrink()) else { break };
             self.begin_close(now, conn, CloseReason::Shrink, out);
         }
         self.begin_interval(now);
     }
 
     pub(crate) fn begin_interval(&mut self, now: Tick) {
-        self.idle_min = self.slots.count(State::Idle);
+        self.unneeded_min = self.unneeded();
         self.shrink_at = now.plus(self.settings.shrink_interval);
+    }
+
+    /// Idle connections, and those that are tested though nobody waits for them.
+    pub(crate) fn unneeded(&self) -> u32 {
+        (self.slots.count(State::Idle) + self.slots.count(State::Checking)).saturating_sub(self.waiters.len())
     }
 
     fn idle_deadline(&self) -> Tick {

@@ -48,6 +48,7 @@ impl Ends {
 #[derive(Debug)]
 struct Application {
     ends: Ends,
+    len: u32,
     weight: u32,
     finish: u64,
 }
@@ -97,6 +98,11 @@ impl Waiters {
         self.len
     }
 
+    /// Waiters of one application.
+    pub(crate) fn len_of(&self, application: u32) -> u32 {
+        self.names.get(&application).map_or(0, |place| self.applications[*place as usize].len)
+    }
+
     /// How many grants an application gets for each one of an application of weight 1.
     pub(crate) fn set_weight(&mut self, application: u32, weight: u32) {
         let place = self.application(application);
@@ -139,7 +145,8 @@ impl Waiters {
             None => self.all.head = index,
         }
         self.all.tail = index;
-        let ends = &mut self.applications[application as usize].ends;
+        let Application { ends, len, .. } = &mut self.applications[application as usize];
+        *len += 1;
         let first_of_its_own = ends.head == NONE;
         if first_of_its_own {
             ends.head = index;
@@ -236,7 +243,7 @@ impl Waiters {
         let next = u32::try_from(self.applications.len()).unwrap_or(NONE);
         let place = *self.names.entry(name).or_insert(next);
         if place == next {
-            self.applications.push(Application { ends: Ends::EMPTY, weight: 1, finish: 0 });
+            self.applications.push(Application { ends: Ends::EMPTY, len: 0, weight: 1, finish: 0 });
         }
         place
     }
@@ -255,7 +262,8 @@ impl Waiters {
             Some(waiter) => waiter.all.previous = all.previous,
             None => self.all.tail = all.previous,
         }
-        let ends = &mut self.applications[application as usize].ends;
+        let Application { ends, len, .. } = &mut self.applications[application as usize];
+        *len -= 1;
         match self.waiters.get_mut(own.previous as usize) {
             Some(waiter) => waiter.own.next = own.next,
             None => ends.head = own.next,

@@ -2,7 +2,7 @@
 
 use super::{fixed, ms, plain, secs};
 use crate::tests::model::Model;
-use crate::{Acquired, CloseReason, PoolSettings, State};
+use crate::{Acquired, CloseReason, PoolSettings, State, Tick};
 
 #[test]
 pub(crate) fn max_size_counts_every_state() {
@@ -122,7 +122,58 @@ pub(crate) fn shrinking_halves_what_was_never_needed() {
         pool.pass(secs(900));
         over_floors.push(pool.pool.open() - 3);
     }
-    assert_eq!(over_floors, [16, 8, 4, 2, 1, 0]);
+    // 10 of 19, 5 of 9, and of the last 4 not two but one.
+    assert_eq!(over_floors, [16, 6, 1, 0, 0, 0]);
+}
+
+#[test]
+fn without_floors_shrinking_ends_with_none() {
+    let mut pool = Model::of(PoolSettings { shrink_interval: secs(900), ..plain(16) });
+    let ids: Vec<_> = (0..16).map(|_| pool.lease_new()).collect();
+    pool.pass(secs(1));
+    ids.into_iter().for_each(|id| pool.release(id));
+    pool.pass(secs(899));
+    let open: Vec<_> = (0..6)
+        .map(|_| {
+            pool.pass(secs(900));
+            pool.pool.open()
+        })
+        .collect();
+    assert_eq!(open, [8, 4, 2, 1, 0, 0]);
+}
+
+#[test]
+fn shrinking_halves_the_fewest_that_were_idle_at_once() {
+    let mut pool = Model::started(PoolSettings { initial_size: 10, shrink_interval: secs(900), ..plain(10) });
+    pool.pass(secs(900));
+    assert_eq!(pool.sizes(), (0, 10), "at first none was there");
+    let ids: Vec<_> = (0..3).map(|_| pool.lease()).collect();
+    pool.pass(secs(100));
+    ids.into_iter().for_each(|id| pool.release(id));
+    pool.pass(secs(800));
+    assert_eq!(pool.sizes(), (0, 6), "three were needed, and half of the other seven are gone");
+}
+
+#[test]
+fn who_is_only_tested_is_not_needed() {
+    let tested = PoolSettings { check: true, trust_window: secs(30), check_interval: secs(30), ..plain(8) };
+    let mut pool =
+        Model::started(PoolSettings { initial_size: 8, min_idle: 1, shrink_interval: secs(900), ..tested });
+    for (interval, open) in (1..).zip([8, 4, 2, 1]) {
+        let end = Tick(0).plus(secs(900 * interval));
+        while pool.pool.next_deadline(pool.now) < end {
+            pool.on_timer(pool.pool.next_deadline(pool.now));
+            // Amid a test of all somebody comes and goes.
+            match pool.acquire(0, None) {
+                Acquired::Queued(waiter) => pool.withdraw(waiter),
+                Acquired::Granted(id) => pool.release(id),
+                Acquired::Refused(why) => panic!("{why:?}"),
+            }
+            pool.settle();
+        }
+        pool.pass(end.since(pool.now));
+        assert_eq!(pool.pool.open(), open);
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Who is served when.
 
+use std::time::Duration;
+
 use super::{ms, plain, secs};
 use crate::tests::model::Model;
-use crate::{Acquired, PoolSettings, Refusal, Request};
+use crate::{Acquired, PoolSettings, Refusal, Request, State};
 
 #[test]
 pub(crate) fn an_application_is_served_first_in_first_out() {
@@ -56,6 +58,20 @@ pub(crate) fn grants_follow_the_weights() {
     (0..20).for_each(|_| pool.ask(2));
     let of_the_heavy = pool.order(20).into_iter().filter(|holder| *holder <= 20).count();
     assert_eq!(of_the_heavy, 15);
+}
+
+#[test]
+fn another_weight_counts_from_the_next_grant_on() {
+    let mut pool = Model::of(plain(1));
+    let heavy = |order: Vec<u64>| order.into_iter().filter(|holder| *holder <= 60).count();
+    (0..60).for_each(|_| pool.ask(1));
+    (0..60).for_each(|_| pool.ask(2));
+    for (weight, of_20) in [(3, 15), (1, 10), (19, 19)] {
+        pool.said.clear();
+        pool.pool.set_weight(1, weight);
+        let found = heavy(pool.order(20));
+        assert!(found.abs_diff(of_20) <= 1, "{found} of 20 by weight {weight}");
+    }
 }
 
 #[test]
@@ -125,14 +141,80 @@ fn who_would_surely_miss_its_deadline_is_refused_once_1000_holds_are_known() {
             pool.release(id);
             pool.lease();
         }
+        pool.ask(0);
         let late = pool.acquire(0, Some(pool.now.plus(ms(9))));
         assert_eq!(late == Acquired::Refused(Refusal::WouldMiss), known == 1000);
-        if let Acquired::Queued(waiter) = late {
-            pool.withdraw(waiter);
-        }
+        let queued: Vec<_> = pool.queues[&0].iter().map(|waiting| waiting.id).collect();
+        queued.into_iter().for_each(|waiter| pool.withdraw(waiter));
     }
     let patient = pool.acquire(0, Some(pool.now.plus(ms(30))));
     assert!(matches!(patient, Acquired::Queued(_)));
+}
+
+/// A pool with so many connections, all leased, of which many were held for so long each.
+fn held_for(size: u32, hold: Duration) -> Model {
+    let mut pool = Model::of(PoolSettings { acquire_timeout: ms(0), ..plain(size) });
+    let ids: Vec<_> = (0..size).map(|_| pool.lease_new()).collect();
+    hold_again(&mut pool, ids[0], hold, 2_000);
+    pool
+}
+
+fn hold_again(pool: &mut Model, id: crate::ConnId, hold: Duration, times: u32) {
+    for _ in 0..times {
+        pool.now = pool.now.plus(hold);
+        pool.release(id);
+        pool.lease();
+    }
+}
+
+/// Whether a request that can wait for so long is refused.
+fn misses(pool: &mut Model, patience: Duration) -> bool {
+    match pool.acquire(0, Some(pool.now.plus(patience))) {
+        Acquired::Queued(waiter) => {
+            pool.withdraw(waiter);
+            false
+        }
+        other => {
+            assert_eq!(other, Acquired::Refused(Refusal::WouldMiss));
+            true
+        }
+    }
+}
+
+#[test]
+fn a_miss_is_sure_only_if_all_that_are_leased_came_free_at_once_and_it_still_came_too_late() {
+    let mut pool = held_for(4, ms(10));
+    for ahead in 0..9 {
+        let rounds = ahead / 4;
+        if rounds > 0 {
+            assert!(misses(&mut pool, ms(10 * rounds - 1)), "behind {ahead}");
+        }
+        assert!(!misses(&mut pool, ms(10 * rounds + 1)), "behind {ahead}");
+        pool.ask(0);
+    }
+}
+
+#[test]
+fn who_waits_of_another_application_or_before_a_pool_that_can_grow_makes_no_miss_sure() {
+    let mut pool = held_for(1, ms(10));
+    (0..50).for_each(|_| pool.ask(1));
+    assert!(!misses(&mut pool, ms(1)), "its turn comes before theirs");
+    pool.ask(0);
+    assert!(misses(&mut pool, ms(1)));
+    pool.configure(PoolSettings { max_size: 2, ..pool.settings.clone() });
+    assert!(!misses(&mut pool, ms(1)), "a second connection is on its way");
+}
+
+#[test]
+fn what_is_foretold_follows_the_holds_of_late() {
+    let mut pool = held_for(1, secs(1));
+    for (hold, before) in [(ms(10), secs(1)), (ms(500), ms(10))] {
+        let id = pool.one(State::InUse);
+        hold_again(&mut pool, id, hold, 2_000);
+        pool.ask(0);
+        assert!(misses(&mut pool, hold.mul_f64(0.9)) && !misses(&mut pool, hold.mul_f64(1.1)), "{before:?}");
+        pool.withdraw(pool.queues[&0][0].id);
+    }
 }
 
 #[test]
