@@ -305,9 +305,14 @@ impl Pool {
     #[inline]
     pub(crate) fn note(&mut self, now: Tick) {
         if self.slots.count(State::Idle) < self.unneeded_min {
-            self.unneeded_min = self.unneeded_min.min(self.unneeded());
+            self.note_need();
         }
         self.gauge.note(now, self.slots.count(State::InUse), self.waiters.len(), self.slots.total());
+    }
+
+    #[cold]
+    fn note_need(&mut self) {
+        self.unneeded_min = self.unneeded_min.min(self.unneeded());
     }
 
     pub(crate) fn raise(&mut self, alarm: Alarm, out: &mut Vec<Action>) {
@@ -366,6 +371,7 @@ impl Pool {
         out.push(Action::Grant { holder: left.holder, conn, waited });
     }
 
+    #[inline]
     fn lease(&mut self, now: Tick, conn: ConnId) {
         self.slots.change(now, conn, State::InUse);
         self.note(now);
