@@ -46,6 +46,8 @@ pub enum Action {
         alarm: Alarm,
         /// Whether it is true now.
         raised: bool,
+        /// Of an alarm of rates that is raised: why most of the connections were closed.
+        cause: Option<CloseReason>,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Tick;
+use crate::{CloseReason, Tick};
 
 /// Something is wrong, or was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,29 +57,41 @@ pub(crate) struct Counters {
     pub(crate) acquires: u64,
     /// Logins that failed left out.
     pub(crate) opened: u64,
-    pub(crate) closed_max_idle: u64,
+    /// By [`CloseReason`] as a number.
+    pub(crate) closed: [u64; CloseReason::ALL.len()],
     pub(crate) open: u32,
 }
 
-/// Which alarms are raised, and the window over which rates are judged.
+/// Which alarms are raised and why, and the window over which rates are judged.
 #[derive(Debug)]
 pub(crate) struct Alarms {
     raised: [bool; Alarm::ALL.len()],
+    causes: [Option<CloseReason>; Alarm::ALL.len()],
     begun: Tick,
     before: Counters,
 }
 
 impl Alarms {
     pub(crate) fn new() -> Self {
-        Self { raised: [false; Alarm::ALL.len()], begun: Tick(0), before: Counters::default() }
+        Self {
+            raised: [false; Alarm::ALL.len()],
+            causes: [None; Alarm::ALL.len()],
+            begun: Tick(0),
+            before: Counters::default(),
+        }
     }
 
     pub(crate) fn raised(&self) -> [bool; Alarm::ALL.len()] {
         self.raised
     }
 
-    /// Raises or clears an alarm; whether that changed anything.
-    pub(crate) fn set(&mut self, alarm: Alarm, raised: bool) -> bool {
+    pub(crate) fn causes(&self) -> [Option<CloseReason>; Alarm::ALL.len()] {
+        self.causes
+    }
+
+    /// Raises or clears an alarm; whether that changed anything but the cause.
+    pub(crate) fn set(&mut self, alarm: Alarm, raised: bool, cause: Option<CloseReason>) -> bool {
+        self.causes[alarm as usize] = cause;
         std::mem::replace(&mut self.raised[alarm as usize], raised) != raised
     }
 
@@ -89,8 +101,15 @@ impl Alarms {
         now >= self.begun.plus(WINDOW)
     }
 
-    /// Judges the window that is over, and begins the next: which alarms of rates are true.
-    pub(crate) fn judge(&mut self, now: Tick, counters: Counters) -> [(Alarm, bool); 2] {
+    /// When an alarm of rates must be judged again, though nobody asks for a connection.
+    pub(crate) fn deadline(&self) -> Tick {
+        let raised = |alarm| self.raised[alarm as usize];
+        let any = raised(Alarm::NotPooling) || raised(Alarm::MaxIdleChurn);
+        if any && !planted!(AlarmsForEver) { self.begun.plus(WINDOW) } else { Tick::NEVER }
+    }
+
+    /// Judges the window that is over, and begins the next: which alarms of rates are true, and the cause.
+    pub(crate) fn judge(&mut self, now: Tick, counters: Counters) -> [(Alarm, bool, Option<CloseReason>); 2] {
         let before = std::mem::replace(&mut self.before, counters);
         // A window that nobody looked at for long has no rate.
         let fresh = now.since(self.begun) < WINDOW * 2;
@@ -99,11 +118,18 @@ impl Alarms {
         // A pool that grows opens connections without replacing any.
         let growth = u64::from(counters.open.saturating_sub(before.open));
         let replaced = counters.opened.saturating_sub(before.opened + growth);
-        let churned = counters.closed_max_idle - before.closed_max_idle;
+        let closed = |reason| counters.closed[reason as usize] - before.closed[reason as usize];
+        let churned = closed(CloseReason::MaxIdle);
         let judged = fresh && acquires >= EVENTS_MIN;
+        let served = CloseReason::ALL.into_iter().filter(|reason| *reason != CloseReason::LoginFailed);
+        let most = served.filter(|reason| closed(*reason) > 0).max_by_key(|reason| closed(*reason));
         [
-            (Alarm::NotPooling, judged && replaced * 2 >= acquires),
-            (Alarm::MaxIdleChurn, judged && churned >= EVENTS_MIN && churned * 2 >= acquires),
+            (Alarm::NotPooling, judged && replaced * 2 >= acquires, most),
+            (
+                Alarm::MaxIdleChurn,
+                judged && churned >= EVENTS_MIN && churned * 2 >= acquires,
+                Some(CloseReason::MaxIdle),
+            ),
         ]
     }
 }

@@ -54,6 +54,8 @@ pub struct PoolFigures {
     pub counts: Counts,
     /// Which alarms are raised, by [`Alarm`] as a number.
     pub alarms: [bool; Alarm::ALL.len()],
+    /// Why most connections were closed, of the alarms of rates that are raised; by [`Alarm`] as a number.
+    pub causes: [Option<CloseReason>; Alarm::ALL.len()],
 }
 
 impl PoolFigures {
@@ -139,6 +141,7 @@ impl Pool {
             levels: self.gauge.levels(now),
             counts: self.counts,
             alarms: self.alarms.raised(),
+            causes: self.alarms.causes(),
         }
     }
 

@@ -316,14 +316,16 @@ impl Pool {
     }
 
     pub(crate) fn raise(&mut self, alarm: Alarm, out: &mut Vec<Action>) {
-        if self.alarms.set(alarm, true) {
-            out.push(Action::Alarm { alarm, raised: true });
-        }
+        self.set_alarm(alarm, true, None, out);
     }
 
     pub(crate) fn clear(&mut self, alarm: Alarm, out: &mut Vec<Action>) {
-        if self.alarms.set(alarm, false) {
-            out.push(Action::Alarm { alarm, raised: false });
+        self.set_alarm(alarm, false, None, out);
+    }
+
+    fn set_alarm(&mut self, alarm: Alarm, raised: bool, cause: Option<CloseReason>, out: &mut Vec<Action>) {
+        if self.alarms.set(alarm, raised, cause) {
+            out.push(Action::Alarm { alarm, raised, cause });
         }
     }
 
@@ -407,15 +409,15 @@ impl Pool {
         self.slots.state(conn).is_some_and(|state| state != State::Closing)
     }
 
-    fn judge_rates(&mut self, now: Tick, out: &mut Vec<Action>) {
+    pub(crate) fn judge_rates(&mut self, now: Tick, out: &mut Vec<Action>) {
         let counters = Counters {
             acquires: self.counts.acquires,
             opened: self.counts.opened - self.counts.logins_failed,
-            closed_max_idle: self.counts.closed[CloseReason::MaxIdle as usize],
+            closed: self.counts.closed,
             open: self.slots.alive(),
         };
-        for (alarm, raised) in self.alarms.judge(now, counters) {
-            if raised { self.raise(alarm, out) } else { self.clear(alarm, out) }
+        for (alarm, raised, cause) in self.alarms.judge(now, counters) {
+            self.set_alarm(alarm, raised, cause.filter(|_| raised), out);
         }
     }
 }

@@ -107,6 +107,24 @@ impl CloseReason {
         Self::Leaked,
     ];
 
+    /// The setting that makes connections go for this reason, if there is one.
+    #[must_use]
+    pub fn setting(self) -> Option<&'static str> {
+        match self {
+            Self::MaxIdle => Some("max_idle"),
+            Self::IdleTimeout => Some("idle_timeout"),
+            Self::MaxLifetime => Some("max_lifetime"),
+            Self::CheckFailed => Some("check_query"),
+            Self::ResetFailed => Some("reset_query"),
+            Self::RecoverTimeout => Some("recover_timeout"),
+            Self::Resized => Some("max_size"),
+            Self::Shrink => Some("shrink_interval"),
+            Self::FairShare => Some("budget"),
+            Self::Leaked => Some("leak_after"),
+            _ => None,
+        }
+    }
+
     /// The name in metrics, console and page.
     #[must_use]
     pub fn name(self) -> &'static str {

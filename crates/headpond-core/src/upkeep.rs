@@ -15,6 +15,7 @@ impl Pool {
             .min(self.check_deadline())
             .min(self.leak_deadline())
             .min(self.login_deadline())
+            .min(self.alarms.deadline())
             .max(now)
     }
 
@@ -47,6 +48,9 @@ impl Pool {
             if self.settings.leak_reclaim && !planted!(ReclaimUntold) {
                 out.push(Action::Reclaim(conn));
             }
+        }
+        if self.alarms.is_due(now) {
+            self.judge_rates(now, out);
         }
         self.logins.on_timer(now, &self.settings);
         self.judge_ceiling(out);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use headpond_core::Alarm;
+use headpond_core::{Alarm, CloseReason};
 
 use crate::config::Secret;
 use crate::table::Id;
@@ -155,6 +155,8 @@ pub enum Report {
         alarm: Alarm,
         /// Whether it is true now.
         raised: bool,
+        /// Why most of the connections were closed, if it is about that.
+        cause: Option<CloseReason>,
     },
     /// A lease is older than `leak_after`, or has ended after that was said.
     Leak {
@@ -198,9 +200,13 @@ impl fmt::Display for Report {
                 "{pool}: {wanted} connections are wanted, but the server has {slots} for this login: all pools \
                  together get {limit} (raise max_connections, or lower max_size, reserve or members)"
             ),
-            Self::Alarm { pool, alarm, raised } => {
+            Self::Alarm { pool, alarm, raised, cause } => {
                 let over = if *raised { "" } else { " is over" };
-                write!(f, "{pool}: alarm {}{over}", alarm.name())
+                write!(f, "{pool}: alarm {}{over}", alarm.name())?;
+                let Some(cause) = cause else { return Ok(()) };
+                write!(f, " (most connections were closed for {}", cause.name())?;
+                cause.setting().map_or(Ok(()), |setting| write!(f, ": see the setting {setting}"))?;
+                f.write_str(")")
             }
             Self::Leak { pool, holder, held, ended: false } => {
                 write!(f, "{pool}: a connection is held for {held:.1?} by {holder} (leak_after)")

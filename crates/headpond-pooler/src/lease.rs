@@ -38,8 +38,8 @@ impl Pooler {
                     self.report_leak(now, pool, conn, since, ended, out)
                 }
                 PoolAction::Reclaim(conn) => self.reclaim(now, pool, conn, out),
-                PoolAction::Alarm { alarm, raised } => {
-                    out.report(Report::Alarm { pool: self.pool_title(pool), alarm, raised });
+                PoolAction::Alarm { alarm, raised, cause } => {
+                    out.report(Report::Alarm { pool: self.pool_title(pool), alarm, raised, cause });
                 }
             }
         }

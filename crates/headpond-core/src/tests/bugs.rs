@@ -9,6 +9,7 @@ use super::{claims, steps};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
     AbsenceIsSaved,
+    AlarmsForEver,
     AuthenticationTriedOn,
     BrokenTestEvicts,
     CeilingForEver,
@@ -59,8 +60,9 @@ const BY_STEPS: [Bug; 18] = [
 ];
 
 /// Bugs that break no rule, and are merely not what was promised: each with the claim that it breaks.
-const BY_CLAIM: [(Bug, fn()); 8] = [
+const BY_CLAIM: [(Bug, fn()); 9] = [
     (Bug::AbsenceIsSaved, claims::waiting::an_application_that_was_away_gains_nothing),
+    (Bug::AlarmsForEver, claims::alarms::an_alarm_of_rates_ends_by_itself_when_nobody_asks_any_more),
     (Bug::BrokenTestEvicts, claims::checks::a_test_that_breaks_later_asks_one_fresh_connection_and_keeps_all),
     (Bug::CeilingForEver, claims::logins::too_many_connections_lower_the_ceiling_which_rises_again),
     (Bug::ClosedBeforeReplaced, claims::lifetime::with_room_the_replacement_is_there_before_the_old_one_goes),

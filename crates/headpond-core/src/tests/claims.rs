@@ -1,5 +1,6 @@
 //! What the machine promises, one claim after the other, in virtual time. Each runs beside the model.
 
+pub(crate) mod alarms;
 pub(crate) mod checks;
 pub(crate) mod commands;
 pub(crate) mod figures;

@@ -350,7 +350,9 @@ impl Model {
                     assert!(conn.leaked && !conn.reclaimed && self.settings.leak_reclaim);
                     conn.reclaimed = true;
                 }
-                Action::Alarm { alarm, raised } => {
+                Action::Alarm { alarm, raised, cause } => {
+                    let of_rates = matches!(alarm, Alarm::NotPooling | Alarm::MaxIdleChurn);
+                    assert_eq!(cause.is_some(), raised && of_rates, "{alarm:?}: {cause:?}");
                     let before = std::mem::replace(&mut self.alarms[alarm as usize], raised);
                     assert_ne!(before, raised, "{alarm:?} is said twice");
                     self.alarms_raised[alarm as usize] += u64::from(raised);

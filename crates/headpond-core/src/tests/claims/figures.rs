@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{fixed, ms, plain, secs};
 use crate::tests::model::Model;
-use crate::{Action, Alarm, CloseReason, FailureClass, Marks, PoolSettings, State, Tick};
+use crate::{Action, CloseReason, FailureClass, Marks, PoolSettings, State, Tick};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -171,76 +171,4 @@ pub(crate) fn every_wait_has_one_outcome() {
     let counts = pool.pool.figures(pool.now).counts;
     let ended = (counts.waits_granted, counts.waits_withdrawn, counts.waits_timed_out, counts.waits_failed);
     assert_eq!((counts.waits, ended), (5, (2, 1, 1, 1)));
-}
-
-/// Over a minute, every two seconds: a request, and whatever is done with its connection.
-fn minute(pool: &mut Model, mut serve: impl FnMut(&mut Model)) {
-    for _ in 0..31 {
-        pool.pass(secs(2));
-        serve(pool);
-        pool.settle();
-    }
-}
-
-#[test]
-fn a_pool_that_opens_for_every_second_request_raises_not_pooling() {
-    let mut pool = Model::of(plain(2));
-    let lose = |pool: &mut Model| {
-        let id = pool.lease_new();
-        pool.close(id, CloseReason::ServerLost);
-    };
-    let keep = |pool: &mut Model| {
-        pool.acquire(0, None);
-        pool.settle();
-        let id = pool.one(State::InUse);
-        pool.release(id);
-    };
-    minute(&mut pool, lose);
-    assert!(pool.is_raised(Alarm::NotPooling));
-    minute(&mut pool, keep);
-    minute(&mut pool, keep);
-    assert!(!pool.is_raised(Alarm::NotPooling));
-}
-
-#[test]
-fn a_pool_that_grows_and_a_server_that_is_down_raise_no_not_pooling() {
-    let mut pool = Model::of(plain(100));
-    let keep = |pool: &mut Model| {
-        pool.lease_new();
-    };
-    minute(&mut pool, keep);
-    minute(&mut pool, keep);
-    assert!(!pool.is_raised(Alarm::NotPooling));
-
-    let mut pool = Model::of(plain(100));
-    minute(&mut pool, |pool| {
-        pool.ask(0);
-        for id in pool.all(State::Opening) {
-            pool.open_failed(id, FailureClass::Refused);
-        }
-    });
-    assert!(!pool.is_raised(Alarm::NotPooling));
-}
-
-#[test]
-fn a_max_idle_below_what_the_load_needs_raises_max_idle_churn() {
-    let mut pool = Model::of(PoolSettings { max_idle: 0, ..plain(2) });
-    minute(&mut pool, |pool| {
-        let id = pool.lease_new();
-        pool.release(id);
-    });
-    assert!(pool.is_raised(Alarm::MaxIdleChurn));
-}
-
-#[test]
-fn too_few_requests_and_a_window_nobody_looked_at_raise_no_alarm() {
-    for (every, requests, pause) in [(secs(4), 40, secs(4)), (secs(1), 30, HOUR)] {
-        let mut pool = Model::of(PoolSettings { max_idle: 0, ..plain(2) });
-        for request in 0..=requests {
-            let id = pool.lease_new();
-            pool.release(id);
-            pool.pass(if request + 1 < requests { every } else { pause });
-        }
-        assert!(!pool.is_raised(Alarm::MaxIdleChurn) && !pool.is_raised(Alarm::NotPooling));
-    }
 }

@@ -92,6 +92,7 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
                 ..Counts::default()
             },
             alarms,
+            causes: [None; Alarm::ALL.len()],
         },
         budget: Some(40),
         budget_used: 12,
