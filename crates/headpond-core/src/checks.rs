@@ -55,9 +55,11 @@ impl Pool {
         }
     }
 
-    /// Whether a connection that was just opened is to be asked about the test.
-    pub(crate) fn asks_fresh(&self) -> bool {
-        self.tester.is_on(&self.settings) && !self.tester.tried && self.tester.fresh.is_none()
+    /// A connection that comes to rest is asked about the test.
+    pub(crate) fn ask(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+        self.tester.asks_next = false;
+        self.tester.fresh = Some(conn);
+        self.begin_check(now, conn, out);
     }
 
     /// What a fresh connection said of the test, or that there was none.
@@ -74,9 +76,7 @@ impl Pool {
                 }
             }
             Verdict::Works => {
-                self.tester.tried = true;
-                self.tester.broken = false;
-                self.tester.retest_at = None;
+                self.tester.found_working();
                 self.clear(Alarm::CheckSuspect, out);
             }
             Verdict::Unknown => {}
@@ -118,12 +118,15 @@ impl Pool {
         self.slots.count(State::Checking) - u32::try_from(self.tester.failed.len()).unwrap_or(0)
     }
 
-    /// Tests the idle connections whose last proof is too old, and a test that was found broken on one of them.
+    /// Tests the idle connections whose last proof is too old, and a test that was found broken on one of them; or if
+    /// all are busy, on the first that no longer is.
     pub(crate) fn check_stale(&mut self, now: Tick, out: &mut Vec<Action>) {
         if self.tester.retest_at.is_some_and(|at| at <= now) {
-            self.tester.found_broken(now);
-            if let Some(conn) = self.slots.newest_idle() {
-                self.begin_check(now, conn, out);
+            self.tester.retest(now);
+            if self.tester.fresh.is_none()
+                && let Some(conn) = self.slots.newest_idle()
+            {
+                self.ask(now, conn, out);
             }
         }
         if !self.tester.is_on(&self.settings) {

@@ -21,11 +21,10 @@ impl Pool {
             self.clear(Alarm::Authentication, out);
         }
         self.begin_life(now, conn);
-        if self.asks_fresh() && self.unwanted(now, conn).is_none() {
+        if self.tester.asks_opened(now, &self.settings) && self.unwanted(now, conn).is_none() {
             // The test is tried on the first connection of all, and whenever one fails it: a connection that was
             // just opened is good, so if it fails too, the test is wrong.
-            self.tester.fresh = Some(conn);
-            self.begin_check(now, conn, out);
+            self.ask(now, conn, out);
         } else {
             self.settle(now, conn, out);
         }

@@ -217,6 +217,10 @@ impl Pool {
             self.open_what_is_needed(now, out);
             return;
         }
+        if self.tester.asks_next {
+            self.ask(now, conn, out);
+            return;
+        }
         if self.waiters.len() > 0
             && let Some(left) = self.waiters.pop()
         {

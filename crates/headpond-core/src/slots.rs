@@ -133,8 +133,8 @@ impl Slots {
                 self.first_proof = self.first_proof.min(slot.proven);
                 self.idle = self.join_list(self.idle, conn.index);
             }
-            // Asked about the test as soon as it was opened: it has been at rest since then.
-            State::Checking if from == State::Opening => slot.since = now,
+            // Asked about the test as soon as it came to rest.
+            State::Checking if from != State::Idle => slot.since = now,
             _ => {}
         }
         self.counts[from as usize] -= 1;

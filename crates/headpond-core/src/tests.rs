@@ -2,5 +2,6 @@
 
 pub(crate) mod bugs;
 mod claims;
+mod fair;
 mod model;
 mod steps;

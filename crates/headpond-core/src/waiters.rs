@@ -162,6 +162,9 @@ impl Waiters {
 
     /// Takes out the request whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<Left> {
+        if planted!(OldestFirstServed) {
+            return self.pop_oldest();
+        }
         let application = match self.active[..] {
             [] => return None,
             [only] => only,

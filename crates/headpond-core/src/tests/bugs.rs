@@ -26,8 +26,10 @@ pub(crate) enum Bug {
     LoginsUnlimited,
     MaxIdleBelowMinSize,
     NewcomerOvertakes,
+    OldestFirstServed,
     OutdatedIdleStay,
     ReclaimUntold,
+    RetestedWhenIdleOnly,
     ShrinksAll,
     TestCountsAsUse,
     TrustsForEver,
@@ -38,7 +40,8 @@ pub(crate) enum Bug {
 }
 
 /// Bugs that break a rule of the model, and so are found by chance.
-const BY_STEPS: [Bug; 18] = [
+const BY_STEPS: [Bug; 21] = [
+    Bug::AbsenceIsSaved,
     Bug::AuthenticationTriedOn,
     Bug::ClosingUncounted,
     Bug::DeadlinesForgotten,
@@ -51,22 +54,25 @@ const BY_STEPS: [Bug; 18] = [
     Bug::LevelsOverlap,
     Bug::LoginsUnlimited,
     Bug::MaxIdleBelowMinSize,
+    Bug::OldestFirstServed,
     Bug::OutdatedIdleStay,
     Bug::ReclaimUntold,
     Bug::TestCountsAsUse,
     Bug::TrustsForEver,
     Bug::WaitsBesideIdle,
+    Bug::WeightsIgnored,
     Bug::WithdrawalUncounted,
 ];
 
 /// Bugs that break no rule, and are merely not what was promised: each with the claim that it breaks.
-const BY_CLAIM: [(Bug, fn()); 9] = [
+const BY_CLAIM: [(Bug, fn()); 10] = [
     (Bug::AbsenceIsSaved, claims::waiting::an_application_that_was_away_gains_nothing),
     (Bug::AlarmsForEver, claims::alarms::an_alarm_of_rates_ends_by_itself_when_nobody_asks_any_more),
     (Bug::BrokenTestEvicts, claims::checks::a_test_that_breaks_later_asks_one_fresh_connection_and_keeps_all),
     (Bug::CeilingForEver, claims::logins::too_many_connections_lower_the_ceiling_which_rises_again),
     (Bug::ClosedBeforeReplaced, claims::lifetime::with_room_the_replacement_is_there_before_the_old_one_goes),
     (Bug::NewcomerOvertakes, claims::waiting::a_newcomer_never_overtakes),
+    (Bug::RetestedWhenIdleOnly, claims::checks::a_broken_test_is_tried_again_though_all_are_busy),
     (Bug::ShrinksAll, claims::size::shrinking_halves_what_was_never_needed),
     (Bug::WeightsIgnored, claims::waiting::grants_follow_the_weights),
     (Bug::WindowNeverOpens, claims::logins::after_success_logins_in_flight_double_again),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::fair::Fair;
 use crate::{
     Acquired, Action, Alarm, CloseReason, ConnId, FailureClass, Pool, PoolSettings, Refusal, Request, State,
     Tick, WaiterId,
@@ -46,6 +47,7 @@ pub(crate) struct Model {
     pub(crate) settings: PoolSettings,
     pub(crate) conns: BTreeMap<ConnId, Conn>,
     pub(crate) queues: BTreeMap<u32, VecDeque<Waiting>>,
+    fair: Fair,
     pub(crate) suspended: bool,
     pub(crate) draining: bool,
     /// Whether the budget has nothing left.
@@ -72,6 +74,7 @@ impl Model {
             settings,
             conns: BTreeMap::new(),
             queues: BTreeMap::new(),
+            fair: Fair::default(),
             suspended: false,
             draining: false,
             denies: false,
@@ -132,6 +135,11 @@ impl Model {
         }
         self.follow(None);
         acquired
+    }
+
+    pub(crate) fn set_weight(&mut self, application: u32, weight: u32) {
+        self.fair.set_weight(application, weight);
+        self.pool.set_weight(application, weight);
     }
 
     pub(crate) fn withdraw(&mut self, waiter: WaiterId) {
@@ -388,10 +396,15 @@ impl Model {
     }
 
     fn follow_grant(&mut self, holder: u64, id: ConnId, waited: u64, loose: Option<ConnId>) {
-        let queue =
-            self.queues.values_mut().find(|queue| queue.front().is_some_and(|first| first.holder == holder));
-        let first =
-            queue.expect("a grant goes to the first of an application").pop_front().expect("there is one");
+        let firsts =
+            self.queues.iter().filter_map(|(name, queue)| Some((*name, queue.front()?.since))).collect();
+        let (application, queue) = self
+            .queues
+            .iter_mut()
+            .find(|(_, queue)| queue.front().is_some_and(|first| first.holder == holder))
+            .expect("a grant goes to the first of an application");
+        self.fair.serve(*application, &firsts);
+        let first = queue.pop_front().expect("there is one");
         assert_eq!(self.now.since(first.since), Duration::from_nanos(waited));
         let conn = self.conns[&id];
         assert!(
@@ -462,7 +475,8 @@ impl Model {
     fn follow_check(&mut self, id: ConnId, loose: &mut Option<ConnId>) {
         let now = self.now;
         let conn = self.conns.get_mut(&id).expect("it is there");
-        let fresh = *loose == Some(id) && conn.state == State::Opening;
+        let suspect = self.alarms[Alarm::CheckSuspect as usize];
+        let fresh = *loose == Some(id) && (conn.state == State::Opening || suspect);
         assert!(self.settings.check);
         assert!(fresh || conn.judged || conn.state == State::Idle, "{:?} is tested", conn.state);
         if fresh {

@@ -266,7 +266,7 @@ impl World {
             26..34 => self.model.spare(),
             34..39 => {
                 let (application, weight) = (self.dice.size(3), self.dice.size(5));
-                self.model.pool.set_weight(application, weight);
+                self.model.set_weight(application, weight);
             }
             _ => self.model.pool.reset_marks(),
         }

@@ -161,6 +161,60 @@ fn a_broken_test_is_tried_again_and_the_alarm_ends_when_it_works() {
     }
 }
 
+/// A pool that found out with its first connection, which is leased, that the test is broken.
+fn broken(max_size: u32) -> (Model, ConnId) {
+    let mut pool = Model::of(PoolSettings { acquire_timeout: ms(0), ..tested(max_size) });
+    pool.ask(0);
+    pool.opened(pool.one(State::Opening));
+    let id = pool.one(State::Checking);
+    pool.check_failed(id);
+    assert_eq!((pool.granted(), pool.is_raised(Alarm::CheckSuspect)), (vec![1], true));
+    (pool, id)
+}
+
+#[test]
+pub(crate) fn a_broken_test_is_tried_again_though_all_are_busy() {
+    let (mut pool, id) = broken(1);
+    (2..=4).for_each(|_| pool.ask(0));
+    for works in [false, true] {
+        pool.pass(secs(61));
+        pool.release(id);
+        assert_eq!(pool.said, [Action::Check(id)], "who comes to rest is asked");
+        if works {
+            pool.ready(id)
+        } else {
+            pool.check_failed(id)
+        }
+        assert_eq!((pool.granted().len(), pool.is_raised(Alarm::CheckSuspect)), (1, !works));
+        pool.release(id);
+        assert_eq!(pool.granted().len(), usize::from(!works), "asked once");
+    }
+    assert_eq!(pool.pool.counts.closed.iter().sum::<u64>(), 0);
+}
+
+#[test]
+fn who_is_opened_is_asked_about_a_broken_test() {
+    let (mut pool, _) = broken(4);
+    let open = |pool: &mut Model| {
+        pool.ask(0);
+        let id = pool.one(State::Opening);
+        pool.opened(id);
+        id
+    };
+    let soon = open(&mut pool);
+    assert_eq!(pool.state_of(soon), Some(State::InUse), "not so soon");
+    pool.now = pool.now.plus(secs(5));
+    let id = open(&mut pool);
+    assert_eq!(pool.state_of(id), Some(State::Checking));
+    pool.check_failed(id);
+    assert_eq!((pool.state_of(id), pool.is_raised(Alarm::CheckSuspect)), (Some(State::InUse), true));
+    pool.now = pool.now.plus(secs(5));
+    let id = open(&mut pool);
+    pool.ready(id);
+    assert_eq!((pool.state_of(id), pool.is_raised(Alarm::CheckSuspect)), (Some(State::InUse), false));
+    assert_eq!(pool.pool.counts.closed.iter().sum::<u64>(), 0);
+}
+
 #[test]
 fn a_test_that_hangs_is_broken_too() {
     let (mut pool, ids) = stale(tested(4), 2);

@@ -53,7 +53,7 @@ fn two_applications_take_turns_whoever_asked_first() {
 #[test]
 pub(crate) fn grants_follow_the_weights() {
     let mut pool = Model::of(plain(1));
-    pool.pool.set_weight(1, 3);
+    pool.set_weight(1, 3);
     (0..20).for_each(|_| pool.ask(1));
     (0..20).for_each(|_| pool.ask(2));
     let of_the_heavy = pool.order(20).into_iter().filter(|holder| *holder <= 20).count();
@@ -68,7 +68,7 @@ fn another_weight_counts_from_the_next_grant_on() {
     (0..60).for_each(|_| pool.ask(2));
     for (weight, of_20) in [(3, 15), (1, 10), (19, 19)] {
         pool.said.clear();
-        pool.pool.set_weight(1, weight);
+        pool.set_weight(1, weight);
         let found = heavy(pool.order(20));
         assert!(found.abs_diff(of_20) <= 1, "{found} of 20 by weight {weight}");
     }
@@ -87,7 +87,7 @@ pub(crate) fn an_application_that_was_away_gains_nothing() {
 #[test]
 fn even_an_endless_weight_leaves_the_others_their_turn() {
     let mut pool = Model::of(plain(1));
-    pool.pool.set_weight(1, u32::MAX);
+    pool.set_weight(1, u32::MAX);
     pool.ask(2);
     (0..3).for_each(|_| pool.ask(1));
     assert!(pool.order(4).contains(&1));
