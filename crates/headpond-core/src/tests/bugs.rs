@@ -65,13 +65,17 @@ const BY_STEPS: [Bug; 21] = [
 ];
 
 /// Bugs that break no rule, and are merely not what was promised: each with the claim that it breaks.
-const BY_CLAIM: [(Bug, fn()); 10] = [
+const BY_CLAIM: [(Bug, fn()); 11] = [
     (Bug::AbsenceIsSaved, claims::waiting::an_application_that_was_away_gains_nothing),
     (Bug::AlarmsForEver, claims::alarms::an_alarm_of_rates_ends_by_itself_when_nobody_asks_any_more),
     (Bug::BrokenTestEvicts, claims::checks::a_test_that_breaks_later_asks_one_fresh_connection_and_keeps_all),
     (Bug::CeilingForEver, claims::logins::too_many_connections_lower_the_ceiling_which_rises_again),
     (Bug::ClosedBeforeReplaced, claims::lifetime::with_room_the_replacement_is_there_before_the_old_one_goes),
     (Bug::NewcomerOvertakes, claims::waiting::a_newcomer_never_overtakes),
+    (
+        Bug::OldestFirstServed,
+        claims::fairness::beside_a_noisy_application_the_others_wait_at_most_twice_as_long,
+    ),
     (Bug::RetestedWhenIdleOnly, claims::checks::a_broken_test_is_tried_again_though_all_are_busy),
     (Bug::ShrinksAll, claims::size::shrinking_halves_what_was_never_needed),
     (Bug::WeightsIgnored, claims::waiting::grants_follow_the_weights),

@@ -3,6 +3,7 @@
 pub(crate) mod alarms;
 pub(crate) mod checks;
 pub(crate) mod commands;
+pub(crate) mod fairness;
 pub(crate) mod figures;
 pub(crate) mod lifetime;
 pub(crate) mod logins;

@@ -10,7 +10,7 @@ use crate::{Alarm, CloseReason, ConnId, FailureClass, PoolSettings, State, Tick}
 const LIFE: u64 = 1000;
 
 /// Dice that fall the same way for the same seed (splitmix64).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -24,7 +24,7 @@ impl Dice {
         self.roll() % end
     }
 
-    fn size(&mut self, end: u32) -> u32 {
+    pub(crate) fn size(&mut self, end: u32) -> u32 {
         u32::try_from(self.below(u64::from(end))).expect("it is below a u32")
     }
 
