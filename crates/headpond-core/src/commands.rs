@@ -32,8 +32,11 @@ impl Pool {
 
     /// New settings, from now on. The test may be another one: who failed the old one is tested again.
     pub fn configure(&mut self, now: Tick, settings: PoolSettings, out: &mut Vec<Action>) {
-        self.settings = settings;
+        let before = std::mem::replace(&mut self.settings, settings);
         self.logins.configure(now, &self.settings);
+        if before.shrink_interval.is_zero() {
+            self.begin_interval(now);
+        }
         self.shrink_at = self.shrink_at.min(now.plus(self.settings.shrink_interval));
         let failed = std::mem::take(&mut self.tester).failed;
         self.clear(Alarm::CheckSuspect, out);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::action::{Action, FailureClass, Refusal};
+use crate::action::{Action, FailureClass};
 use crate::alarms::Alarm;
 use crate::tester::Verdict;
 use crate::{CloseReason, ConnId, Pool, State, Tick};
@@ -62,9 +62,6 @@ impl Pool {
         }
         if self.tester.wants_fresh() {
             self.verdict(now, Verdict::Unknown, out);
-        }
-        if class.is_terminal() && self.slots.alive() == 0 {
-            self.refuse_all(now, Refusal::Database(class), out);
         }
         self.advance(now, out);
     }

@@ -214,7 +214,7 @@ impl Pool {
     pub(crate) fn settle(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(reason) = self.unwanted(now, conn) {
             self.begin_close(now, conn, reason, out);
-            self.open_what_is_needed(now, out);
+            self.advance(now, out);
             return;
         }
         if self.tester.asks_next {
@@ -237,9 +237,14 @@ impl Pool {
         }
     }
 
-    /// Whatever has changed: who waits gets an idle connection, those too old go if they can be spared, and what
-    /// is needed is opened.
+    /// Whatever has changed: who waits gets an idle connection, or is told that there will be none, those too old go
+    /// if they can be spared, and what is needed is opened.
     pub(crate) fn advance(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if self.slots.alive() == 0
+            && let Some(class) = self.logins.hopeless(now)
+        {
+            self.refuse_all(now, Refusal::Database(class), out);
+        }
         self.serve_waiters(now, out);
         self.close_retired(now, out);
         self.make_place_for_fresh(now, out);

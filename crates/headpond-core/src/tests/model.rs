@@ -129,7 +129,10 @@ impl Model {
             }
             Acquired::Refused(Refusal::Draining) => assert!(self.draining),
             Acquired::Refused(Refusal::QueueFull) => assert!(queued >= self.settings.max_waiters),
-            Acquired::Refused(Refusal::WouldMiss) => assert!(deadline.is_some()),
+            Acquired::Refused(Refusal::WouldMiss) => {
+                let own = self.queues.get(&application).map_or(0, VecDeque::len);
+                assert!(deadline.is_some() && size(own) >= self.pool.effective_max(), "nothing is sure");
+            }
             Acquired::Refused(Refusal::Database(class)) => assert!(class.is_terminal()),
             Acquired::Refused(Refusal::TimedOut) => panic!("refused before its time"),
         }
@@ -577,6 +580,9 @@ impl Model {
         assert_eq!(self.pool.slots.newest_idle().map(|id| self.conns[&id].since), newest, "the order of use");
         let oldest = idle().map(|(_, conn)| conn.since).min();
         assert_eq!(self.pool.slots.oldest_idle().map(|(_, since)| since), oldest, "the order of use");
+        let hopeless =
+            self.now < self.locked_until && self.conns.values().all(|conn| conn.state == State::Closing);
+        assert!(!hopeless || self.waiting() == 0, "somebody waits for nothing");
         let judged = size(self.conns.values().filter(|conn| conn.judged).count());
         let tested = self.count(State::Checking) - judged;
         assert!(newest.is_none() || tested >= self.waiting(), "somebody waits beside an idle connection");

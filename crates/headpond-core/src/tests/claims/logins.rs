@@ -2,7 +2,7 @@
 
 use super::{ms, plain, secs};
 use crate::tests::model::Model;
-use crate::{Acquired, Action, Alarm, FailureClass, PoolSettings, Refusal, State, Tick};
+use crate::{Acquired, Action, Alarm, CloseReason, FailureClass, PoolSettings, Refusal, State, Tick};
 
 fn fail_all(pool: &mut Model, class: FailureClass) {
     for id in pool.all(State::Opening) {
@@ -223,6 +223,23 @@ fn while_connections_live_a_failed_authentication_refuses_nobody() {
     assert!(pool.refused().is_empty());
     pool.release(id);
     assert_eq!(pool.granted(), [2]);
+}
+
+#[test]
+fn who_waits_is_refused_when_the_last_connection_goes_and_no_login_can_help() {
+    for given_back in [false, true] {
+        let mut pool = Model::of(plain(8));
+        let id = pool.lease_new();
+        pool.ask(0);
+        pool.open_failed(pool.one(State::Opening), FailureClass::Authentication);
+        pool.server_dies();
+        if given_back {
+            pool.release(id)
+        } else {
+            pool.close(id, CloseReason::ServerLost)
+        }
+        assert_eq!(pool.refused(), [(2, Refusal::Database(FailureClass::Authentication))]);
+    }
 }
 
 #[test]

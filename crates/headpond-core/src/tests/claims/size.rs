@@ -177,6 +177,20 @@ fn who_is_only_tested_is_not_needed() {
 }
 
 #[test]
+fn shrinking_that_is_switched_on_begins_with_a_whole_interval() {
+    let shrinking = PoolSettings { initial_size: 8, shrink_interval: secs(900), ..plain(8) };
+    let mut pool = Model::started(shrinking.clone());
+    pool.pass(secs(900));
+    pool.configure(PoolSettings { shrink_interval: ms(0), ..shrinking.clone() });
+    pool.pass(secs(10_000));
+    pool.configure(shrinking);
+    pool.pass(secs(899));
+    assert_eq!(pool.pool.open(), 8);
+    pool.pass(secs(1));
+    assert_eq!(pool.pool.open(), 4);
+}
+
+#[test]
 fn shrinking_closes_none_of_what_was_needed_for_a_moment() {
     let mut pool = Model::of(PoolSettings { shrink_interval: secs(900), ..plain(8) });
     let ids: Vec<_> = (0..8).map(|_| pool.lease_new()).collect();
