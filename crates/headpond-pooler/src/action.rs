@@ -269,3 +269,27 @@ impl Actions {
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_names_the_reason_of_most_closes_and_its_setting() {
+        let alarm = |raised, cause| {
+            let (pool, alarm) = ("shop/app".to_owned(), Alarm::NotPooling);
+            Report::Alarm { pool, alarm, raised, cause }.to_string()
+        };
+        let expected = [
+            "shop/app: alarm not_pooling (most connections were closed for check_failed: see the setting check_query)",
+            "shop/app: alarm not_pooling (most connections were closed for server_lost)",
+            "shop/app: alarm not_pooling is over",
+        ];
+        let found = [
+            alarm(true, Some(CloseReason::CheckFailed)),
+            alarm(true, Some(CloseReason::ServerLost)),
+            alarm(false, None),
+        ];
+        assert_eq!(found, expected);
+    }
+}
