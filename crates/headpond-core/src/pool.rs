@@ -217,7 +217,7 @@ impl Pool {
             self.advance(now, out);
             return;
         }
-        if self.tester.asks_next {
+        if self.tester.asks_next && self.slots.state(conn) != Some(State::Checking) {
             self.ask(now, conn, out);
             return;
         }

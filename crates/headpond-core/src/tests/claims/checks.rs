@@ -193,6 +193,23 @@ pub(crate) fn a_broken_test_is_tried_again_though_all_are_busy() {
 }
 
 #[test]
+fn who_has_just_failed_a_broken_test_is_not_asked_again() {
+    let (mut pool, ids) = stale(PoolSettings { acquire_timeout: ms(0), ..tested(3) }, 2);
+    pool.ask(0);
+    pool.ask(0);
+    pool.check_failed(ids[1]);
+    let fresh = pool.one(State::Opening);
+    pool.opened(fresh);
+    pool.check_failed(fresh);
+    assert_eq!((pool.sizes(), pool.all(State::Checking)), ((2, 0), vec![ids[0]]), "it takes its time");
+    pool.watch(secs(61));
+    pool.check_failed(ids[0]);
+    assert_eq!((&pool.said[..], pool.sizes()), (&[][..], (2, 1)));
+    pool.release(fresh);
+    assert_eq!(pool.said, [Action::Check(fresh)]);
+}
+
+#[test]
 fn who_is_opened_is_asked_about_a_broken_test() {
     let (mut pool, _) = broken(4);
     let open = |pool: &mut Model| {
