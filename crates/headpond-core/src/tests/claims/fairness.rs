@@ -77,7 +77,7 @@ impl Simulation {
     }
 
     fn asks(&mut self, now: Tick, application: u32) {
-        let request = Request { holder: u64::from(application), application, deadline: None };
+        let request = Request { application, ..Request::of(u64::from(application)) };
         if let Acquired::Granted(conn) = self.pool.acquire(now, request, &mut self.out) {
             self.served(now, application, conn, 0);
         }
