@@ -70,7 +70,7 @@ pub(crate) struct Client {
     pub(crate) unread: bool,
     /// Its socket takes no more for now.
     pub(crate) blocked: bool,
-    /// A COPY of its ended by an error while it may still be sending data for it.
+    /// A request of its ended by an error; data for a COPY in it may still be coming, and must not queue.
     pub(crate) copy_tail: bool,
     /// It was counted against `max_clients` when that was reached.
     pub(crate) over_limit: bool,

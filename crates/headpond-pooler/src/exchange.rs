@@ -92,8 +92,8 @@ pub(crate) enum Kind {
     Part,
     /// Parameter status, notice or notification.
     Asynchronous,
-    /// An error; `in_copy`: the client may still be sending data for the COPY that ended with it.
-    Error { in_copy: bool },
+    /// An error. Of a COPY: the client may still be sending data for it.
+    Error,
     /// An error nobody asked for: the server is about to close.
     Unasked,
     /// An exchange is over; its transaction status.
@@ -318,9 +318,9 @@ impl Exchanges {
             }
             (_, b'S' | b'N' | b'A') => Kind::Asynchronous,
             (request, b'E') => {
-                let in_copy = std::mem::take(&mut self.copying);
+                self.copying = false;
                 self.failed(request);
-                Kind::Error { in_copy }
+                Kind::Error
             }
             (Request::Query, b'C') => {
                 self.completed = true;

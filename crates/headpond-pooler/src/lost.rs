@@ -45,7 +45,6 @@ struct Owed {
     /// Messages were sent whose Sync was not, and whether they were answered by an error already.
     unsynced: bool,
     skipping: bool,
-    copying: bool,
 }
 
 impl Owed {
@@ -76,7 +75,6 @@ impl Owed {
             first_failed_inside: !outside && exchanges.has_failed_inside(),
             unsynced: exchanges.is_unsynced() && !only_closed,
             skipping: exchanges.is_skipping(),
-            copying: exchanges.is_copying(),
         }
     }
 }
@@ -135,7 +133,7 @@ impl Pooler {
             Outcome::RolledBack => Aborted::Untold(Cause::TransactionLost),
             Outcome::NotSent | Outcome::Unknown => Aborted::No,
         };
-        client.copy_tail |= owed.copying;
+        client.copy_tail = true;
         let link = Link::Client(id);
         if owed.rolls_back {
             out.send(link, |bytes| {

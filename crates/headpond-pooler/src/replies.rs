@@ -122,7 +122,7 @@ impl Pooler {
                 let counts = reply.owner == Owner::Client;
                 self.exchange_over(now, id, status, counts, run, out)
             }
-            Kind::Error { in_copy } => self.request_failed(now, id, reply.owner, in_copy, message, run, out),
+            Kind::Error => self.request_failed(now, id, reply.owner, message, run, out),
         }
     }
 
@@ -175,13 +175,11 @@ impl Pooler {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of the relay, called from one place")]
     fn request_failed(
         &mut self,
         now: Tick,
         id: ServerId,
         owner: Owner,
-        in_copy: bool,
         message: &[u8],
         run: &mut Run,
         out: &mut Actions,
@@ -190,8 +188,8 @@ impl Pooler {
         match owner {
             Owner::Client => {
                 let client = server.client;
-                if in_copy
-                    && let Some(client) = client
+                // It may have sent data ahead for a COPY that never began, or did not last.
+                if let Some(client) = client
                     && let Some(client) = self.clients.get_mut(client)
                 {
                     client.copy_tail = true;
