@@ -145,6 +145,22 @@ pub(super) static ANSWERS: Answers = &[
     ),
 ];
 
+/// Of the lines in `[users]`.
+pub(super) static USER_ANSWERS: Answers = &[
+    (&["pool_mode", "pool_size"], "not supported yet for a user: set it for the database"),
+    (&["reserve_pool_size"], "has no effect here: the pool has one limit, the database's pool_size"),
+    (
+        &["max_user_connections"],
+        "not supported yet: a user has a pool for each database, limit it with pool_size",
+    ),
+    (&["max_user_client_connections"], "not supported yet: limit all clients with max_client_conn"),
+    (
+        &["query_timeout", "idle_transaction_timeout", "transaction_timeout"],
+        "not supported yet: use ALTER ROLE … SET statement_timeout, idle_in_transaction_session_timeout or transaction_timeout",
+    ),
+    (&["client_idle_timeout"], "not supported yet: idle clients stay, and cost a few hundred bytes each"),
+];
+
 /// Of the lines in `[databases]`.
 pub(super) static DATABASE_ANSWERS: Answers = &[
     (&["auth_user", "auth_query", "auth_dbname"], "not supported yet: list the users in auth_file"),

@@ -36,6 +36,8 @@ pub(super) enum Scope {
     Pool,
     /// The data source with this index.
     Source(usize),
+    /// The application with this name.
+    Application(String),
 }
 
 /// A file, read: what it says, and what was wrong with how it says it.
