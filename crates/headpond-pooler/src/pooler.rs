@@ -305,6 +305,7 @@ impl Pooler {
                     == (&source.node, &source.database, &source.password)
             });
             let same_mode = entry.mode == source.mode;
+            let same_user = old.users.get(&entry.user) == config.users.get(&entry.user);
             entry.data_source = place;
             entry.node = node;
             entry.mode = source.mode;
@@ -314,7 +315,7 @@ impl Pooler {
             let settings = self.config.pool_settings(source, &entry.user);
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);
-                if !same_server || !same_mode {
+                if !same_server || !same_mode || !same_user {
                     policy.renew(now, actions);
                 }
             });

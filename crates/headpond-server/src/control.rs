@@ -135,6 +135,12 @@ impl Control {
         self.forget_seen().await;
     }
 
+    /// Drops every client and server connection at once. Who comes next waits for [`Control::resume`].
+    pub async fn kill(&self, data_source: Option<&str>) {
+        self.workers.kill(data_source);
+        self.forget_seen().await;
+    }
+
     /// Starts the high-water marks anew.
     pub async fn reset_marks(&self) {
         self.workers.reset_marks();

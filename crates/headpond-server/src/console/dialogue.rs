@@ -256,6 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
             }
             Act::Resume => self.control.resume(data_source).await,
             Act::Reconnect => self.control.renew(data_source).await,
+            Act::Kill => self.control.kill(data_source).await,
             Act::ResetMarks => self.control.reset_marks().await,
             Act::Shutdown(how) => self.control.shut_down(how),
             Act::Reload => self.reload().await?,

@@ -19,6 +19,7 @@ mod lost;
 mod methods;
 mod nonsense;
 mod omero;
+mod operator;
 mod outage;
 mod programs;
 mod queries;

@@ -175,7 +175,7 @@ async fn a_viewer_only_looks_and_an_administrator_commands() {
     assert!(requests.try_recv().is_err());
     let (mut admin, mut requests) = client("ann").await;
     for statement in
-        ["PAUSE", "RESUME shop", "RECONNECT", "RELOAD", "RESET MARKS", "SHUTDOWN WAIT_FOR_CLIENTS"]
+        ["PAUSE", "RESUME shop", "RECONNECT", "KILL", "RELOAD", "RESET MARKS", "SHUTDOWN WAIT_FOR_CLIENTS"]
     {
         assert_eq!(kinds(&admin.query(statement).await), "CZ", "{statement}");
     }

@@ -228,7 +228,7 @@ fn the_reference_names_every_command_but_those_that_only_refuse() {
     let reference = reference();
     assert!(reference.contains("| `PAUSE [data source]` | administrators |"), "{reference}");
     assert!(reference.contains("| `SHOW MARKS` | all |"));
-    assert!(!reference.contains("KILL"));
+    assert!(!reference.contains("KILL_CLIENT"));
 }
 
 fn command(name: &str) -> &'static Command {
