@@ -63,10 +63,6 @@ pub(super) static ANSWERS: Answers = &[
         &["server_round_robin"],
         "has no effect here: the connection used last is used next, so that the others can be closed",
     ),
-    (
-        &["max_prepared_statements"],
-        "not supported yet: in transaction mode clients must not keep prepared statements",
-    ),
     (&["autodb_idle_timeout", "pool_idle_timeout"], "has no effect here: an empty pool costs nothing"),
     (
         &["track_extra_parameters"],

@@ -15,6 +15,7 @@ const CLIENTS_MAX: u32 = 1_000_000;
 const WORKERS_MAX: u32 = 64;
 const MEMBERS_MAX: u32 = 1000;
 const WEIGHT_MAX: u32 = 1000;
+const STATEMENTS_MAX: u32 = 100_000;
 const NO_TIME: Duration = Duration::ZERO;
 /// Below this a server that refuses would be asked without pause.
 const RETRY_LEAST: Duration = Duration::from_millis(10);
@@ -365,6 +366,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         Pool(|p| Slot::Time(&mut p.leak_after, NO_TIME)),
         "A connection held for longer is reported in the log with its holder, once; 0s: never.",
     ),
+    setting(
+        "leak_reclaim",
+        Pool(|p| Slot::Switch(&mut p.leak_reclaim)),
+        "Whether such a connection is also taken back: its client is closed with an error that says so.",
+    ),
+    setting(
+        "statement_cache_size",
+        Pool(|p| Slot::Number(&mut p.statement_cache_size, 0..=STATEMENTS_MAX)),
+        "Prepared statements kept on each server connection; 0: none. Without effect yet: it will hold once prepared \
+         statements are carried over in transaction mode.",
+    )
+    .pgbouncer("max_prepared_statements"),
     setting(
         "host",
         Source(|s| Slot::Host(&mut s.node)),

@@ -110,6 +110,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     show("SHOW MARKS", pools::MARKS, pools::marks, "high-water marks, in four windows"),
     show("SHOW ALARMS", pools::ALARMS, pools::alarms, "what is wrong, and what to change"),
     show("SHOW CLOSE_REASONS", pools::CLOSE_REASONS, pools::close_reasons, "why connections were closed"),
+    show("SHOW HOLDERS", connections::HOLDERS, connections::holders, "who has held a connection for longest"),
     list("SHOW CLIENTS", connections::CONNECTIONS, connections::clients, "every client"),
     list("SHOW SERVERS", connections::CONNECTIONS, connections::servers, "every server connection"),
     list("SHOW SOCKETS", connections::SOCKETS, connections::sockets, "both"),

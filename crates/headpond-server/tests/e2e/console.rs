@@ -6,10 +6,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::database::database;
+use crate::named::until_shown;
 use crate::pond::{MODES, Pond, SESSION, TRANSACTION, Way, code, connect, run, until, value};
 
 /// What `SHOW` shows.
-const SHOWN: &str = "HELP POOLS MARKS CLOSE_REASONS CLIENTS SERVERS SOCKETS ACTIVE_SOCKETS STATS STATS_TOTALS
+const SHOWN: &str =
+    "HELP POOLS MARKS ALARMS CLOSE_REASONS HOLDERS CLIENTS SERVERS SOCKETS ACTIVE_SOCKETS STATS STATS_TOTALS
     STATS_AVERAGES TOTALS DATABASES USERS LISTS CONFIG VERSION";
 
 #[test]
@@ -32,6 +34,37 @@ fn every_command_that_shows_something_answers() {
             assert!(clients.iter().any(named));
             assert!(console.simple_query("SHOW NONSENSE").await.is_err());
             assert!(console.simple_query("SHOW VERSION").await.is_ok());
+        }
+    });
+}
+
+#[test]
+fn who_has_held_a_connection_for_longest_is_shown_first_with_what_it_does() {
+    run(async {
+        for workers in [1, 2] {
+            let pond = Pond::new(Way { workers, ..TRANSACTION }, "", "").await;
+            let [first, second] = ["first", "second"].map(|name| pond.login().application_name(name).clone());
+            let (first, second) = (connect(&first).await, connect(&second).await);
+            first.batch_execute("BEGIN").await.unwrap();
+            second.batch_execute("BEGIN").await.unwrap();
+            let columns = ["application_name", "state"];
+            let in_transaction = |name| [name, "idle in transaction"];
+            let both = [in_transaction("first"), in_transaction("second")];
+            until_shown(&pond, "SHOW HOLDERS", columns, &both).await;
+            assert!(first.batch_execute("SELECT broken").await.is_err());
+            let failed = [["first", "idle in transaction (aborted)"], both[1]];
+            until_shown(&pond, "SHOW HOLDERS", columns, &failed).await;
+            first.batch_execute("ROLLBACK").await.unwrap();
+            let sleep = second.cancel_token();
+            let look = async {
+                until_shown(&pond, "SHOW HOLDERS", columns, &[["second", "active"]]).await;
+                pond.until_in("PgSleep").await;
+                sleep.cancel_query(NoTls).await.unwrap();
+            };
+            let (slept, ()) = tokio::join!(second.batch_execute("SELECT pg_sleep(100000)"), look);
+            assert_eq!(code(slept), SqlState::QUERY_CANCELED);
+            second.batch_execute("ROLLBACK").await.unwrap();
+            until_shown(&pond, "SHOW HOLDERS", columns, &[]).await;
         }
     });
 }

@@ -10,6 +10,7 @@ mod pond;
 mod raw;
 
 mod cancel;
+mod checks;
 mod console;
 mod copy;
 mod departure;
