@@ -101,6 +101,17 @@ const GAUGES: &[PoolMetric] = &[
     metric("pool_alarm", "1 while the alarm is raised", |row| {
         Alarm::ALL.map(|alarm| labelled("alarm", alarm.name(), row.pool.is_raised(alarm).into())).to_vec()
     }),
+    metric(
+        "pool_alarm_cause",
+        "1 with the reason why most connections were closed, while an alarm is about that",
+        |row| {
+            let causes = row.pool.raised().filter_map(|(alarm, cause)| Some((alarm, cause?)));
+            let labels = |(alarm, cause): (Alarm, CloseReason)| {
+                vec![("alarm", alarm.name().into()), ("reason", cause.name().into())]
+            };
+            causes.map(|about| (labels(about), 1.0)).collect()
+        },
+    ),
 ];
 
 const COUNTERS: &[PoolMetric] = &[
@@ -285,6 +296,7 @@ mod tests {
             format!("headpond_pool_high_water_wait_seconds{{{labels},window=\"reset\"}} 4.0"),
             format!("headpond_pool_alarm{{{labels},alarm=\"max_idle_churn\"}} 1.0"),
             format!("headpond_pool_alarm{{{labels},alarm=\"authentication\"}} 0.0"),
+            format!("headpond_pool_alarm_cause{{{labels},alarm=\"max_idle_churn\",reason=\"max_idle\"}} 1.0"),
             format!("headpond_pool_effective_max{{{labels}}} 8.0"),
             format!("headpond_pool_mean_hold_seconds{{{labels}}} 0.5"),
             format!("headpond_pool_leaks_total{{{labels}}} 1.0"),

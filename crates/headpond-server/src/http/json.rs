@@ -107,6 +107,8 @@ struct Held<'a> {
 struct Raised {
     alarm: &'static str,
     advice: &'static str,
+    /// Why most connections were closed, if it is about that.
+    cause: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -202,7 +204,6 @@ impl<'a> Figures<'a> {
 fn pool(row: &PoolRow, age_us: impl Fn(Tick) -> u64) -> Pool<'_> {
     let (pool, traffic) = (&row.pool, &row.traffic);
     let counts = &pool.counts;
-    let raised = Alarm::ALL.into_iter().filter(|alarm| pool.is_raised(*alarm));
     Pool {
         data_source: &row.data_source,
         user: &row.user,
@@ -223,7 +224,7 @@ fn pool(row: &PoolRow, age_us: impl Fn(Tick) -> u64) -> Pool<'_> {
         effective_max: pool.effective_max,
         budget: row.budget,
         budget_used: row.budget_used,
-        alarms: raised.map(|alarm| Raised { alarm: alarm.name(), advice: names::advice(alarm) }).collect(),
+        alarms: pool.raised().map(|(alarm, cause)| raised(alarm, cause)).collect(),
         high_water: names::windows(&pool.marks).map(|(window, marks)| (window, high_water(marks))).into(),
         in_use_for_us: pool.levels.iter().map(|time| us(*time)).collect(),
         holders: row.holders.iter().map(|holder| held(holder, &age_us)).collect(),
@@ -260,6 +261,10 @@ fn pool(row: &PoolRow, age_us: impl Fn(Tick) -> u64) -> Pool<'_> {
             client_logins: traffic.logins,
         },
     }
+}
+
+fn raised(alarm: Alarm, cause: Option<CloseReason>) -> Raised {
+    Raised { alarm: alarm.name(), advice: names::advice(alarm), cause: cause.map(CloseReason::name) }
 }
 
 fn held(holder: &Holder, age_us: impl Fn(Tick) -> u64) -> Held<'_> {
@@ -357,6 +362,7 @@ mod tests {
         assert_eq!(pool["high_water"]["day"]["in_use"], 9);
         assert_eq!(pool["in_use_for_us"], serde_json::json!([60_000_000, 0, 40_000_000]));
         assert_eq!(pool["alarms"][0]["alarm"], "max_idle_churn");
+        assert_eq!(pool["alarms"][0]["cause"], "max_idle");
         assert_eq!((&pool["effective_max"], &pool["leases"]["mean_hold_us"]), (&8.into(), &500_000.into()));
         let holder = &pool["holders"][0];
         assert_eq!(

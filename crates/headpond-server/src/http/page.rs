@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use headpond_core::{Alarm, CloseReason, State, Tick, Windows};
+use headpond_core::{CloseReason, State, Tick, Windows};
 use headpond_pooler::figures::{PoolRow, Snapshot};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -93,7 +93,6 @@ fn totals(snapshot: &Snapshot) -> Markup {
 
 fn pool(row: &PoolRow, now: Tick) -> Markup {
     let pool = &row.pool;
-    let alarms = Alarm::ALL.into_iter().filter(|alarm| pool.is_raised(*alarm));
     html! {
         section {
             h2 {
@@ -102,7 +101,12 @@ fn pool(row: &PoolRow, now: Tick) -> Markup {
                 @if row.paused { " " span.bad { "paused" } }
                 @if row.awaiting_credentials { " " span.bad { "awaiting credentials" } }
             }
-            @for alarm in alarms { p.bad { "Alarm " (alarm.name()) ": " (names::advice(alarm)) "." } }
+            @for (alarm, cause) in pool.raised() {
+                p.bad {
+                    "Alarm " (alarm.name()) ": " (names::advice(alarm)) "."
+                    @if let Some(cause) = cause { " Most connections were closed for " (cause.name()) "." }
+                }
+            }
             (bar(row))
             dl.figures {
                 (figure("waiting", pool.waiting))
@@ -250,7 +254,7 @@ mod tests {
             "Alarm max_idle_churn: ",
             "<tr><td>60.0 s</td><td>alice (till)</td><td>192.0.2.1:4711</td><td>1234</td><td>idle in transaction</td>",
             "&lt;b&gt;batch&lt;/b&gt;",
-            "raise max_idle",
+            "raise max_idle. Most connections were closed for max_idle.",
             "content=\"2\"",
         ] {
             assert!(page.contains(expected), "{expected}\nin\n{page}");

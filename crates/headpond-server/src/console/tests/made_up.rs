@@ -71,6 +71,8 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
     let day = Marks { in_use: 9, ..marks };
     let mut alarms = [false; Alarm::ALL.len()];
     alarms[Alarm::MaxIdleChurn as usize] = true;
+    let mut causes = [None; Alarm::ALL.len()];
+    causes[Alarm::MaxIdleChurn as usize] = Some(CloseReason::MaxIdle);
     PoolRow {
         data_source: data_source.into(),
         user: "alice".into(),
@@ -94,7 +96,7 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
                 ..Counts::default()
             },
             alarms,
-            causes: [None; Alarm::ALL.len()],
+            causes,
         },
         budget: Some(40),
         budget_used: 12,
