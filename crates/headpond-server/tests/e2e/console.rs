@@ -133,6 +133,45 @@ fn a_reload_takes_effect_and_a_wrong_one_does_not() {
 }
 
 #[test]
+fn what_is_set_on_the_console_holds_until_the_next_reload() {
+    run(async {
+        let server = &database().server;
+        let user = database().user().await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headpond.toml");
+        let source = format!("host = \"{}\"\nport = {}\nuser = \"{user}\"", server.host(), server.port());
+        let text = format!(
+            "listen = [\"127.0.0.1:26432\"]\nhttp_listen = \"\"\nadmin_users = [\"{user}\"]
+             [pool]\nmin_idle = 2\nmax_size = 3\n[data_source.postgres]\n{source}"
+        );
+        fs::write(&file, text).unwrap();
+        let pond = Pond::from_file(&file, &user);
+        let console = pond.console().await;
+        let sizes = async |sizes: &[&str; 2]| {
+            until_shown(&pond, "SHOW POOLS", ["max_size", "effective_max"], &[*sizes]).await;
+        };
+        pond.until_idle(2).await;
+        console.batch_execute("SET max_size = 7").await.unwrap();
+        sizes(&["7", "7"]).await;
+        console.batch_execute("SET check_query='SELECT 1'; ").await.unwrap();
+        // Both hold, and PgBouncer's names do.
+        sizes(&["7", "7"]).await;
+        console.batch_execute("set default_pool_size to '8'").await.unwrap();
+        sizes(&["8", "8"]).await;
+        for wrong in ["SET max_size = 1", "SET max_sice = 9", "SET workers = 2", "SET acquire_timeout = soon"]
+        {
+            assert!(console.batch_execute(wrong).await.is_err(), "{wrong}");
+        }
+        sizes(&["8", "8"]).await;
+        let shown = pond.running.control().config();
+        assert_eq!((shown.pooler.check_query.as_str(), shown.pool.max_size), ("SELECT 1", 8));
+        console.batch_execute("RELOAD").await.unwrap();
+        sizes(&["3", "3"]).await;
+        assert_eq!(pond.running.control().config().pooler.check_query, "");
+    });
+}
+
+#[test]
 fn shutdown_ends_everything() {
     run(async {
         let pond = Pond::new(SESSION, "", "").await;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ini::{Line, Lines, unquote};
 use super::spelling::did_you_mean;
-use super::{At, Entries, Scope};
+use super::{At, Entries, Scope, scope};
 use crate::config::pgbouncer_keys::{ANSWERS, Answers, DATABASE_ANSWERS, USER_ANSWERS, answer};
 use crate::config::table::{Field, SETTINGS, Setting};
 use crate::config::values::{Raw, echo};
@@ -288,10 +288,6 @@ impl<'l> Reader<'l> {
             }
         }
     }
-}
-
-fn scope(setting: &Setting) -> Scope {
-    if matches!(setting.field, Field::Pool(_)) { Scope::Pool } else { Scope::Top }
 }
 
 /// The first `key=value` of a connection string, and the rest: libpq's syntax with PgBouncer's doubled quotes.
