@@ -1,5 +1,6 @@
 //! What the pooler machine is told to do: plain values, parsed and checked elsewhere.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;

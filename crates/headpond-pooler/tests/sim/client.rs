@@ -322,8 +322,7 @@ impl Client {
         if self.phase == Phase::LoggingIn {
             io.shared.count("login of a client refused");
             let late = text.contains("acquire_timeout") || text.contains("max_waiters");
-            let expected =
-                late || io.shared.draining || io.shared.killed || io.shared.faults.any_server();
+            let expected = late || io.shared.draining || io.shared.killed || io.shared.faults.any_server();
             let expected = expected && code != "28P01" || self.stranger && code == "28P01";
             assert!(expected || self.impossible && code == "22023", "refused: {code} {text}");
         } else if code == "57P01" && io.shared.draining {
