@@ -71,6 +71,12 @@ impl PoolFigures {
         self.by_state.iter().sum()
     }
 
+    /// The alarms that are raised, each with the reason for which most connections were closed, if it is about that.
+    pub fn raised(&self) -> impl Iterator<Item = (Alarm, Option<CloseReason>)> {
+        let all = Alarm::ALL.into_iter().zip(self.causes);
+        all.filter(|(alarm, _)| self.is_raised(*alarm))
+    }
+
     /// Whether an alarm is raised.
     #[must_use]
     pub fn is_raised(&self, alarm: Alarm) -> bool {

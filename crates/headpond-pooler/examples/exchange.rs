@@ -160,6 +160,7 @@ fn config() -> PoolerConfig {
         data_sources: vec![source],
         auth: AuthMethod::Trust,
         users: Users::default(),
+        weights: Default::default(),
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 100,

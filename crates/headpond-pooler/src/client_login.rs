@@ -212,6 +212,9 @@ impl Pooler {
         client.state = ClientState::AwaitsParameters;
         let entry = &mut self.pools[pool as usize];
         entry.clients += 1;
+        if let Some(weight) = self.config.weights.get(&user) {
+            entry.policy.set_weight(client.user, *weight);
+        }
         if entry.known {
             self.welcome(now, id, out);
             return;

@@ -1,5 +1,6 @@
 //! What the pooler machine is told to do: plain values, parsed and checked elsewhere.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
@@ -92,6 +93,9 @@ pub struct PoolerConfig {
     pub auth: AuthMethod,
     /// The users file.
     pub users: Users,
+    /// Applications (names that clients log in with) of another weight than 1: where several wait at one pool, each
+    /// gets so many connections for every one of an application of weight 1.
+    pub weights: BTreeMap<String, u32>,
     /// Users who may command the console. Clients of the console log in like all others.
     pub admin_users: Vec<String>,
     /// Users who may only look.

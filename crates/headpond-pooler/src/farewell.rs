@@ -1,12 +1,15 @@
 //! How clients leave, and what is done when time runs out.
 
-use headpond_core::Tick;
+use headpond_core::{CloseReason, Tick};
 
 use crate::action::{Action, Actions, ClientId, Link};
 use crate::client::{Client, ClientState, Lease};
-use crate::pooler::Pooler;
+use crate::pooler::{PoolEntry, Pooler};
 use crate::refuse::Cause;
 use crate::timers::Timer;
+
+/// PostgreSQL's own words.
+const BY_COMMAND: &str = "terminating connection due to administrator command";
 
 impl Pooler {
     /// A client's socket reached its end or broke.
@@ -68,13 +71,32 @@ impl Pooler {
         {
             self.abandon(now, server, false, false, out);
         }
-        self.close_client(
-            id,
-            Cause::ShuttingDown,
-            "terminating connection due to administrator command",
-            out,
-        );
+        self.close_client(id, Cause::ShuttingDown, BY_COMMAND, out);
         true
+    }
+
+    /// Drops every client and server connection of a data source (`None`: of all) at once. Who comes next waits until it
+    /// is resumed.
+    pub fn kill(&mut self, now: Tick, data_source: Option<&str>, out: &mut Actions) {
+        self.suspend(now, data_source, out);
+        let named = |entry: &PoolEntry| data_source.is_none_or(|name| entry.name == name);
+        let killed: Vec<bool> = self.pools.iter().map(named).collect();
+        let is_killed = |pool: u32| killed.get(pool as usize).copied().unwrap_or(false);
+        for id in self.servers.ids() {
+            if self.servers.get(id).is_some_and(|server| is_killed(server.pool)) {
+                self.close_pair(now, id, CloseReason::Suspended, Cause::ShuttingDown, BY_COMMAND, out);
+            }
+        }
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get_mut(id).filter(|client| is_killed(client.pool)) else {
+                continue;
+            };
+            let pool = client.pool;
+            if let Lease::Waiting(waiter) = std::mem::replace(&mut client.lease, Lease::None) {
+                self.with_pool(now, pool, out, |policy, _| policy.withdraw(now, waiter));
+            }
+            self.close_client(id, Cause::ShuttingDown, BY_COMMAND, out);
+        }
     }
 
     /// Does what is due.

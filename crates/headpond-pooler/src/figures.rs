@@ -91,8 +91,42 @@ pub struct PoolRow {
     pub awaiting_credentials: bool,
     /// The last error of a login to the server.
     pub last_error: Option<String>,
+    /// Those who have held a server connection for longest, at most ten, the longest first.
+    pub holders: Vec<Holder>,
     /// What went through.
     pub traffic: Traffic,
+}
+
+/// Who holds a server connection.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// The client, as [`ClientRow::id`].
+    pub client: u64,
+    /// The name it logged in with.
+    pub user: String,
+    /// As it named itself.
+    pub application_name: String,
+    /// Its address; `None` for a Unix socket.
+    pub address: Option<(IpAddr, u16)>,
+    /// When the lease began.
+    pub since: Tick,
+    /// What it does with the connection.
+    pub holding: Holding,
+    /// Process id of the server's backend.
+    pub backend_pid: i32,
+}
+
+/// What the holder of a server connection does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// The server works for it.
+    Active,
+    /// The server waits for it, in a transaction.
+    IdleInTransaction,
+    /// The server waits for it to end a transaction that failed.
+    IdleInFailedTransaction,
+    /// The server waits for it, outside a transaction.
+    Idle,
 }
 
 /// Counters of what went through a pool since it was made. Times in nanoseconds.

@@ -118,6 +118,10 @@ impl Names {
         id
     }
 
+    fn find(&self, name: &str) -> Option<u32> {
+        self.ids.get(name).copied()
+    }
+
     pub(crate) fn name(&self, id: u32) -> &str {
         self.names.get(id as usize).map_or("", String::as_str)
     }
@@ -301,6 +305,7 @@ impl Pooler {
                     == (&source.node, &source.database, &source.password)
             });
             let same_mode = entry.mode == source.mode;
+            let same_user = old.users.get(&entry.user) == config.users.get(&entry.user);
             entry.data_source = place;
             entry.node = node;
             entry.mode = source.mode;
@@ -310,12 +315,22 @@ impl Pooler {
             let settings = self.config.pool_settings(source, &entry.user);
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);
-                if !same_server || !same_mode {
+                if !same_server || !same_mode || !same_user {
                     policy.renew(now, actions);
                 }
             });
         }
         self.reload_budgets();
+        self.reweigh(&old);
+    }
+
+    /// Applications whose weight is not what it was have the new one. Others get theirs when they log in.
+    fn reweigh(&mut self, old: &PoolerConfig) {
+        for name in old.weights.keys().chain(self.config.weights.keys()) {
+            let Some(user) = self.users.find(name) else { continue };
+            let weight = self.config.weights.get(name).copied().unwrap_or(1);
+            self.pools.iter_mut().for_each(|pool| pool.policy.set_weight(user, weight));
+        }
     }
 
     /// Grants nothing in the pools of a data source (`None`: of all), and closes their connections at rest.

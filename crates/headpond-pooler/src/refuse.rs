@@ -208,21 +208,11 @@ impl Pooler {
         if let Some((code, error)) = &pool.last_error {
             text.push_str(&format!(" Last failed login: {code} {error}."));
         }
-        let mut leases: Vec<_> = pool
-            .servers
-            .iter()
-            .flatten()
-            .filter_map(|id| self.servers.get(*id))
-            .filter_map(|server| Some((server.requested, server.status, self.clients.get(server.client?)?)))
-            .collect();
-        leases.sort_by_key(|(since, ..)| *since);
-        for (since, status, holder) in leases.into_iter().take(HOLDERS_SHOWN) {
-            let doing = if status == b'I' { "" } else { ", in a transaction" };
-            text.push_str(&format!(
-                " Held for {:.1?} by {}{doing}.",
-                now.since(since),
-                self.describe(holder)
-            ));
+        for server in self.longest_held(pool).take(HOLDERS_SHOWN) {
+            let Some(holder) = server.client.and_then(|client| self.clients.get(client)) else { continue };
+            let doing = if server.status == b'I' { "" } else { ", in a transaction" };
+            let held = now.since(server.requested);
+            text.push_str(&format!(" Held for {held:.1?} by {}{doing}.", self.describe(holder)));
         }
         text
     }

@@ -5,9 +5,14 @@ use headpond_core::{FailureClass, State, Tick};
 use crate::action::ClientId;
 use crate::client::{Client, Lease};
 use crate::config::NodeAddress;
-use crate::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot};
+use crate::figures::{ClientActivity, ClientRow, Holder, Holding, PoolRow, ServerRow, Snapshot};
 use crate::pooler::{PoolEntry, Pooler};
 use crate::refuse::classify;
+use crate::server::Server;
+use crate::settings::SettingsId;
+
+/// How many of the oldest leases of a pool are shown.
+const HOLDERS_MAX: usize = 10;
 
 impl Pooler {
     /// The figures of now; with every client and server connection if `detail`.
@@ -66,8 +71,44 @@ impl Pooler {
                 .as_ref()
                 .is_some_and(|(code, _)| classify(code) == FailureClass::Authentication),
             last_error: entry.last_error.as_ref().map(|(code, text)| format!("{code} {text}")),
+            holders: self
+                .longest_held(entry)
+                .filter_map(|server| self.holder(server))
+                .take(HOLDERS_MAX)
+                .collect(),
             traffic: entry.traffic,
         }
+    }
+
+    /// The leased connections of a pool, those that have been held for longest first.
+    pub(crate) fn longest_held(&self, entry: &PoolEntry) -> impl Iterator<Item = &Server> {
+        let servers = entry.servers.iter().flatten().filter_map(|id| self.servers.get(*id));
+        let mut held: Vec<_> = servers.filter(|server| server.client.is_some()).collect();
+        held.sort_by_key(|server| server.requested);
+        held.into_iter()
+    }
+
+    fn holder(&self, server: &Server) -> Option<Holder> {
+        let id = server.client?;
+        let client = self.clients.get(id)?;
+        Some(Holder {
+            client: u64::from(self.process_of(id)),
+            user: self.users.name(client.user).to_owned(),
+            application_name: self.application_name(client.settings),
+            address: client.peer,
+            since: server.requested,
+            holding: match server.status {
+                _ if !server.exchanges.at_rest() => Holding::Active,
+                b'T' => Holding::IdleInTransaction,
+                b'E' => Holding::IdleInFailedTransaction,
+                _ => Holding::Idle,
+            },
+            backend_pid: server.key.process.cast_signed(),
+        })
+    }
+
+    fn application_name(&self, settings: SettingsId) -> String {
+        self.settings.value(settings, "application_name").unwrap_or("").to_owned()
     }
 
     fn client_rows(&self) -> Vec<ClientRow> {
@@ -89,11 +130,7 @@ impl Pooler {
             connected: client.connected,
             requested: client.requested,
             server: client.server().map(|server| self.server_number(server.index())),
-            application_name: self
-                .settings
-                .value(client.settings, "application_name")
-                .unwrap_or("")
-                .to_owned(),
+            application_name: self.application_name(client.settings),
         }
     }
 
@@ -109,11 +146,7 @@ impl Pooler {
                 client: server.client.map(|client| u64::from(self.process_of(client))),
                 backend_pid: server.key.process.cast_signed(),
                 close_needed: self.pools[server.pool as usize].policy.will_close(now, server.conn),
-                application_name: self
-                    .settings
-                    .value(server.settings, "application_name")
-                    .unwrap_or("")
-                    .to_owned(),
+                application_name: self.application_name(server.settings),
             })
             .collect()
     }

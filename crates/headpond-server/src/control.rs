@@ -70,8 +70,8 @@ pub struct Control {
     /// The last snapshots, without and with detail. The lock is held while one is taken: who comes meanwhile
     /// gets the same.
     seen: tokio::sync::Mutex<[Option<Seen>; 2]>,
-    /// One reload at a time, so that the last one asked for wins.
-    reloading: tokio::sync::Mutex<()>,
+    /// What was set on the console since the last reload. Locked while one is under way, so that the last wins.
+    set: tokio::sync::Mutex<Vec<(String, String)>>,
     /// What the salts are made of that users see who do not exist.
     login_seed: [u8; 32],
 }
@@ -95,7 +95,7 @@ impl Control {
             draining: AtomicBool::new(false),
             ledger: Mutex::default(),
             seen: tokio::sync::Mutex::default(),
-            reloading: tokio::sync::Mutex::default(),
+            set: tokio::sync::Mutex::default(),
             login_seed,
         };
         (Arc::new(control), requests)
@@ -135,6 +135,12 @@ impl Control {
         self.forget_seen().await;
     }
 
+    /// Drops every client and server connection at once. Who comes next waits for [`Control::resume`].
+    pub async fn kill(&self, data_source: Option<&str>) {
+        self.workers.kill(data_source);
+        self.forget_seen().await;
+    }
+
     /// Starts the high-water marks anew.
     pub async fn reset_marks(&self) {
         self.workers.reset_marks();
@@ -147,12 +153,36 @@ impl Control {
     /// # Errors
     /// Everything that is wrong with the file; the configuration in force stays.
     pub async fn reload(&self) -> Result<Reloaded, Vec<Diagnostic>> {
-        let _one = self.reloading.lock().await;
+        let mut set = self.set.lock().await;
+        let reloaded = self.load(Vec::new()).await?;
+        set.clear();
+        Ok(reloaded)
+    }
+
+    /// Sets one setting until the next reload. The file is read again, too; without one nothing can be set.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the configuration in force stays.
+    pub async fn set(&self, key: &str, value: &str) -> Result<Reloaded, Vec<Diagnostic>> {
+        let mut set = self.set.lock().await;
+        let mut new = set.clone();
+        new.retain(|(other, _)| other != key);
+        new.push((key.to_owned(), value.to_owned()));
+        if self.config().file.is_none() {
+            let message = "there is no configuration file that it could amend".to_owned();
+            return Err(vec![Diagnostic { file: "SET".into(), line: 0, key: key.to_owned(), message }]);
+        }
+        let reloaded = self.load(new.clone()).await?;
+        *set = new;
+        Ok(reloaded)
+    }
+
+    async fn load(&self, set: Vec<(String, String)>) -> Result<Reloaded, Vec<Diagnostic>> {
         let old = self.config();
         let Some(file) = old.file.clone() else { return Ok(Reloaded::default()) };
         let name = file.display().to_string();
         // Derives the users' secrets: slow, so not on the thread that serves.
-        let loaded = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let loaded = tokio::task::spawn_blocking(move || Config::load_with(&file, &set)).await;
         let failed =
             |why: String| Diagnostic { file: name.into(), line: 0, key: String::new(), message: why };
         let new = loaded.unwrap_or_else(|panic| Err(vec![failed(panic.to_string())]))?;

@@ -3,6 +3,7 @@
 //! Names begin with `headpond_`; times are in seconds. Counters are those of the pools: they begin anew when a
 //! pool is made anew, as scrapers expect of counters.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 type Labels = Vec<(&'static str, String)>;
 
 /// Labels beside those of the pool, and the value.
-type Sample = (Vec<(&'static str, &'static str)>, f64);
+type Sample = (Vec<(&'static str, Cow<'static, str>)>, f64);
 
 /// A metric of every pool.
 struct PoolMetric {
@@ -81,15 +82,17 @@ const GAUGES: &[PoolMetric] = &[
         "pool_high_water",
         "Largest values by window: since start or reset, in the last hour or day",
         |row| {
-            let of_window = |(window, marks): (_, Marks)| {
+            let of_window = |(window, marks): (&'static str, Marks)| {
                 [("in_use", marks.in_use), ("waiting", marks.waiting), ("open", marks.open)]
-                    .map(|(of, most)| (vec![("window", window), ("of", of)], most.into()))
+                    .map(|(of, most)| (vec![("window", window.into()), ("of", of.into())], most.into()))
             };
             names::windows(&row.pool.marks).into_iter().flat_map(of_window).collect()
         },
     ),
     timing("pool_high_water_wait", "The longest wait by window", |row| {
-        let of_window = |(window, marks): (_, Marks)| (vec![("window", window)], in_seconds(marks.wait));
+        let of_window = |(window, marks): (&'static str, Marks)| {
+            (vec![("window", window.into())], in_seconds(marks.wait))
+        };
         names::windows(&row.pool.marks).map(of_window).into()
     }),
     timing("pool_mean_hold", "How long a lease has lasted on average", |row| {
@@ -98,6 +101,17 @@ const GAUGES: &[PoolMetric] = &[
     metric("pool_alarm", "1 while the alarm is raised", |row| {
         Alarm::ALL.map(|alarm| labelled("alarm", alarm.name(), row.pool.is_raised(alarm).into())).to_vec()
     }),
+    metric(
+        "pool_alarm_cause",
+        "1 with the reason why most connections were closed, while an alarm is about that",
+        |row| {
+            let causes = row.pool.raised().filter_map(|(alarm, cause)| Some((alarm, cause?)));
+            let labels = |(alarm, cause): (Alarm, CloseReason)| {
+                vec![("alarm", alarm.name().into()), ("reason", cause.name().into())]
+            };
+            causes.map(|about| (labels(about), 1.0)).collect()
+        },
+    ),
 ];
 
 const COUNTERS: &[PoolMetric] = &[
@@ -124,6 +138,11 @@ const COUNTERS: &[PoolMetric] = &[
     metric("pool_refused", "Requests refused without waiting", |row| one64(row.pool.counts.refused)),
     metric("pool_holds", "Leases that ended", |row| one64(row.pool.counts.holds)),
     timing("pool_hold", "Time of all leases that ended", |row| seconds(row.pool.counts.hold_time)),
+    timing("pool_in_use_level", "Time for which so many server connections were in use", |row| {
+        // A level that never was has no series: there may be thousands.
+        let levels = row.pool.levels.iter().enumerate().filter(|(_, time)| **time > 0);
+        levels.map(|(level, time)| (vec![("level", level.to_string().into())], in_seconds(*time))).collect()
+    }),
     metric("pool_leaks", "Leases that were reported as too long", |row| one64(row.pool.counts.leaks)),
     metric("pool_leases", "Leases given", |row| one64(row.traffic.leases)),
     metric("pool_transactions", "Transactions that ended", |row| one64(row.traffic.transactions)),
@@ -206,7 +225,7 @@ fn samples(metric: &PoolMetric, snapshot: &Snapshot) -> impl Iterator<Item = (La
                 ("user", row.user.clone()),
                 ("node", names::node(&row.node)),
             ];
-            labels.extend(more.into_iter().map(|(name, value)| (name, value.to_owned())));
+            labels.extend(more.into_iter().map(|(name, value)| (name, value.into_owned())));
             (labels, value)
         })
     })
@@ -226,11 +245,11 @@ where
 }
 
 fn labelled(name: &'static str, value: &'static str, number: u32) -> Sample {
-    (vec![(name, value)], number.into())
+    (vec![(name, value.into())], number.into())
 }
 
 fn labelled64(name: &'static str, value: &'static str, number: u64) -> Sample {
-    (vec![(name, value)], float(number))
+    (vec![(name, value.into())], float(number))
 }
 
 fn one(number: u32) -> Vec<Sample> {
@@ -277,14 +296,17 @@ mod tests {
             format!("headpond_pool_high_water_wait_seconds{{{labels},window=\"reset\"}} 4.0"),
             format!("headpond_pool_alarm{{{labels},alarm=\"max_idle_churn\"}} 1.0"),
             format!("headpond_pool_alarm{{{labels},alarm=\"authentication\"}} 0.0"),
+            format!("headpond_pool_alarm_cause{{{labels},alarm=\"max_idle_churn\",reason=\"max_idle\"}} 1.0"),
             format!("headpond_pool_effective_max{{{labels}}} 8.0"),
             format!("headpond_pool_mean_hold_seconds{{{labels}}} 0.5"),
             format!("headpond_pool_leaks_total{{{labels}}} 1.0"),
+            format!("headpond_pool_in_use_level_seconds_total{{{labels},level=\"2\"}} 40.0"),
             "headpond_uptime_seconds 7.0".to_owned(),
             "headpond_clients_logged_in 9.0".to_owned(),
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected}\nin\n{text}");
         }
+        assert!(!text.contains("level=\"1\""), "a level that never was");
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -2,6 +2,7 @@
 
 use headpond_core::{Alarm, Marks, State, Windows};
 use headpond_pooler::config::{NodeAddress, PoolMode};
+use headpond_pooler::figures::Holding;
 
 /// A state of a server connection.
 pub(crate) fn state(state: State) -> &'static str {
@@ -14,6 +15,16 @@ pub(crate) fn state(state: State) -> &'static str {
         State::Recovering => "recovering",
         State::BeingCancelled => "being_cancelled",
         State::Closing => "closing",
+    }
+}
+
+/// What the holder of a server connection does, in the words of `pg_stat_activity`.
+pub(crate) fn holding(holding: Holding) -> &'static str {
+    match holding {
+        Holding::Active => "active",
+        Holding::IdleInTransaction => "idle in transaction",
+        Holding::IdleInFailedTransaction => "idle in transaction (aborted)",
+        Holding::Idle => "idle",
     }
 }
 

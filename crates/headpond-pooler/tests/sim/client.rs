@@ -322,11 +322,13 @@ impl Client {
         if self.phase == Phase::LoggingIn {
             io.shared.count("login of a client refused");
             let late = text.contains("acquire_timeout") || text.contains("max_waiters");
-            let expected = late || io.shared.draining || io.shared.faults.any_server();
+            let expected = late || io.shared.draining || io.shared.killed || io.shared.faults.any_server();
             let expected = expected && code != "28P01" || self.stranger && code == "28P01";
             assert!(expected || self.impossible && code == "22023", "refused: {code} {text}");
         } else if code == "57P01" && io.shared.draining {
             io.shared.count("drained");
+        } else if code == "57P01" && io.shared.killed {
+            io.shared.count("killed");
         } else if self.impossible && code == "22023" {
             io.shared.count("settings refused");
         } else if text.contains("leak_after") {
@@ -339,6 +341,9 @@ impl Client {
     }
 
     fn lost_its_server(&self, io: &mut Io<'_>, why: &str) {
+        if io.shared.killed {
+            return io.shared.count("killed");
+        }
         let stays = io.shared.stays.contains(&self.database);
         assert!(!stays || why.starts_with("closed"), "a client goes with its server: {why}");
         io.shared.count("client lost its server");

@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) server_asks: u8,
     /// The pooler is told to stop: clients hear so.
     pub(crate) draining: bool,
+    /// The operator has dropped all clients once.
+    pub(crate) killed: bool,
     /// How often each kind of thing happened.
     pub(crate) coverage: BTreeMap<&'static str, u64>,
 }

@@ -122,6 +122,7 @@ fn config(dice: &mut Dice) -> PoolerConfig {
             AuthMethod::ScramSha256,
         ]),
         users: users(dice),
+        weights: Default::default(),
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 1_000,

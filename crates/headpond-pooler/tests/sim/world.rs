@@ -255,12 +255,16 @@ impl World {
             self.pooler.resume(now, None, &mut self.actions);
             self.suspended = false;
         } else {
-            match self.dice.below(3) {
+            match self.dice.below(4) {
                 0 => {
                     self.suspended = true;
                     self.pooler.suspend(now, None, &mut self.actions);
                 }
                 1 => self.pooler.renew(now, None, &mut self.actions),
+                2 if self.dice.below(10) == 0 => {
+                    (self.suspended, self.shared.killed) = (true, true);
+                    self.pooler.kill(now, None, &mut self.actions);
+                }
                 _ => self.pooler.reset_marks(),
             }
         }

@@ -24,10 +24,11 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
     let Entries { file, entries, sources, warnings, errors } = read;
     let mut blocks = Blocks { sources: vec![Vec::new(); sources.len()], ..Blocks::default() };
     for entry in &entries {
-        match entry.scope {
+        match &entry.scope {
             Scope::Top => blocks.top.push(entry),
             Scope::Pool => blocks.pool.push(entry),
-            Scope::Source(index) => blocks.sources[index].push(entry),
+            Scope::Source(index) => blocks.sources[*index].push(entry),
+            Scope::Application(name) => blocks.applications.push((name, entry)),
         }
     }
     let mut builder = Builder { config: Config::defaults(dialect), blocks, errors };
@@ -42,6 +43,7 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
         let message = format!("no data source: clients find no database; add {add}");
         builder.config.warnings.push(At { file, line: 0 }.says("", message));
     }
+    builder.applications();
     builder.users(&top, folder);
     builder.finish()
 }
@@ -69,6 +71,7 @@ struct Blocks<'e> {
     top: Vec<&'e Entry>,
     pool: Vec<&'e Entry>,
     sources: Vec<Vec<&'e Entry>>,
+    applications: Vec<(&'e String, &'e Entry)>,
 }
 
 struct Builder<'e> {
@@ -114,7 +117,7 @@ impl<'e> Builder<'e> {
             let read = match entry.setting.field {
                 Field::Source(field) => field(&mut source).read(&entry.raw),
                 Field::Pool(field) => field(&mut source.pool).read(&entry.raw),
-                Field::Top(_) => continue,
+                Field::Top(_) | Field::Application(_) => continue,
             };
             self.note(entry, read, &mut stated);
         }
@@ -179,6 +182,18 @@ impl<'e> Builder<'e> {
                 at.says(small, format!("{less} is more than {large} = {more} ({place}); at most {more}")),
             );
         }
+    }
+
+    fn applications(&mut self) {
+        for (name, entry) in std::mem::take(&mut self.blocks.applications) {
+            let Field::Application(field) = entry.setting.field else { continue };
+            let mut weight = 1;
+            let read = field(&mut weight).read(&entry.raw);
+            self.note(entry, read, &mut Stated::new());
+            Arc::make_mut(&mut self.config.pooler).weights.insert(name.clone(), weight);
+        }
+        // That of everybody else is not kept.
+        Arc::make_mut(&mut self.config.pooler).weights.retain(|_, weight| *weight != 1);
     }
 
     fn users(&mut self, top: &Stated<'_>, folder: &Path) {

@@ -147,13 +147,26 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, in the order of its lines.
     pub fn load(path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        Self::load_with(path, &[])
+    }
+
+    /// As [`Config::load`], with settings of the top level or of `[pool]` that count instead of the file's: names, ours or
+    /// PgBouncer's, and values as in an ini file.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn load_with(path: &Path, set: &[(String, String)]) -> Result<Self, Vec<Diagnostic>> {
         let name = path.display().to_string();
         let folder = path.parent().unwrap_or(Path::new(""));
         let text = entries::read(path).map_err(|why| vec![Diagnostic::new(&name, 0, "", why)])?;
         let ini = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("ini")) || entries::is_ini(&text);
-        let parsed =
-            if ini { Self::parse_ini(&name, &text, folder) } else { Self::parse_toml(&name, &text, folder) };
-        parsed.map(|config| Self { file: Some(path.to_owned()), ..config })
+        let (mut entries, dialect) = if ini {
+            (entries::from_ini(&name, &text, folder), Dialect::Ini)
+        } else {
+            (entries::from_toml(&name, &text), Dialect::Toml)
+        };
+        set.iter().for_each(|(key, value)| entries.set(key, value));
+        build::build(entries, dialect, folder).map(|config| Self { file: Some(path.to_owned()), ..config })
     }
 
     /// Checks Headpond's TOML. `name` stands in messages, `folder` is where relative paths begin.

@@ -63,10 +63,6 @@ pub(super) static ANSWERS: Answers = &[
         &["server_round_robin"],
         "has no effect here: the connection used last is used next, so that the others can be closed",
     ),
-    (
-        &["max_prepared_statements"],
-        "not supported yet: in transaction mode clients must not keep prepared statements",
-    ),
     (&["autodb_idle_timeout", "pool_idle_timeout"], "has no effect here: an empty pool costs nothing"),
     (
         &["track_extra_parameters"],
@@ -143,6 +139,22 @@ pub(super) static ANSWERS: Answers = &[
         ],
         "has no effect here: sockets are set up as the kernel's defaults say",
     ),
+];
+
+/// Of the lines in `[users]`.
+pub(super) static USER_ANSWERS: Answers = &[
+    (&["pool_mode", "pool_size"], "not supported yet for a user: set it for the database"),
+    (&["reserve_pool_size"], "has no effect here: the pool has one limit, the database's pool_size"),
+    (
+        &["max_user_connections"],
+        "not supported yet: a user has a pool for each database, limit it with pool_size",
+    ),
+    (&["max_user_client_connections"], "not supported yet: limit all clients with max_client_conn"),
+    (
+        &["query_timeout", "idle_transaction_timeout", "transaction_timeout"],
+        "not supported yet: use ALTER ROLE … SET statement_timeout, idle_in_transaction_session_timeout or transaction_timeout",
+    ),
+    (&["client_idle_timeout"], "not supported yet: idle clients stay, and cost a few hundred bytes each"),
 ];
 
 /// Of the lines in `[databases]`.

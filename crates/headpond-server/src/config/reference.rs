@@ -17,12 +17,14 @@ const HEAD: &str = "\
 pub fn reference() -> String {
     let mut config = Config::defaults(Dialect::Toml);
     let mut source = build::data_source("shop", PoolMode::Session, PoolSettings::named());
-    let (mut top, mut pool, mut of_source) = (String::new(), String::new(), String::new());
+    let [mut top, mut pool, mut of_source, mut application] = <[String; 4]>::default();
+    let mut weight = 1;
     for setting in SETTINGS {
         let (block, slot) = match setting.field {
             Field::Top(field) => (&mut top, field(&mut config)),
             Field::Pool(field) => (&mut pool, field(&mut source.pool)),
             Field::Source(field) => (&mut of_source, field(&mut source)),
+            Field::Application(field) => (&mut application, field(&mut weight)),
         };
         let restart = if setting.reload { "" } else { " [restart]" };
         block.push_str(&format!("\n# {}{restart}\n{} = {}\n", setting.doc, setting.name, slot.toml()));
@@ -31,6 +33,8 @@ pub fn reference() -> String {
         "{HEAD}{top}\n# The pool of every data source that does not say otherwise.\n[pool]\n{pool}\n\
          # What clients ask for as database. [data_source.\"*\"] stands for all names not listed; its pools are made\n\
          # on demand: max_size = 20, and nothing is opened before it is used. Every setting of [pool] may stand here too.\n\
-         [data_source.shop]\n{of_source}"
+         [data_source.shop]\n{of_source}\n\
+         # Applications are told apart by the name that their clients log in with.\n\
+         [application.till]\n{application}"
     )
 }

@@ -14,6 +14,8 @@ const CONNECTIONS_MAX: u32 = 262_143;
 const CLIENTS_MAX: u32 = 1_000_000;
 const WORKERS_MAX: u32 = 64;
 const MEMBERS_MAX: u32 = 1000;
+const WEIGHT_MAX: u32 = 1000;
+const STATEMENTS_MAX: u32 = 100_000;
 const NO_TIME: Duration = Duration::ZERO;
 /// Below this a server that refuses would be asked without pause.
 const RETRY_LEAST: Duration = Duration::from_millis(10);
@@ -41,6 +43,8 @@ pub(super) enum Field {
     Source(fn(&mut DataSource) -> Slot<'_>),
     /// In `[pool]` and in `[data_source.NAME]`.
     Pool(fn(&mut PoolSettings) -> Slot<'_>),
+    /// In `[application.NAME]`, and in the section `[users]` of an ini file: a weight.
+    Application(fn(&mut u32) -> Slot<'_>),
 }
 
 impl Setting {
@@ -49,12 +53,12 @@ impl Setting {
         if self.pgbouncer.is_empty() { self.name } else { self.pgbouncer }
     }
 
-    /// The value in `SHOW CONFIG`; `None` for what belongs to single data sources.
+    /// The value in `SHOW CONFIG`; `None` for what belongs to single data sources or applications.
     pub(super) fn shown_in(&self, config: &mut Config) -> Option<String> {
         let slot = match self.field {
             Field::Top(field) => field(config),
             Field::Pool(field) => field(&mut config.pool),
-            Field::Source(_) => return None,
+            Field::Source(_) | Field::Application(_) => return None,
         };
         Some(if self.pgbouncer.is_empty() { slot.notation() } else { slot.plain() })
     }
@@ -77,6 +81,7 @@ impl Config {
             data_sources: Vec::new(),
             auth: if ini { AuthMethod::Md5 } else { AuthMethod::Trust },
             users: Default::default(),
+            weights: Default::default(),
             admin_users: Vec::new(),
             stats_users: Vec::new(),
             max_clients: if ini { 100 } else { 10_000 },
@@ -132,7 +137,7 @@ impl Setting {
     }
 }
 
-use Field::{Pool, Source, Top};
+use Field::{Application, Pool, Source, Top};
 
 /// Every setting, in the order of the reference.
 pub(super) static SETTINGS: &[Setting] = &[
@@ -362,6 +367,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         "A connection held for longer is reported in the log with its holder, once; 0s: never.",
     ),
     setting(
+        "leak_reclaim",
+        Pool(|p| Slot::Switch(&mut p.leak_reclaim)),
+        "Whether such a connection is also taken back: its client is closed with an error that says so.",
+    ),
+    setting(
+        "statement_cache_size",
+        Pool(|p| Slot::Number(&mut p.statement_cache_size, 0..=STATEMENTS_MAX)),
+        "Prepared statements kept on each server connection; 0: none. Without effect yet: it will hold once prepared \
+         statements are carried over in transaction mode.",
+    )
+    .pgbouncer("max_prepared_statements"),
+    setting(
         "host",
         Source(|s| Slot::Host(&mut s.node)),
         "Name or address of the server, or the folder of its Unix socket, beginning with /.",
@@ -406,6 +423,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         "members",
         Source(|s| Slot::Number(&mut s.members, 1..=MEMBERS_MAX)),
         "As above, for the server of this data source.",
+    ),
+    setting(
+        "weight",
+        Application(|weight| Slot::Number(weight, 1..=WEIGHT_MAX)),
+        "Where several applications wait at one pool, this one gets so many connections for every one of an application \
+         of weight 1.",
     ),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use Argument::{Any, DataSource};
+use Argument::DataSource;
 
 use super::table::{Column, Row};
 use super::{View, connections, pools, process, traffic};
@@ -25,6 +25,8 @@ pub(crate) enum Argument {
     None,
     /// The name of a data source; without it: all of them.
     DataSource,
+    /// `key = value`.
+    Assignment,
     /// Anything; it is not looked at.
     Any,
 }
@@ -58,6 +60,8 @@ pub(crate) enum Act {
     Pause,
     Resume,
     Reconnect,
+    Kill,
+    Set,
     Reload,
     ResetMarks,
     Shutdown(Shutdown),
@@ -109,6 +113,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     show("SHOW MARKS", pools::MARKS, pools::marks, "high-water marks, in four windows"),
     show("SHOW ALARMS", pools::ALARMS, pools::alarms, "what is wrong, and what to change"),
     show("SHOW CLOSE_REASONS", pools::CLOSE_REASONS, pools::close_reasons, "why connections were closed"),
+    show("SHOW HOLDERS", connections::HOLDERS, connections::holders, "who has held a connection for longest"),
     list("SHOW CLIENTS", connections::CONNECTIONS, connections::clients, "every client"),
     list("SHOW SERVERS", connections::CONNECTIONS, connections::servers, "every server connection"),
     list("SHOW SOCKETS", connections::SOCKETS, connections::sockets, "both"),
@@ -131,7 +136,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     act("PAUSE", DataSource, Act::Pause, "give out no connections; answers when all are closed"),
     act("RESUME", DataSource, Act::Resume, "end a pause"),
     act("RECONNECT", DataSource, Act::Reconnect, "replace every connection when next at rest"),
+    act("KILL", DataSource, Act::Kill, "drop every client and connection; who comes next waits for RESUME"),
     act("RELOAD", Argument::None, Act::Reload, "read the configuration again"),
+    act("SET", Argument::Assignment, Act::Set, "change a setting until the next RELOAD"),
     act("RESET MARKS", Argument::None, Act::ResetMarks, "start the high-water marks anew"),
     act("SHUTDOWN", Argument::None, Act::Shutdown(Shutdown::Now), "end now"),
     act(
@@ -146,9 +153,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         Act::Shutdown(Shutdown::WaitForClients),
         "end when every client has left",
     ),
-    command("SET", Any, "not supported", Does::Refuse("change the configuration file and use RELOAD")),
     refuse("SUSPEND", "use PAUSE"),
-    refuse("KILL", "use PAUSE, and end the clients on their side"),
     refuse("KILL_CLIENT", "end the client on its side, or its backend with pg_terminate_backend"),
     refuse("DISABLE", "remove the data source from the configuration file and use RELOAD"),
     refuse("ENABLE", "add the data source to the configuration file and use RELOAD"),
@@ -193,6 +198,7 @@ pub(crate) fn parse(statement: &str) -> Result<Option<Request>, String> {
         return Err(format!("invalid command '{}', use SHOW HELP;", statement.trim()));
     };
     let argument = match (&words[length..], command.argument) {
+        (assignment, Argument::Assignment) => Some(assignment.join(" ")),
         ([], _) | (_, Argument::Any) => None,
         ([name], Argument::DataSource) => Some(name.clone()),
         ([more, ..], _) => return Err(format!("unexpected '{more}' after {}", command.name)),
@@ -283,7 +289,11 @@ impl Command {
     }
 
     fn usage(&self) -> String {
-        let argument = if self.argument == Argument::DataSource { " [data source]" } else { "" };
+        let argument = match self.argument {
+            Argument::DataSource => " [data source]",
+            Argument::Assignment => " key = value",
+            Argument::None | Argument::Any => "",
+        };
         format!("{}{argument}", self.name)
     }
 }

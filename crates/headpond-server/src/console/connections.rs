@@ -1,13 +1,15 @@
 //! `SHOW` commands about clients and server connections one by one.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use headpond_core::{State, Tick};
 use headpond_pooler::config::NodeAddress;
-use headpond_pooler::figures::{ClientActivity, ClientRow, PoolRow, ServerRow};
+use headpond_pooler::figures::{ClientActivity, ClientRow, Holder, PoolRow, ServerRow};
 
 use super::View;
-use super::table::{Cell, Column, Row, int4, row, text};
+use super::table::{Cell, Column, Row, int4, int8, row, text};
+use crate::names;
 
 /// The columns of `SHOW CLIENTS` and `SHOW SERVERS`.
 pub(crate) const CONNECTIONS: &[Column] = SOCKETS.split_at(SOCKETS.len() - SOCKET_EXTRAS).0;
@@ -64,6 +66,52 @@ pub(crate) fn active_sockets(view: &View<'_>) -> Vec<Row> {
     with_extras(clients.map(|row| client(view, row)).chain(servers.map(|row| server(view, row))))
 }
 
+pub(crate) const HOLDERS: &[Column] = &[
+    text("data_source"),
+    text("user"),
+    text("node"),
+    text("client_user"),
+    text("application_name"),
+    text("addr"),
+    int4("port"),
+    text("since"),
+    int8("held_us"),
+    text("state"),
+    int4("remote_pid"),
+    int4("id"),
+];
+
+/// The longest-held connections of each pool, the longest of all first.
+pub(crate) fn holders(view: &View<'_>) -> Vec<Row> {
+    let pools = view.snapshot.pools.iter();
+    let mut holders: Vec<_> = pools.flat_map(|pool| pool.holders.iter().map(move |h| (pool, h))).collect();
+    holders.sort_by_key(|(_, holder)| holder.since);
+    holders.into_iter().map(|(pool, holder)| held(view, pool, holder)).collect()
+}
+
+fn held(view: &View<'_>, pool: &PoolRow, holder: &Holder) -> Row {
+    let (address, port) = address(holder.address);
+    row![
+        pool.data_source.as_str(),
+        pool.user.as_str(),
+        names::node(&pool.node),
+        holder.user.as_str(),
+        holder.application_name.as_str(),
+        address,
+        port,
+        time(view, holder.since),
+        view.snapshot.now.0.saturating_sub(holder.since.0) / 1000,
+        names::holding(holder.holding),
+        holder.backend_pid.unsigned_abs(),
+        holder.client,
+    ]
+}
+
+/// PgBouncer's way to show where a client is.
+fn address(address: Option<(IpAddr, u16)>) -> (String, u32) {
+    address.map_or_else(|| ("unix".to_owned(), 0), |(address, port)| (address.to_string(), u32::from(port)))
+}
+
 fn with_extras(rows: impl Iterator<Item = Row>) -> Vec<Row> {
     rows.map(|row| [row, vec![Cell::Number(0); SOCKET_EXTRAS]].concat()).collect()
 }
@@ -78,8 +126,7 @@ fn client(view: &View<'_>, client: &ClientRow) -> Row {
         ClientActivity::Waiting => view.snapshot.now.since(client.requested),
         _ => Duration::ZERO,
     };
-    let (address, port) =
-        client.address.map_or_else(|| ("unix".to_owned(), 0), |(address, port)| (address.to_string(), port));
+    let (address, port) = address(client.address);
     row![
         "C",
         client.user.as_str(),
@@ -87,7 +134,7 @@ fn client(view: &View<'_>, client: &ClientRow) -> Row {
         "none",
         state,
         address,
-        u32::from(port),
+        port,
         Cell::Null,
         0_u32,
         time(view, client.connected),

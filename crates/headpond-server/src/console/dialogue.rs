@@ -15,7 +15,7 @@ use super::link::{Ended, Link};
 use super::table::{self, Cell, Formats};
 use super::{Role, View};
 use crate::config::Diagnostic;
-use crate::control::Control;
+use crate::control::{Control, Reloaded};
 
 /// Prepared statements, and portals, at most.
 const NAMES_MAX: usize = 100;
@@ -242,7 +242,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         Ok(())
     }
 
-    async fn act(&mut self, act: Act, data_source: Option<&str>) -> Result<(), Failure> {
+    async fn act(&mut self, act: Act, argument: Option<&str>) -> Result<(), Failure> {
+        if act == Act::Set {
+            return Ok(self.set(argument.unwrap_or_default()).await?);
+        }
+        let data_source = argument;
         if let Some(name) = data_source
             && self.control.config().pooler.data_source(name).is_none()
         {
@@ -256,9 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
             }
             Act::Resume => self.control.resume(data_source).await,
             Act::Reconnect => self.control.renew(data_source).await,
+            Act::Kill => self.control.kill(data_source).await,
             Act::ResetMarks => self.control.reset_marks().await,
             Act::Shutdown(how) => self.control.shut_down(how),
             Act::Reload => self.reload().await?,
+            Act::Set => {}
         }
         Ok(())
     }
@@ -286,29 +292,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         }
     }
 
+    /// `key = value`, `key=value`, `key TO value`; the value perhaps in quotes.
+    async fn set(&mut self, assignment: &str) -> Result<(), Refusal> {
+        let spoken = || assignment.split_once(" TO ").or_else(|| assignment.split_once(" to "));
+        let pair = assignment.split_once('=').or_else(spoken);
+        let Some((key, value)) = pair.map(|(key, value)| (key.trim(), value.trim())) else {
+            return Err(Refusal::new("42601", "SET key = value"));
+        };
+        let quoted = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
+        tracing::info!(key, user = self.user, "console command SET");
+        let reloaded =
+            self.control.set(key, quoted.unwrap_or(value)).await.map_err(|errors| wrong(&errors))?;
+        self.notice_restart(&reloaded);
+        Ok(())
+    }
+
     async fn reload(&mut self) -> Result<(), Refusal> {
-        let reloaded = self.control.reload().await.map_err(|errors| {
-            let mut errors = errors.iter().map(Diagnostic::to_string);
-            let first = errors.next().unwrap_or_default();
-            let others = errors.collect::<Vec<_>>().join("\n");
-            let detail = (!others.is_empty()).then_some(others);
-            let hint = Some("the configuration in force has not changed");
-            Refusal { detail, hint, ..Refusal::new("F0000", first) }
-        })?;
+        let reloaded = self.control.reload().await.map_err(|errors| wrong(&errors))?;
         for warning in &reloaded.warnings {
             self.notice(Severity::Warning, &warning.to_string());
         }
+        self.notice_restart(&reloaded);
+        Ok(())
+    }
+
+    fn notice_restart(&mut self, reloaded: &Reloaded) {
         if !reloaded.needs_restart.is_empty() {
             let settings = reloaded.needs_restart.join(", ");
             self.notice(Severity::Warning, &format!("takes effect at the next start: {settings}"));
         }
-        Ok(())
     }
 
     fn notice(&mut self, severity: Severity, text: &str) {
         let sqlstate = if severity == Severity::Warning { "01000" } else { "00000" };
         encode::notice_response(&mut self.link.out, &Report::new(severity, sqlstate, text));
     }
+}
+
+/// A configuration that cannot be taken.
+fn wrong(errors: &[Diagnostic]) -> Refusal {
+    let mut errors = errors.iter().map(Diagnostic::to_string);
+    let first = errors.next().unwrap_or_default();
+    let others = errors.collect::<Vec<_>>().join("\n");
+    let detail = (!others.is_empty()).then_some(others);
+    let hint = Some("the configuration in force has not changed");
+    Refusal { detail, hint, ..Refusal::new("F0000", first) }
 }
 
 fn unknown_statement() -> Refusal {

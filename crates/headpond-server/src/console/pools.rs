@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headpond_core::{Alarm, CloseReason, Marks, State};
+use headpond_core::{CloseReason, Marks, State};
 use headpond_pooler::config::{DataSource, NodeAddress};
 use headpond_pooler::figures::PoolRow;
 
@@ -60,7 +60,7 @@ fn pool(row: &PoolRow) -> Row {
     let tested = count(State::Checking) + count(State::Resetting) + count(State::Recovering);
     let oldest_wait_us = row.oldest_wait / 1000;
     let marks = row.pool.marks.reset;
-    let alarms: Vec<_> = raised(row).map(Alarm::name).collect();
+    let alarms: Vec<_> = row.pool.raised().map(|(alarm, _)| alarm.name()).collect();
     row![
         row.data_source.as_str(),
         row.user.as_str(),
@@ -125,22 +125,19 @@ pub(crate) fn marks(view: &View<'_>) -> Vec<Row> {
 }
 
 pub(crate) const ALARMS: &[Column] =
-    &[text("data_source"), text("user"), text("node"), text("alarm"), text("advice")];
+    &[text("data_source"), text("user"), text("node"), text("alarm"), text("advice"), text("cause")];
 
 /// Alarms that are raised.
 pub(crate) fn alarms(view: &View<'_>) -> Vec<Row> {
     let of_pool = |row: &PoolRow| {
-        let alarms = raised(row).map(|alarm| {
+        let alarms = row.pool.raised().map(|(alarm, cause)| {
             let (source, user) = (row.data_source.as_str(), row.user.as_str());
-            row![source, user, names::node(&row.node), alarm.name(), names::advice(alarm)]
+            let cause = cause.map(CloseReason::name);
+            row![source, user, names::node(&row.node), alarm.name(), names::advice(alarm), cause]
         });
         alarms.collect::<Vec<_>>()
     };
     view.snapshot.pools.iter().flat_map(of_pool).collect()
-}
-
-fn raised(row: &PoolRow) -> impl Iterator<Item = Alarm> {
-    Alarm::ALL.into_iter().filter(|alarm| row.pool.is_raised(*alarm))
 }
 
 pub(crate) const CLOSE_REASONS: &[Column] =

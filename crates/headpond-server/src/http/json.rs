@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headpond_core::{Alarm, CloseReason, Marks, PoolSettings, State, Tick};
-use headpond_pooler::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot};
+use headpond_pooler::figures::{ClientActivity, ClientRow, Holder, PoolRow, ServerRow, Snapshot};
 use serde::Serialize;
 
 use crate::names;
@@ -55,6 +55,8 @@ struct Pool<'a> {
     high_water: BTreeMap<&'static str, HighWater>,
     /// For how long so many were in use, from 0.
     in_use_for_us: Vec<u64>,
+    /// Those who have held a connection for longest.
+    holders: Vec<Held<'a>>,
     opened: u64,
     /// By reason.
     closed: BTreeMap<&'static str, u64>,
@@ -85,12 +87,28 @@ struct Settings {
     login_delay_ms: u128,
     login_retry_ms: u128,
     leak_after_ms: u128,
+    leak_reclaim: bool,
+    statement_cache_size: u32,
+}
+
+#[derive(Serialize)]
+struct Held<'a> {
+    client: u64,
+    user: &'a str,
+    application_name: &'a str,
+    /// Absent for a Unix socket.
+    address: Option<String>,
+    held_us: u64,
+    state: &'static str,
+    backend_pid: i32,
 }
 
 #[derive(Serialize)]
 struct Raised {
     alarm: &'static str,
     advice: &'static str,
+    /// Why most connections were closed, if it is about that.
+    cause: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -176,17 +194,16 @@ impl<'a> Figures<'a> {
             cancels_received: snapshot.cancels_received,
             cancels_forwarded: snapshot.cancels_forwarded,
             reply_mismatches: snapshot.reply_mismatches,
-            pools: snapshot.pools.iter().map(pool).collect(),
+            pools: snapshot.pools.iter().map(|row| pool(row, age_us)).collect(),
             clients: snapshot.clients.iter().map(|row| client(row, age_us)).collect(),
             server_connections: snapshot.servers.iter().map(|row| server_connection(row, age_us)).collect(),
         }
     }
 }
 
-fn pool(row: &PoolRow) -> Pool<'_> {
+fn pool(row: &PoolRow, age_us: impl Fn(Tick) -> u64) -> Pool<'_> {
     let (pool, traffic) = (&row.pool, &row.traffic);
     let counts = &pool.counts;
-    let raised = Alarm::ALL.into_iter().filter(|alarm| pool.is_raised(*alarm));
     Pool {
         data_source: &row.data_source,
         user: &row.user,
@@ -207,9 +224,10 @@ fn pool(row: &PoolRow) -> Pool<'_> {
         effective_max: pool.effective_max,
         budget: row.budget,
         budget_used: row.budget_used,
-        alarms: raised.map(|alarm| Raised { alarm: alarm.name(), advice: names::advice(alarm) }).collect(),
+        alarms: pool.raised().map(|(alarm, cause)| raised(alarm, cause)).collect(),
         high_water: names::windows(&pool.marks).map(|(window, marks)| (window, high_water(marks))).into(),
         in_use_for_us: pool.levels.iter().map(|time| us(*time)).collect(),
+        holders: row.holders.iter().map(|holder| held(holder, &age_us)).collect(),
         opened: counts.opened,
         closed: CloseReason::ALL.map(CloseReason::name).into_iter().zip(counts.closed).collect(),
         logins_failed: counts.logins_failed,
@@ -245,6 +263,22 @@ fn pool(row: &PoolRow) -> Pool<'_> {
     }
 }
 
+fn raised(alarm: Alarm, cause: Option<CloseReason>) -> Raised {
+    Raised { alarm: alarm.name(), advice: names::advice(alarm), cause: cause.map(CloseReason::name) }
+}
+
+fn held(holder: &Holder, age_us: impl Fn(Tick) -> u64) -> Held<'_> {
+    Held {
+        client: holder.client,
+        user: &holder.user,
+        application_name: &holder.application_name,
+        address: holder.address.map(|address| std::net::SocketAddr::from(address).to_string()),
+        held_us: age_us(holder.since),
+        state: names::holding(holder.holding),
+        backend_pid: holder.backend_pid,
+    }
+}
+
 fn high_water(Marks { in_use, waiting, open, wait }: Marks) -> HighWater {
     HighWater { in_use, waiting, open, wait_us: us(wait) }
 }
@@ -268,6 +302,8 @@ fn settings(settings: &PoolSettings) -> Settings {
         login_delay_ms: settings.login_delay.as_millis(),
         login_retry_ms: settings.login_retry.as_millis(),
         leak_after_ms: settings.leak_after.as_millis(),
+        leak_reclaim: settings.leak_reclaim,
+        statement_cache_size: settings.statement_cache_size,
     }
 }
 
@@ -324,9 +360,15 @@ mod tests {
         assert_eq!(pool["closed"]["max_lifetime"], 5);
         assert_eq!(pool["high_water"]["reset"]["wait_us"], 4_000_000);
         assert_eq!(pool["high_water"]["day"]["in_use"], 9);
-        assert_eq!(pool["in_use_for_us"], serde_json::json!([60_000_000, 40_000_000]));
+        assert_eq!(pool["in_use_for_us"], serde_json::json!([60_000_000, 0, 40_000_000]));
         assert_eq!(pool["alarms"][0]["alarm"], "max_idle_churn");
+        assert_eq!(pool["alarms"][0]["cause"], "max_idle");
         assert_eq!((&pool["effective_max"], &pool["leases"]["mean_hold_us"]), (&8.into(), &500_000.into()));
+        let holder = &pool["holders"][0];
+        assert_eq!(
+            (&holder["held_us"], &holder["state"]),
+            (&60_000_000.into(), &"idle in transaction".into())
+        );
         assert_eq!(json["clients"][0]["address"], "192.0.2.1:4711");
         assert_eq!(json["clients"][0]["connected_for_us"], 90_000_000);
         assert_eq!(json["server_connections"][0]["state"], "in_use");

@@ -1,9 +1,10 @@
 //! The page at `/`: every pool at a glance. Pure HTML that refreshes itself; nothing is loaded, nothing runs.
 
 use std::cmp::Reverse;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use headpond_core::{Alarm, CloseReason, State, Windows};
+use headpond_core::{CloseReason, State, Tick, Windows};
 use headpond_pooler::figures::{PoolRow, Snapshot};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -11,8 +12,11 @@ use crate::names;
 
 const STYLE: &str = include_str!("page.css");
 
-/// Pools shown at most: those with most waiters, then the largest.
+/// Pools shown at most: those with an alarm, then those with most waiters, then the largest.
 const POOLS_MAX: usize = 100;
+
+/// Holders shown at most, of each pool.
+const HOLDERS_MAX: usize = 5;
 
 /// States in the order of the bar: what works, what is ready, what is on its way.
 const BAR: [State; 8] = [
@@ -30,7 +34,7 @@ const BAR: [State; 8] = [
 pub(crate) fn render(snapshot: &Snapshot, uptime: Duration, unready: Option<&str>) -> Markup {
     // The busiest are shown, but in an order that stays from one refresh to the next.
     let mut pools: Vec<_> = snapshot.pools.iter().collect();
-    pools.sort_by_key(|row| Reverse((row.pool.waiting, row.pool.open())));
+    pools.sort_by_key(|row| Reverse((row.pool.alarms.contains(&true), row.pool.waiting, row.pool.open())));
     pools.truncate(POOLS_MAX);
     pools.sort_by_key(|row| (&row.data_source, &row.user));
     let hidden = snapshot.pools.len() - pools.len();
@@ -55,7 +59,7 @@ pub(crate) fn render(snapshot: &Snapshot, uptime: Duration, unready: Option<&str
                     }
                 }
                 (totals(snapshot))
-                @for row in &pools { (pool(row)) }
+                @for row in &pools { (pool(row, snapshot.now)) }
                 @if pools.is_empty() { section { "No pool yet: one is made when its first client comes." } }
                 @if hidden > 0 { section { (hidden) " more pools are not shown." } }
                 footer {
@@ -87,9 +91,8 @@ fn totals(snapshot: &Snapshot) -> Markup {
     }
 }
 
-fn pool(row: &PoolRow) -> Markup {
+fn pool(row: &PoolRow, now: Tick) -> Markup {
     let pool = &row.pool;
-    let alarms = Alarm::ALL.into_iter().filter(|alarm| pool.is_raised(*alarm));
     html! {
         section {
             h2 {
@@ -98,7 +101,12 @@ fn pool(row: &PoolRow) -> Markup {
                 @if row.paused { " " span.bad { "paused" } }
                 @if row.awaiting_credentials { " " span.bad { "awaiting credentials" } }
             }
-            @for alarm in alarms { p.bad { "Alarm " (alarm.name()) ": " (names::advice(alarm)) "." } }
+            @for (alarm, cause) in pool.raised() {
+                p.bad {
+                    "Alarm " (alarm.name()) ": " (names::advice(alarm)) "."
+                    @if let Some(cause) = cause { " Most connections were closed for " (cause.name()) "." }
+                }
+            }
             (bar(row))
             dl.figures {
                 (figure("waiting", pool.waiting))
@@ -114,6 +122,7 @@ fn pool(row: &PoolRow) -> Markup {
                 (figure("clients idle", row.clients_idle))
             }
             (marks(&pool.marks))
+            @if !row.holders.is_empty() { (holders(row, now)) }
             p {
                 (pool.counts.opened) " opened"
                 @for (reason, closed) in CloseReason::ALL.into_iter().zip(pool.counts.closed) {
@@ -171,6 +180,27 @@ fn marks(marks: &Windows) -> Markup {
     }
 }
 
+/// Who has held a connection for longest.
+fn holders(row: &PoolRow, now: Tick) -> Markup {
+    html! {
+        table.holders {
+            tr { th { "Held for" } th { "by" } th { "at" } th { "backend" } th { "which is" } }
+            @for holder in row.holders.iter().take(HOLDERS_MAX) {
+                tr {
+                    td { (waited(now.0.saturating_sub(holder.since.0))) }
+                    td {
+                        (holder.user)
+                        @if !holder.application_name.is_empty() { " (" (holder.application_name) ")" }
+                    }
+                    td { (holder.address.map_or_else(|| "unix".to_owned(), |at| SocketAddr::from(at).to_string())) }
+                    td { (holder.backend_pid) }
+                    td { (names::holding(holder.holding)) }
+                }
+            }
+        }
+    }
+}
+
 fn figure(name: &str, value: impl maud::Render) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }
@@ -222,11 +252,25 @@ mod tests {
             "<th>last day</th><td>9</td>",
             "7 of 10, 8 allowed now",
             "Alarm max_idle_churn: ",
-            "raise max_idle",
+            "<tr><td>60.0 s</td><td>alice (till)</td><td>192.0.2.1:4711</td><td>1234</td><td>idle in transaction</td>",
+            "&lt;b&gt;batch&lt;/b&gt;",
+            "raise max_idle. Most connections were closed for max_idle.",
             "content=\"2\"",
         ] {
             assert!(page.contains(expected), "{expected}\nin\n{page}");
         }
+    }
+
+    #[test]
+    fn a_pool_with_an_alarm_is_among_those_shown() {
+        let mut snapshot = made_up::snapshot();
+        for number in 0..POOLS_MAX {
+            let mut busy = made_up::pool(&format!("busy {number}"), 1);
+            (busy.pool.waiting, busy.pool.alarms) = (1000, Default::default());
+            snapshot.pools.push(busy);
+        }
+        let page = render(&snapshot, Duration::ZERO, None).into_string();
+        assert!(page.contains("Alarm max_idle_churn: ") && page.contains("1 more pools are not shown"));
     }
 
     #[test]

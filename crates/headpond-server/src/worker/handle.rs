@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Resume { data_source: Option<String> },
     /// Replace every server connection when it is next at rest.
     Renew { data_source: Option<String> },
+    /// Drop every client and server connection, and suspend.
+    Kill { data_source: Option<String> },
     /// Start the high-water marks anew.
     ResetMarks,
     /// A new configuration.
@@ -102,6 +104,11 @@ impl Workers {
     /// Replaces every server connection when it is next at rest.
     pub fn renew(&self, data_source: Option<&str>) {
         self.tell(|| Command::Renew { data_source: data_source.map(str::to_owned) });
+    }
+
+    /// Drops every client and server connection of a data source (`None`: of all), and suspends its pools.
+    pub fn kill(&self, data_source: Option<&str>) {
+        self.tell(|| Command::Kill { data_source: data_source.map(str::to_owned) });
     }
 
     /// Starts the high-water marks anew.

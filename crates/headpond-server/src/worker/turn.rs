@@ -372,6 +372,9 @@ impl Worker {
                 Command::Renew { data_source } => {
                     self.pooler.renew(now, data_source.as_deref(), &mut self.actions);
                 }
+                Command::Kill { data_source } => {
+                    self.pooler.kill(now, data_source.as_deref(), &mut self.actions);
+                }
                 Command::ResetMarks => self.pooler.reset_marks(),
                 Command::Reload(config) => {
                     self.max_clients = config.max_clients as usize;

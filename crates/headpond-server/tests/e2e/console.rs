@@ -6,10 +6,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::database::database;
+use crate::named::until_shown;
 use crate::pond::{MODES, Pond, SESSION, TRANSACTION, Way, code, connect, run, until, value};
 
 /// What `SHOW` shows.
-const SHOWN: &str = "HELP POOLS MARKS CLOSE_REASONS CLIENTS SERVERS SOCKETS ACTIVE_SOCKETS STATS STATS_TOTALS
+const SHOWN: &str =
+    "HELP POOLS MARKS ALARMS CLOSE_REASONS HOLDERS CLIENTS SERVERS SOCKETS ACTIVE_SOCKETS STATS STATS_TOTALS
     STATS_AVERAGES TOTALS DATABASES USERS LISTS CONFIG VERSION";
 
 #[test]
@@ -32,6 +34,37 @@ fn every_command_that_shows_something_answers() {
             assert!(clients.iter().any(named));
             assert!(console.simple_query("SHOW NONSENSE").await.is_err());
             assert!(console.simple_query("SHOW VERSION").await.is_ok());
+        }
+    });
+}
+
+#[test]
+fn who_has_held_a_connection_for_longest_is_shown_first_with_what_it_does() {
+    run(async {
+        for workers in [1, 2] {
+            let pond = Pond::new(Way { workers, ..TRANSACTION }, "", "").await;
+            let [first, second] = ["first", "second"].map(|name| pond.login().application_name(name).clone());
+            let (first, second) = (connect(&first).await, connect(&second).await);
+            first.batch_execute("BEGIN").await.unwrap();
+            second.batch_execute("BEGIN").await.unwrap();
+            let columns = ["application_name", "state"];
+            let in_transaction = |name| [name, "idle in transaction"];
+            let both = [in_transaction("first"), in_transaction("second")];
+            until_shown(&pond, "SHOW HOLDERS", columns, &both).await;
+            assert!(first.batch_execute("SELECT broken").await.is_err());
+            let failed = [["first", "idle in transaction (aborted)"], both[1]];
+            until_shown(&pond, "SHOW HOLDERS", columns, &failed).await;
+            first.batch_execute("ROLLBACK").await.unwrap();
+            let sleep = second.cancel_token();
+            let look = async {
+                until_shown(&pond, "SHOW HOLDERS", columns, &[["second", "active"]]).await;
+                pond.until_in("PgSleep").await;
+                sleep.cancel_query(NoTls).await.unwrap();
+            };
+            let (slept, ()) = tokio::join!(second.batch_execute("SELECT pg_sleep(100000)"), look);
+            assert_eq!(code(slept), SqlState::QUERY_CANCELED);
+            second.batch_execute("ROLLBACK").await.unwrap();
+            until_shown(&pond, "SHOW HOLDERS", columns, &[]).await;
         }
     });
 }
@@ -96,6 +129,45 @@ fn a_reload_takes_effect_and_a_wrong_one_does_not() {
             console.batch_execute("RELOAD").await.unwrap();
         };
         assert_eq!(tokio::join!(value(&waiter, "SELECT 1"), reload).0, "1");
+    });
+}
+
+#[test]
+fn what_is_set_on_the_console_holds_until_the_next_reload() {
+    run(async {
+        let server = &database().server;
+        let user = database().user().await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headpond.toml");
+        let source = format!("host = \"{}\"\nport = {}\nuser = \"{user}\"", server.host(), server.port());
+        let text = format!(
+            "listen = [\"127.0.0.1:26432\"]\nhttp_listen = \"\"\nadmin_users = [\"{user}\"]
+             [pool]\nmin_idle = 2\nmax_size = 3\n[data_source.postgres]\n{source}"
+        );
+        fs::write(&file, text).unwrap();
+        let pond = Pond::from_file(&file, &user);
+        let console = pond.console().await;
+        let sizes = async |sizes: &[&str; 2]| {
+            until_shown(&pond, "SHOW POOLS", ["max_size", "effective_max"], &[*sizes]).await;
+        };
+        pond.until_idle(2).await;
+        console.batch_execute("SET max_size = 7").await.unwrap();
+        sizes(&["7", "7"]).await;
+        console.batch_execute("SET check_query='SELECT 1'; ").await.unwrap();
+        // Both hold, and PgBouncer's names do.
+        sizes(&["7", "7"]).await;
+        console.batch_execute("set default_pool_size to '8'").await.unwrap();
+        sizes(&["8", "8"]).await;
+        for wrong in ["SET max_size = 1", "SET max_sice = 9", "SET workers = 2", "SET acquire_timeout = soon"]
+        {
+            assert!(console.batch_execute(wrong).await.is_err(), "{wrong}");
+        }
+        sizes(&["8", "8"]).await;
+        let shown = pond.running.control().config();
+        assert_eq!((shown.pooler.check_query.as_str(), shown.pool.max_size), ("SELECT 1", 8));
+        console.batch_execute("RELOAD").await.unwrap();
+        sizes(&["3", "3"]).await;
+        assert_eq!(pond.running.control().config().pooler.check_query, "");
     });
 }
 

@@ -10,6 +10,7 @@ mod pond;
 mod raw;
 
 mod cancel;
+mod checks;
 mod console;
 mod copy;
 mod departure;
@@ -19,6 +20,7 @@ mod lost;
 mod methods;
 mod nonsense;
 mod omero;
+mod operator;
 mod outage;
 mod programs;
 mod queries;

@@ -1,5 +1,7 @@
 //! More clients than connections: who waits, in which order, and what they hear when it takes too long.
 
+use std::fs;
+
 use futures_util::future::{join, join_all};
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
@@ -64,6 +66,50 @@ fn connections_are_given_in_the_order_of_asking() {
             };
             let (served, ()) = join(join_all((0..8).map(ask)), release).await;
             assert_eq!(served, ["1", "2", "3", "4", "5", "6", "7", "8"], "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn applications_that_wait_at_one_pool_are_served_by_weight_also_after_a_reload() {
+    run(async {
+        let server = &database().server;
+        let user = database().user().await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headpond.toml");
+        let configure = |weight: u32| {
+            let source = format!("host = \"{}\"\nport = {}\nuser = \"{user}\"", server.host(), server.port());
+            let text = format!(
+                "listen = [\"127.0.0.1:26432\"]\nhttp_listen = \"\"\npool_mode = \"transaction\"
+                 admin_users = [\"{user}\"]\n[application.heavy]\nweight = {weight}
+                 [data_source.postgres]\n{source}\nmax_size = 1"
+            );
+            fs::write(&file, text).unwrap();
+        };
+        configure(4);
+        let pond = Pond::from_file(&file, &user);
+        let (console, take) = (pond.console().await, numbers(&pond).await);
+        for (weight, expected) in [(4, 4..=4), (1, 2..=3)] {
+            let holder = pond.client().await;
+            holder.batch_execute("BEGIN").await.unwrap();
+            let before: usize = value(&holder, &take).await.parse().unwrap();
+            // First all of the light ones, then the heavy ones.
+            let ask = async |place: u32| {
+                let name = if place < 5 { "light" } else { "heavy" };
+                let client = connect(pond.login().user(name)).await;
+                pond.until_waiting(place).await;
+                (value(&client, &take).await.parse::<usize>().unwrap(), name)
+            };
+            let release = async {
+                pond.until_waiting(10).await;
+                holder.batch_execute("COMMIT").await.unwrap();
+            };
+            let (mut served, ()) = join(join_all((0..10).map(ask)), release).await;
+            served.sort_unstable();
+            let heavy = served[..5].iter().filter(|(_, name)| *name == "heavy").count();
+            assert!(expected.contains(&heavy) && served[0].0 == before + 1, "weight {weight}: {served:?}");
+            configure(1);
+            console.batch_execute("RELOAD").await.unwrap();
         }
     });
 }

@@ -11,13 +11,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostic::{At, Diagnostic};
-use super::table::Setting;
+use super::table::{Field, SETTINGS, Setting};
 use super::values::Raw;
 
 pub(super) use self::ini::{LARGEST, is_ini, unquote};
 #[cfg(test)]
 pub(super) use self::pgbouncer::TRANSLATED;
 pub(super) use self::pgbouncer::from_ini;
+use self::spelling::did_you_mean;
 pub(super) use self::toml::from_toml;
 
 /// One value of a file.
@@ -36,6 +37,8 @@ pub(super) enum Scope {
     Pool,
     /// The data source with this index.
     Source(usize),
+    /// The application with this name.
+    Application(String),
 }
 
 /// A file, read: what it says, and what was wrong with how it says it.
@@ -56,6 +59,24 @@ impl Entries {
         self.entries.push(Entry { at: at.clone(), scope, setting, key: key.to_owned(), raw });
     }
 
+    /// A setting of the top level or of `[pool]` that counts instead of the file's.
+    pub(super) fn set(&mut self, key: &str, value: &str) {
+        let at = At { file: "SET".into(), line: 0 };
+        let all = || SETTINGS.iter().filter(|s| matches!(s.field, Field::Top(_) | Field::Pool(_)));
+        // PgBouncer's test has a notation of its own.
+        let is = |s: &&Setting| s.name == key || s.pgbouncer == key && key != "server_check_query";
+        match all().find(is) {
+            Some(setting) if setting.reload => {
+                self.push(&at, scope(setting), key, setting, Raw::Bare(value.to_owned()));
+            }
+            Some(_) => self.error(&at, key, "takes effect at a start only; change the file and restart"),
+            None => {
+                let meant = did_you_mean(key, all().map(|s| s.name));
+                self.error(&at, key, format!("no such setting{meant}"));
+            }
+        }
+    }
+
     fn error(&mut self, at: &At, key: &str, message: impl Into<String>) {
         self.errors.push(at.says(key, message));
     }
@@ -63,6 +84,11 @@ impl Entries {
     fn warn(&mut self, at: &At, key: &str, message: impl Into<String>) {
         self.warnings.push(at.says(key, message));
     }
+}
+
+/// What a setting of no single data source is for.
+fn scope(setting: &Setting) -> Scope {
+    if matches!(setting.field, Field::Pool(_)) { Scope::Pool } else { Scope::Top }
 }
 
 /// Reads a whole text file of sensible size. The error says what is wrong.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::ini::{Line, Lines, unquote};
 use super::spelling::did_you_mean;
-use super::{At, Entries, Scope};
-use crate::config::pgbouncer_keys::{ANSWERS, DATABASE_ANSWERS, answer};
+use super::{At, Entries, Scope, scope};
+use crate::config::pgbouncer_keys::{ANSWERS, Answers, DATABASE_ANSWERS, USER_ANSWERS, answer};
 use crate::config::table::{Field, SETTINGS, Setting};
 use crate::config::values::{Raw, echo};
 
@@ -53,10 +53,7 @@ impl<'l> Reader<'l> {
             "pgbouncer" => self.pgbouncer(line),
             "databases" => self.database(line),
             "headpond" => self.headpond(line),
-            "users" => {
-                let advice = "settings per user are not supported yet: set them for the database";
-                self.out.warn(&line.at, &line.key, advice);
-            }
+            "users" => self.user(line),
             "peers" => {
                 self.out.warn(&line.at, &line.key, "has no effect here: cancel requests need no peers")
             }
@@ -88,6 +85,11 @@ impl<'l> Reader<'l> {
         }
         if let Some(setting) = SETTINGS.iter().find(|s| s.pgbouncer == key) {
             self.setting(&line.at, scope(setting), key, setting, &line.value);
+            if key == "max_prepared_statements" {
+                let advice =
+                    "not supported yet: in transaction mode clients must not keep prepared statements";
+                self.out.warn(&line.at, key, advice);
+            }
         } else if let Some(advice) = answer(ANSWERS, key) {
             self.out.warn(&line.at, key, advice);
         } else {
@@ -113,9 +115,9 @@ impl<'l> Reader<'l> {
     }
 
     fn headpond(&mut self, line: &Line) {
-        let not_of_one_source = |s: &&Setting| !matches!(s.field, Field::Source(_));
-        let Some(setting) = SETTINGS.iter().filter(not_of_one_source).find(|s| s.name == line.key) else {
-            let meant = did_you_mean(&line.key, SETTINGS.iter().filter(not_of_one_source).map(|s| s.name));
+        let of_all = |s: &&Setting| matches!(s.field, Field::Top(_) | Field::Pool(_));
+        let Some(setting) = SETTINGS.iter().filter(of_all).find(|s| s.name == line.key) else {
+            let meant = did_you_mean(&line.key, SETTINGS.iter().filter(of_all).map(|s| s.name));
             return self.out.error(&line.at, &line.key, format!("no such setting{meant}"));
         };
         self.stated.listen |= setting.name == "listen";
@@ -123,7 +125,7 @@ impl<'l> Reader<'l> {
         self.out.push(&line.at, scope(setting), &line.key, setting, Raw::Bare(line.value.clone()));
     }
 
-    fn database(&mut self, line: &Line) {
+    fn database(&mut self, line: &'l Line) {
         let index = self.out.sources.len();
         // The last of several lines for one database counts; a nameless source takes the place of the others.
         if let Some(earlier) = self.out.sources.iter_mut().find(|(name, _)| *name == line.key) {
@@ -133,29 +135,60 @@ impl<'l> Reader<'l> {
         }
         self.out.sources.push((line.key.clone(), line.at.clone()));
         self.stated.hosts.push(false);
-        let mut rest = line.value.as_str();
-        loop {
-            rest = rest.trim_start();
-            if rest.is_empty() {
-                return;
-            }
-            // The text is not repeated: it may hold a password.
-            let Some((key, value, after)) = pair(rest) else {
-                let right = "key=value, separated by spaces, values with spaces in single quotes";
-                return self.out.error(&line.at, &line.key, format!("not a connection string; {right}"));
-            };
-            rest = after;
+        for (key, value) in self.pairs(line) {
             self.stated.hosts[index] |= key == "host";
             if let Some(setting) = SETTINGS.iter().find(|s| s.database == key) {
                 self.setting(&line.at, Scope::Source(index), key, setting, &value);
-            } else if let Some(advice) = answer(DATABASE_ANSWERS, key) {
-                self.out.warn(&line.at, key, advice);
             } else {
                 let names = SETTINGS.iter().map(|s| s.database).filter(|n| !n.is_empty());
-                let names = names.chain(DATABASE_ANSWERS.iter().flat_map(|(keys, _)| keys.iter().copied()));
-                self.out.error(&line.at, key, format!("no such setting{}", did_you_mean(key, names)));
+                self.unknown(line, key, DATABASE_ANSWERS, names);
             }
         }
+    }
+
+    /// A line of `[users]`: of an application.
+    fn user(&mut self, line: &'l Line) {
+        let ours = || SETTINGS.iter().filter(|s| matches!(s.field, Field::Application(_)));
+        for (key, value) in self.pairs(line) {
+            if let Some(setting) = ours().find(|s| s.name == key) {
+                let scope = Scope::Application(line.key.clone());
+                self.out.push(&line.at, scope, key, setting, Raw::Bare(value));
+            } else {
+                self.unknown(line, key, USER_ANSWERS, ours().map(|s| s.name));
+            }
+        }
+    }
+
+    /// A key of PgBouncer's that does nothing here gets its answer; any other is an error.
+    fn unknown(
+        &mut self,
+        line: &Line,
+        key: &str,
+        answers: Answers,
+        ours: impl Iterator<Item = &'static str>,
+    ) {
+        if let Some(advice) = answer(answers, key) {
+            return self.out.warn(&line.at, key, advice);
+        }
+        let names = ours.chain(answers.iter().flat_map(|(keys, _)| keys.iter().copied()));
+        self.out.error(&line.at, key, format!("no such setting{}", did_you_mean(key, names)));
+    }
+
+    /// The pairs of a connection string, up to what is none.
+    fn pairs(&mut self, line: &'l Line) -> Vec<(&'l str, String)> {
+        let mut pairs = Vec::new();
+        let mut rest = line.value.trim_start();
+        while !rest.is_empty() {
+            // The text is not repeated: it may hold a password.
+            let Some((key, value, after)) = pair(rest) else {
+                let right = "key=value, separated by spaces, values with spaces in single quotes";
+                self.out.error(&line.at, &line.key, format!("not a connection string; {right}"));
+                break;
+            };
+            pairs.push((key, value));
+            rest = after.trim_start();
+        }
+        pairs
     }
 
     /// A value that PgBouncer knows and we do not gets its own answer.
@@ -255,10 +288,6 @@ impl<'l> Reader<'l> {
             }
         }
     }
-}
-
-fn scope(setting: &Setting) -> Scope {
-    if matches!(setting.field, Field::Pool(_)) { Scope::Pool } else { Scope::Top }
 }
 
 /// The first `key=value` of a connection string, and the rest: libpq's syntax with PgBouncer's doubled quotes.

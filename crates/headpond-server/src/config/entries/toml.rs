@@ -40,9 +40,11 @@ impl Reader {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("pool", DeValue::Table(pool)) => self.block(pool, || Scope::Pool),
                 ("data_source", DeValue::Table(sources)) => self.sources(sources),
-                (name @ ("pool" | "data_source"), _) => {
+                ("application", DeValue::Table(applications)) => self.applications(applications),
+                (name @ ("pool" | "data_source" | "application"), _) => {
                     let at = self.at(key.span());
-                    self.out.error(&at, name, "must be a table; [pool] or [data_source.NAME]");
+                    let right = "[pool], [data_source.NAME] or [application.NAME]";
+                    self.out.error(&at, name, format!("must be a table; {right}"));
                 }
                 _ => self.setting((key, value), Scope::Top),
             }
@@ -66,6 +68,18 @@ impl Reader {
             let index = self.out.sources.len();
             self.out.sources.push((name.get_ref().to_string(), at));
             self.block(source, || Scope::Source(index));
+        }
+    }
+
+    fn applications(&mut self, applications: &DeTable<'_>) {
+        for (name, value) in in_order(applications) {
+            match value.get_ref() {
+                DeValue::Table(block) => self.block(block, || Scope::Application(name.get_ref().to_string())),
+                _ => {
+                    let at = self.at(name.span());
+                    self.out.error(&at, name.get_ref(), "must be a table; [application.NAME] with weight");
+                }
+            }
         }
     }
 
@@ -102,8 +116,9 @@ fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Pair<'a, 'i>> {
 fn stands_in(setting: &Setting, scope: &Scope) -> bool {
     match setting.field {
         Field::Top(_) => matches!(scope, Scope::Top),
-        Field::Pool(_) => !matches!(scope, Scope::Top),
+        Field::Pool(_) => matches!(scope, Scope::Pool | Scope::Source(_)),
         Field::Source(_) => matches!(scope, Scope::Source(_)),
+        Field::Application(_) => matches!(scope, Scope::Application(_)),
     }
 }
 
@@ -112,6 +127,7 @@ fn unknown(name: &str, scope: &Scope) -> String {
         Field::Top(_) => "at the top of the file",
         Field::Pool(_) => "in [pool] or [data_source.NAME]",
         Field::Source(_) => "in [data_source.NAME]",
+        Field::Application(_) => "in [application.NAME]",
     });
     if let Some(place) = place {
         return format!("cannot stand here; it belongs {place}");

@@ -5,7 +5,7 @@ use headpond_pooler::config::{NodeAddress, PoolMode};
 
 use super::{check, good, ini, lines, source, tcp};
 use crate::config::entries::TRANSLATED;
-use crate::config::pgbouncer_keys::{ANSWERS, DATABASE_ANSWERS};
+use crate::config::pgbouncer_keys::{ANSWERS, DATABASE_ANSWERS, USER_ANSWERS};
 use crate::config::table::SETTINGS;
 
 #[test]
@@ -29,6 +29,9 @@ server_check_delay = 0
 server_check_query = <empty>
 max_client_conn = 50
 server_reset_query =
+[users]
+till = weight=4
+batch = weight=1
 [headpond]
 http_listen =
 workers = 2
@@ -46,6 +49,7 @@ check_interval = 30
     assert_eq!(config.pooler.admin_users, ["ann", "bob"]);
     assert_eq!((config.pooler.check_query.as_str(), config.pooler.reset_query.as_str()), ("", ""));
     assert_eq!(config.pooler.recover_timeout, Duration::from_secs(60));
+    assert_eq!(config.pooler.weights, [("till".to_owned(), 4)].into());
 
     let pool = PoolSettings {
         idle_timeout: Duration::from_millis(500),
@@ -94,6 +98,10 @@ fn an_ini_is_answered_line_by_line() {
             "query_wait_timeout = inf",
             r#"f.ini:7: query_wait_timeout: "inf" is not a time; seconds, like 30 or 0.5"#,
         ),
+        (
+            "max_prepared_statements = 7",
+            "f.ini:7: max_prepared_statements: not supported yet: in transaction mode clients must not keep prepared statements",
+        ),
         ("server_login_retry = 0", r#"f.ini:7: server_login_retry: too short; at least "10ms""#),
         ("pool_mode = statement", r#"f.ini:7: pool_mode: "statement" is not supported yet; "transaction""#),
         (
@@ -125,8 +133,11 @@ fn an_ini_is_answered_line_by_line() {
         ),
         (
             "[users]\nann = pool_mode=session",
-            "f.ini:8: ann: settings per user are not supported yet: set them for the database",
+            "f.ini:8: pool_mode: not supported yet for a user: set it for the database",
         ),
+        ("[users]\nann = weight=0", r#"f.ini:8: weight: "0" is out of range; 1 to 1000"#),
+        ("[users]\nann = wait=4", "f.ini:8: wait: no such setting"),
+        ("[headpond]\nweight = 4", "f.ini:8: weight: no such setting"),
         ("[peers]\n1 = host=b", "f.ini:8: 1: has no effect here: cancel requests need no peers"),
         ("nonsense", "f.ini:7: neither a section nor a setting; [NAME] or key = value"),
         ("[nonsense", "f.ini:7: a section without its end; [NAME]"),
@@ -195,6 +206,10 @@ const DATABASE_KEYS: &str = "dbname host port user password auth_user auth_query
     reserve_pool_size reserve_pool pool_mode connect_query query_wait_timeout load_balance_hosts max_db_connections
     max_db_client_connections server_lifetime client_encoding datestyle timezone application_name";
 
+const USER_KEYS: &str =
+    "pool_size reserve_pool_size pool_mode max_user_connections max_user_client_connections
+    query_timeout idle_transaction_timeout transaction_timeout client_idle_timeout";
+
 #[test]
 fn every_key_of_pgbouncer_is_honoured_or_answered() {
     let ours = |key: &str| SETTINGS.iter().any(|s| s.pgbouncer == key) || TRANSLATED.contains(&key);
@@ -217,10 +232,15 @@ fn every_key_of_pgbouncer_is_honoured_or_answered() {
         let answered = of_database.iter().filter(|a| **a == key).count();
         assert_eq!(answered + usize::from(SETTINGS.iter().any(|s| s.database == key)), 1, "{key}");
     }
+    let of_user: Vec<_> = USER_ANSWERS.iter().flat_map(|(keys, _)| *keys).copied().collect();
+    for key in USER_KEYS.split_whitespace() {
+        assert_eq!(of_user.iter().filter(|a| **a == key).count(), 1, "{key}");
+    }
     let known = |names: &str, key: &&str| names.split_whitespace().any(|n| n == *key);
     assert!(
         answers.iter().all(|a| known(PGBOUNCER_KEYS, a))
             && of_database.iter().all(|a| known(DATABASE_KEYS, a))
+            && of_user.iter().all(|a| known(USER_KEYS, a))
     );
     for setting in SETTINGS {
         assert!(
@@ -239,7 +259,7 @@ fn every_key_of_pgbouncer_is_honoured_or_answered() {
 #[test]
 fn the_guide_lists_what_is_answered() {
     let guide = include_str!("../../../../../docs/configuration.md");
-    for (keys, advice) in ANSWERS.iter().chain(DATABASE_ANSWERS) {
+    for (keys, advice) in ANSWERS.iter().chain(DATABASE_ANSWERS).chain(USER_ANSWERS) {
         let line = format!("- `{}`: {advice}", keys.join("`, `"));
         assert!(guide.lines().any(|l| l == line), "missing in docs/configuration.md:\n{line}");
     }

@@ -33,6 +33,9 @@ fn toml_says_what_it_says() {
         login_delay = "20ms"
         budget = 50
         reserve = "auto"
+        [application.till]
+        weight = 4
+        [application.batch]
         [data_source."*"]
         host = "::1"
         port = 5433
@@ -45,6 +48,8 @@ fn toml_says_what_it_says() {
     assert_eq!(config.pooler.admin_users, ["ann", "bob"]);
     assert_eq!(config.pooler.check_query, "SELECT 1");
     assert_eq!(config.figures_interval, Duration::from_secs(120));
+
+    assert_eq!(config.pooler.weights, [("till".to_owned(), 4)].into());
 
     let shop = source(&config, "shop");
     assert_eq!(shop.node, NodeAddress::Unix { folder: "/run/postgresql".into(), port: 5432 });
@@ -109,6 +114,13 @@ fn wrong_toml_is_answered_with_what_would_be_right() {
         ),
         ("[pool]\ncheck = \"yes\"", "f.toml:2: check: a string where true or false belongs"),
         ("[pool]\nbudget = 9", "f.toml:2: budget: cannot stand here; it belongs at the top of the file"),
+        ("weight = 2", "f.toml:1: weight: cannot stand here; it belongs in [application.NAME]"),
+        (
+            "[application.a]\nmax_size = 2",
+            "f.toml:2: max_size: cannot stand here; it belongs in [pool] or [data_source.NAME]",
+        ),
+        ("[application]\na = 2", "f.toml:2: a: must be a table; [application.NAME] with weight"),
+        ("[application.a]\nweight = 1001", r#"f.toml:2: weight: "1001" is out of range; 1 to 1000"#),
         ("sends = \"fast\"", r#"f.toml:1: sends: "fast" is unknown; one of "auto", "batched", "plain""#),
         (
             "\npool_mode = \"statement\"",
@@ -154,7 +166,7 @@ fn wrong_toml_is_answered_with_what_would_be_right() {
         ("max_client_conn = 9", "f.toml:1: max_client_conn: no such setting; did you mean max_clients?"),
         ("colour = 9", "f.toml:1: colour: no such setting"),
         ("max_size = 9", "f.toml:1: max_size: cannot stand here; it belongs in [pool] or [data_source.NAME]"),
-        ("pool = 9", "f.toml:1: pool: must be a table; [pool] or [data_source.NAME]"),
+        ("pool = 9", "f.toml:1: pool: must be a table; [pool], [data_source.NAME] or [application.NAME]"),
         ("data_source.shop = 9", "f.toml:1: shop: must be a table; [data_source.NAME] with host and others"),
         ("[pool]\nhost = \"db\"", "f.toml:2: host: cannot stand here; it belongs in [data_source.NAME]"),
         (

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use headpond_core::{Alarm, CloseReason, Counts, Marks, PoolFigures, PoolSettings, State, Tick, Windows};
 use headpond_pooler::config::{AuthMethod, NodeAddress, PoolMode};
-use headpond_pooler::figures::{ClientActivity, ClientRow, PoolRow, ServerRow, Snapshot, Traffic};
+use headpond_pooler::figures::{
+    ClientActivity, ClientRow, Holder, Holding, PoolRow, ServerRow, Snapshot, Traffic,
+};
 
 use crate::config::Config;
 
@@ -69,6 +71,8 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
     let day = Marks { in_use: 9, ..marks };
     let mut alarms = [false; Alarm::ALL.len()];
     alarms[Alarm::MaxIdleChurn as usize] = true;
+    let mut causes = [None; Alarm::ALL.len()];
+    causes[Alarm::MaxIdleChurn as usize] = Some(CloseReason::MaxIdle);
     PoolRow {
         data_source: data_source.into(),
         user: "alice".into(),
@@ -81,7 +85,7 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
             by_state,
             waiting: 4,
             marks: Windows { start: day, reset: marks, hour: marks, day },
-            levels: vec![60 * SECOND, 40 * SECOND],
+            levels: vec![60 * SECOND, 0, 40 * SECOND],
             counts: Counts {
                 opened: 12,
                 closed,
@@ -92,7 +96,7 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
                 ..Counts::default()
             },
             alarms,
-            causes: [None; Alarm::ALL.len()],
+            causes,
         },
         budget: Some(40),
         budget_used: 12,
@@ -103,6 +107,10 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
         paused: false,
         awaiting_credentials: false,
         last_error: None,
+        holders: vec![
+            holder("till", 40, Holding::IdleInTransaction),
+            holder("<b>batch</b>", 97, Holding::Active),
+        ],
         traffic: Traffic {
             leases: n,
             transactions: 2 * n,
@@ -114,6 +122,18 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
             wait_time: 6_000 * n,
             ..Traffic::default()
         },
+    }
+}
+
+fn holder(application_name: &str, since: u64, holding: Holding) -> Holder {
+    Holder {
+        client: 1,
+        user: "alice".into(),
+        application_name: application_name.into(),
+        address: Some(([192, 0, 2, 1].into(), 4711)),
+        since: Tick(since * SECOND),
+        holding,
+        backend_pid: 1234,
     }
 }
 
