@@ -136,21 +136,30 @@ impl Pooler {
 
     /// A leased connection can be used: its settings are made those of its client, who is read on.
     pub(crate) fn lease_ready(&mut self, now: Tick, server_id: ServerId, out: &mut Actions) {
-        let Some(id) = self.servers.get(server_id).and_then(|server| server.client) else { return };
-        self.correct_parameters(id, server_id, out);
+        let Some(server) = self.servers.get(server_id) else { return };
+        let Some(id) = server.client else { return };
         let Some(client) = self.clients.get(id) else { return };
-        let Some(server) = self.servers.get_mut(server_id) else { return };
+        if client.misinformed || client.aborted != Aborted::No || client.settings != server.settings {
+            self.adapt(now, server_id, id, out);
+        }
+        self.read_on(id, out);
+    }
+
+    /// What a client and the connection that it got do not agree on is put right, ahead of its first message.
+    fn adapt(&mut self, now: Tick, server_id: ServerId, id: ClientId, out: &mut Actions) {
+        self.correct_parameters(id, server_id, out);
+        let (Some(client), Some(server)) = (self.clients.get_mut(id), self.servers.get_mut(server_id)) else {
+            return;
+        };
+        let lost = std::mem::take(&mut client.aborted) != Aborted::No;
         if server.settings != client.settings {
             let change = self.settings.change(server.settings, client.settings);
             server.settings = client.settings;
             self.run_errand(now, server_id, Errand::Settings, &change, out);
         }
-        if let Some(client) = self.clients.get_mut(id)
-            && std::mem::take(&mut client.aborted) != Aborted::No
-        {
+        if lost {
             self.run_errand(now, server_id, Errand::Abort, ABORT, out);
         }
-        self.read_on(id, out);
     }
 
     fn startup_of(&self, pool: u32, settings: SettingsId) -> SettingsId {
