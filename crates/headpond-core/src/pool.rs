@@ -45,8 +45,8 @@ pub struct Pool {
     /// When the unneeded are halved next, and how few there were at once since the last time.
     pub(crate) shrink_at: Tick,
     pub(crate) unneeded_min: u32,
-    /// When a connection was last told that the server goes.
-    pub(crate) farewell_at: Option<Tick>,
+    /// Which connection of this epoch was last told that the server goes, and when.
+    pub(crate) farewell: Option<(ConnId, Tick)>,
 }
 
 impl Pool {
@@ -72,7 +72,7 @@ impl Pool {
             holds_of_late: 0,
             shrink_at: Tick(0),
             unneeded_min: 0,
-            farewell_at: None,
+            farewell: None,
         }
     }
 

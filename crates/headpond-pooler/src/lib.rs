@@ -12,6 +12,7 @@ mod cancel;
 mod client;
 mod client_login;
 pub mod config;
+mod control;
 mod derivations;
 mod endings;
 mod exchange;

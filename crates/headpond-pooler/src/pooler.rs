@@ -360,6 +360,9 @@ impl Pooler {
             self.close_if_draining(now, id, out);
         }
         self.each_pool(now, None, out, |policy, actions| policy.drain(now, actions));
+        for node in 0..self.nodes.len() {
+            self.mind_control(now, pool_index(node), out);
+        }
     }
 
     /// Nothing is left: no client, no server connection.

@@ -269,7 +269,7 @@ impl Model {
 
     pub(crate) fn server_dies(&mut self) {
         self.outdate();
-        self.call(None, |pool, now, out| pool.server_leaving(now, true, out));
+        self.call(None, |pool, now, out| pool.server_gone(now, out));
         assert_eq!(self.idle_of_old(), 0);
     }
 

@@ -3,6 +3,7 @@
 //! `HEADPOND_SEED=n` runs one schedule, `HEADPOND_SEEDS=n` that many; a failure names its seed.
 
 mod client;
+mod control;
 mod dice;
 mod marked;
 mod net;

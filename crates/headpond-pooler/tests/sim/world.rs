@@ -195,6 +195,26 @@ impl World {
             .count()
     }
 
+    /// The processes that serve, by the numbers of their connections: those of pools, or control connections.
+    pub(crate) fn serving(&self, control: bool) -> Vec<usize> {
+        let serves =
+            |conn: &Conn| matches!(&conn.peer, Peer::Backend(backend) if backend.is_serving(control));
+        (0..self.conns.len()).filter(|number| serves(&self.conns[*number])).collect()
+    }
+
+    /// An administrator ends a process.
+    pub(crate) fn terminate(&mut self, number: usize) {
+        self.shared.terminated.insert(number);
+        self.with_peer(number, false);
+    }
+
+    pub(crate) fn suspend(&mut self) {
+        self.pooler.suspend(Tick(self.now), None, &mut self.actions);
+        self.work();
+        self.flush();
+        self.arm();
+    }
+
     pub(crate) fn drain(&mut self) {
         self.shared.draining = true;
         self.pooler.drain(Tick(self.now), &mut self.actions);

@@ -22,13 +22,31 @@ pub(crate) fn a_dead_server_takes_all_idle_connections_in_one_go_and_leased_ones
 
 #[test]
 fn two_farewells_speak_for_the_server_only_together() {
-    for (apart, idle) in [(FAREWELLS_TOGETHER + ms(1), 3), (FAREWELLS_TOGETHER, 0)] {
+    for (apart, idle) in [(FAREWELLS_TOGETHER + ms(1), 1), (FAREWELLS_TOGETHER, 0)] {
         let mut pool = Model::started(fixed(3));
         let mut out = Vec::new();
-        pool.pool.server_leaving(pool.now, false, &mut out);
-        assert_eq!(pool.pool.idle(), 3, "one may mean itself");
-        pool.pool.server_leaving(pool.now.plus(apart), false, &mut out);
+        let [one, other] = [pool.lease(), pool.lease()];
+        pool.pool.server_leaving(pool.now, one, false, &mut out);
+        pool.pool.server_leaving(pool.now, one, false, &mut out);
+        assert_eq!(pool.pool.idle(), 1, "one may mean itself, however often it says so");
+        pool.pool.server_leaving(pool.now.plus(apart), other, false, &mut out);
         assert_eq!(pool.pool.idle(), idle);
+    }
+}
+
+#[test]
+fn a_farewell_to_a_connection_that_was_given_up_already_costs_no_new_one() {
+    for certain in [true, false] {
+        let mut pool = Model::started(fixed(3));
+        let old = [pool.lease(), pool.lease()];
+        pool.server_dies();
+        pool.settle();
+        assert_eq!(pool.pool.idle(), 1, "opened since");
+        let mut out = Vec::new();
+        for conn in old {
+            pool.pool.server_leaving(pool.now, conn, certain, &mut out);
+        }
+        assert_eq!((pool.pool.idle(), out), (1, Vec::new()));
     }
 }
 

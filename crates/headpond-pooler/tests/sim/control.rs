@@ -1,0 +1,150 @@
+//! Claims about the control connection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headpond_core::{CloseReason, PoolFigures, PoolSettings, Tick};
+use headpond_pooler::Pooler;
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
+
+use crate::dice::Dice;
+use crate::net::Weather;
+use crate::peer::{MS, SECOND, Shared};
+use crate::world::World;
+
+const CALM: Weather = Weather { piece: 100_000, delay: 100_000, room: (1_000_000, 1_000_000) };
+
+/// A pool of so many connections, all of them open.
+fn world(size: u32, budget: Option<u32>) -> World {
+    let second = Duration::from_secs(1);
+    let source = DataSource {
+        budget,
+        reserve: Some(0),
+        members: 1,
+        name: "app".to_owned(),
+        node: NodeAddress::Tcp { host: "server".to_owned(), port: 5432 },
+        database: None,
+        user: Some("service".to_owned()),
+        password: None,
+        mode: PoolMode::Transaction,
+        pool: PoolSettings {
+            max_size: size.max(1),
+            min_idle: size,
+            initial_size: size,
+            ..PoolSettings::on_demand()
+        },
+    };
+    let config = PoolerConfig {
+        data_sources: vec![source],
+        auth: AuthMethod::Trust,
+        users: BTreeMap::new(),
+        admin_users: Vec::new(),
+        stats_users: Vec::new(),
+        max_clients: 1_000,
+        client_login_timeout: Duration::ZERO,
+        connect_timeout: second,
+        recover_timeout: second,
+        close_timeout: second,
+        cancel_timeout: second,
+        check_query: String::new(),
+        reset_query: String::new(),
+    };
+    let shared = Shared { slots: 100, ..Shared::default() };
+    let pooler = Pooler::new(Arc::new(config), 0, 1, [7; 32]);
+    let mut world = World::new(Dice::new(7), CALM, pooler, shared);
+    world.start();
+    pass(&mut world, SECOND);
+    world
+}
+
+fn pass(world: &mut World, time: u64) {
+    world.run(world.now + time, |_| false);
+}
+
+fn figures(world: &World) -> PoolFigures {
+    world.pooler.snapshot(Tick(world.now), false).pools[0].pool.clone()
+}
+
+fn closed(world: &World, reason: CloseReason) -> u64 {
+    figures(world).counts.closed[reason as usize]
+}
+
+/// The processes of the pool, and how many control connections there are.
+fn processes(world: &World) -> (Vec<usize>, usize) {
+    (world.serving(false), world.serving(true).len())
+}
+
+#[test]
+fn nothing_is_asked_of_a_server_that_nobody_uses() {
+    let mut world = world(0, None);
+    pass(&mut world, 60 * SECOND);
+    assert_eq!(world.backends(), 0);
+    assert!(world.shared.coverage.is_empty());
+}
+
+#[test]
+fn a_server_in_use_has_one_control_connection_that_asks_every_ten_seconds() {
+    let mut world = world(3, None);
+    let [control] = world.serving(true)[..] else { panic!("one control connection") };
+    assert_eq!((world.serving(false).len(), world.shared.coverage["control asks"]), (3, 1));
+    pass(&mut world, 60 * SECOND);
+    assert_eq!((world.serving(true), world.shared.coverage["control asks"]), (vec![control], 7));
+    assert_eq!(world.shared.coverage["survey"], 1, "a pooled connection is asked before anything is known");
+    let row = world.pooler.snapshot(Tick(world.now), true);
+    assert_eq!((row.pools[0].budget, row.pools[0].budget_used, row.servers.len()), (Some(100), 4, 3));
+}
+
+#[test]
+fn the_control_connection_goes_with_the_last_of_its_pools() {
+    let mut world = world(3, None);
+    world.suspend();
+    pass(&mut world, SECOND);
+    assert_eq!(world.backends(), 0);
+}
+
+#[test]
+fn a_budget_keeps_one_permit_for_control_unless_it_is_the_only_one() {
+    for (budget, pooled, control) in [(1, 1, 0), (2, 1, 1), (3, 2, 1), (5, 3, 1)] {
+        let world = world(3, Some(budget));
+        assert_eq!((world.serving(false).len(), world.serving(true).len()), (pooled, control), "of {budget}");
+    }
+}
+
+#[test]
+fn one_process_that_an_administrator_ends_costs_no_other() {
+    let mut world = world(4, None);
+    let (before, _) = processes(&world);
+    world.terminate(before[1]);
+    pass(&mut world, SECOND);
+    let (after, controls) = processes(&world);
+    assert_eq!(after[..3], [before[0], before[2], before[3]]);
+    assert_eq!((after.len(), controls), (4, 1));
+    assert_eq!(closed(&world, CloseReason::MassDeath), 0);
+}
+
+#[test]
+fn one_farewell_of_a_server_that_takes_no_logins_speaks_for_all_connections() {
+    let mut world = world(4, None);
+    let (before, _) = processes(&world);
+    world.shared.going_down = true;
+    world.terminate(before[1]);
+    pass(&mut world, SECOND);
+    assert_eq!((closed(&world, CloseReason::MassDeath), world.backends()), (3, 0));
+    world.shared.going_down = false;
+    pass(&mut world, 20 * SECOND);
+    assert_eq!((world.serving(false).len(), world.serving(true).len()), (4, 1));
+}
+
+#[test]
+fn the_control_connection_s_own_farewell_is_a_suspicion_like_any_other() {
+    for (going_down, lost) in [(false, 0), (true, 3)] {
+        let mut world = world(3, None);
+        let control = world.serving(true)[0];
+        world.shared.going_down = going_down;
+        world.terminate(control);
+        pass(&mut world, 500 * MS);
+        assert_eq!(closed(&world, CloseReason::MassDeath), lost);
+        assert_ne!(world.serving(true), [control]);
+    }
+}
