@@ -23,6 +23,32 @@ impl Pool {
         self.suspended
     }
 
+    /// The server takes no writes, though it should: as [`Pool::suspend`], with an alarm, until [`Pool::unfence`].
+    /// No connection of now outlives it, for where new ones lead may be elsewhere.
+    pub fn fence(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.fenced = true;
+        self.raise(Alarm::Fenced, out);
+        self.outdate(now, CloseReason::Fenced, out);
+    }
+
+    /// The server takes writes again.
+    pub fn unfence(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.fenced = false;
+        self.clear(Alarm::Fenced, out);
+        self.advance(now, out);
+    }
+
+    /// Whether [`Pool::fence`] is in force.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Whether nothing is granted and nothing opened.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.suspended || self.fenced
+    }
+
     /// Finishes what is running, takes nothing new: waiters are refused, idle connections closed.
     pub fn drain(&mut self, now: Tick, out: &mut Vec<Action>) {
         self.draining = true;

@@ -23,6 +23,13 @@ pub(crate) const APPLICATION: &str = "headpond control";
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// How soon a fenced server is asked again, longer each time up to so many times that.
+const FENCED_PAUSE: Duration = Duration::from_secs(1);
+const FENCED_PAUSES: u32 = 5;
+
+/// Errors of clients do not make the server be asked more often than this: any read-only transaction may cause them.
+const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
+
 /// A login is not tried again sooner after the connection was lost.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,6 +41,8 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) enum Suspicion {
     /// One connection was ended by an administrator (57P01): the server may be going down.
     Leaving,
+    /// A client could not write (25006): the server may be in recovery.
+    ReadOnly,
 }
 
 /// What one worker does to know a database server.
@@ -41,6 +50,8 @@ pub(crate) enum Suspicion {
 pub(crate) struct Control {
     /// The connection, until the server has let it go.
     pub(crate) server: Option<ServerId>,
+    /// When a question last went out.
+    asked: Option<Tick>,
     /// The next question is due.
     pub(crate) due: Tick,
     /// No login before this.
@@ -49,6 +60,14 @@ pub(crate) struct Control {
     armed: Tick,
     /// The server may be going down: the next login tells.
     leaving: bool,
+    /// The server may have become a standby: the first answer after the next login tells.
+    read_only: bool,
+    /// The present question is to settle that.
+    settles: bool,
+    /// It has been seen out of recovery: who uses it expects to write.
+    was_primary: bool,
+    /// Its pools are fenced, and so many answers ago it began.
+    fenced: Option<u32>,
     /// As far as it was read.
     answer: Answer,
 }
@@ -58,16 +77,22 @@ pub(crate) struct Control {
 pub(crate) struct Answer {
     /// Connections it has for logins like ours.
     slots: Option<u32>,
+    in_recovery: Option<bool>,
 }
 
 impl Default for Control {
     fn default() -> Self {
         Self {
             server: None,
+            asked: None,
             due: Tick(0),
             not_before: Tick(0),
             armed: Tick::NEVER,
             leaving: false,
+            read_only: false,
+            settles: false,
+            was_primary: false,
+            fenced: None,
             answer: Answer::default(),
         }
     }
@@ -76,7 +101,33 @@ impl Default for Control {
 impl Control {
     /// Something is to be found out that only a login tells.
     fn needs_login(&self) -> bool {
-        self.leaving
+        self.leaving || self.read_only || self.fenced.is_some()
+    }
+
+    /// The server said, or would not say, whether it is in recovery: its pools are fenced then, or no longer.
+    fn settle(&mut self, now: Tick, in_recovery: Option<bool>) {
+        let settles = std::mem::take(&mut self.settles);
+        self.read_only &= !settles;
+        match in_recovery {
+            Some(false) => {
+                self.was_primary = true;
+                self.fenced = None;
+            }
+            Some(true) if settles && self.was_primary && self.fenced.is_none() => self.fenced = Some(0),
+            _ => {}
+        }
+        if let Some(answers) = self.fenced {
+            self.fenced = Some(answers.saturating_add(1));
+            self.due = now.plus(self.pause());
+        }
+    }
+
+    /// How long the next question of a fenced server has to wait.
+    fn pause(&self) -> Duration {
+        match self.fenced {
+            Some(answers) => FENCED_PAUSE.saturating_mul(answers.clamp(1, FENCED_PAUSES)),
+            None => INTERVAL,
+        }
     }
 }
 
@@ -136,10 +187,19 @@ impl Pooler {
     /// Something a client saw, or the control connection itself, is to be settled by a login.
     pub(crate) fn suspect(&mut self, now: Tick, index: u32, what: Suspicion, out: &mut Actions) {
         let Some(Node { control, .. }) = self.nodes.get_mut(index as usize) else { return };
-        match what {
-            Suspicion::Leaving => control.leaving = true,
-        }
-        control.due = control.due.min(now);
+        let due = match what {
+            Suspicion::Leaving => {
+                control.leaving = true;
+                now
+            }
+            // Who never could write does not expect to.
+            Suspicion::ReadOnly if !control.was_primary => return,
+            Suspicion::ReadOnly => {
+                control.read_only = true;
+                control.asked.map_or(now, |asked| now.max(asked.plus(READ_ONLY_PAUSE)))
+            }
+        };
+        control.due = control.due.min(due);
         self.mind_control(now, index, out);
     }
 
@@ -201,7 +261,8 @@ impl Pooler {
         let (index, pool) = (server.node, format!("{} (control)", self.pool_title(server.pool)));
         out.report(Report::ServerLoginFailed { pool, message });
         let Some(Node { control, .. }) = self.nodes.get_mut(index as usize) else { return };
-        control.not_before = now.plus(if class.is_terminal() { REFUSED_PAUSE } else { INTERVAL });
+        control.not_before = now.plus(if class.is_terminal() { REFUSED_PAUSE } else { control.pause() });
+        control.read_only = false;
         let left = std::mem::take(&mut control.leaving);
         if left && matches!(class, FailureClass::StartingUp | FailureClass::Unreachable) {
             self.server_gone(now, index, out);
@@ -231,10 +292,12 @@ impl Pooler {
     fn ask(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get(id) else { return };
         let Some(Node { control, .. }) = self.nodes.get_mut(server.node as usize) else { return };
-        control.due = now.plus(INTERVAL);
+        control.asked = Some(now);
+        control.due = now.plus(control.pause());
+        control.settles = control.needs_login();
         control.answer = Answer::default();
         self.due(id, now.plus(self.config.recover_timeout));
-        self.run_errand(now, id, Errand::Control, &format!("SELECT {SLOTS}"), out);
+        self.run_errand(now, id, Errand::Control, &format!("SELECT {SLOTS}, pg_is_in_recovery()"), out);
     }
 
     /// One row of an answer.
@@ -242,6 +305,7 @@ impl Pooler {
         let Some(Node { control, .. }) = self.nodes.get_mut(index as usize) else { return };
         let mut columns = Columns::of(row);
         control.answer.slots = columns.next().and_then(|text| text.parse().ok());
+        control.answer.in_recovery = columns.next().map(|text| text == "t");
     }
 
     /// An answer is complete; without any rows the server would not say.
@@ -251,15 +315,28 @@ impl Pooler {
         let (index, pool) = (server.node, server.pool);
         let Some(node) = self.nodes.get_mut(index as usize) else { return };
         let answer = std::mem::take(&mut node.control.answer);
-        let others_want_it = node.permits.is_shared();
+        node.control.settle(now, answer.in_recovery);
+        let ends = node.permits.is_shared() || node.control.fenced.is_some();
         if let Some(slots) = answer.slots {
             node.surveyed = Some(now);
             self.surveyed(pool, slots, out);
         }
-        if others_want_it {
+        self.match_fences(now, index, out);
+        if ends {
             self.end_server(now, id, out);
         }
         self.mind_control(now, index, out);
+    }
+
+    /// Pools are fenced if their server is, and only then.
+    pub(crate) fn match_fences(&mut self, now: Tick, index: u32, out: &mut Actions) {
+        let Some(node) = self.nodes.get(index as usize) else { return };
+        let fenced = node.control.fenced.is_some();
+        self.each_pool_of(now, index, out, |policy, actions| match (policy.is_fenced(), fenced) {
+            (false, true) => policy.fence(now, actions),
+            (true, false) => policy.unfence(now, actions),
+            _ => {}
+        });
     }
 
     fn each_pool_of(

@@ -320,6 +320,9 @@ impl Pooler {
                 }
             });
         }
+        for node in 0..self.nodes.len() {
+            self.match_fences(now, pool_index(node), out);
+        }
         self.reload_budgets();
         self.reweigh(&old);
     }

@@ -191,12 +191,16 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         match owner {
             Owner::Client => {
-                let client = server.client;
+                let (client, node) = (server.client, server.node);
                 // It may have sent data ahead for a COPY that never began, or did not last.
                 if let Some(client) = client
                     && let Some(client) = self.clients.get_mut(client)
                 {
                     client.copy_tail = true;
+                }
+                let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+                if error.sqlstate == "25006" {
+                    self.suspect(now, node, Suspicion::ReadOnly, out);
                 }
                 Step::Next
             }

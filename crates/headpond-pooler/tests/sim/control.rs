@@ -4,19 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headpond_core::{CloseReason, PoolFigures, PoolSettings, Tick};
+use headpond_core::{Alarm, CloseReason, PoolFigures, PoolSettings, Tick};
 use headpond_pooler::Pooler;
 use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
 
+use crate::client::{Ask, Client, Flight, Kind, Statement};
 use crate::dice::Dice;
+use crate::marked::text_message;
 use crate::net::Weather;
-use crate::peer::{MS, SECOND, Shared};
+use crate::peer::{MS, SECOND, Settings, Shared};
 use crate::world::World;
 
 const CALM: Weather = Weather { piece: 100_000, delay: 100_000, room: (1_000_000, 1_000_000) };
 
 /// A pool of so many connections, all of them open.
 fn world(size: u32, budget: Option<u32>) -> World {
+    before(size, budget, Shared { slots: 100, ..Shared::default() })
+}
+
+fn before(size: u32, budget: Option<u32>, shared: Shared) -> World {
     let second = Duration::from_secs(1);
     let source = DataSource {
         budget,
@@ -32,6 +38,7 @@ fn world(size: u32, budget: Option<u32>) -> World {
             max_size: size.max(1),
             min_idle: size,
             initial_size: size,
+            acquire_timeout: Duration::ZERO,
             ..PoolSettings::on_demand()
         },
     };
@@ -50,7 +57,6 @@ fn world(size: u32, budget: Option<u32>) -> World {
         check_query: String::new(),
         reset_query: String::new(),
     };
-    let shared = Shared { slots: 100, ..Shared::default() };
     let pooler = Pooler::new(Arc::new(config), 0, 1, [7; 32]);
     let mut world = World::new(Dice::new(7), CALM, pooler, shared);
     world.start();
@@ -61,6 +67,18 @@ fn world(size: u32, budget: Option<u32>) -> World {
 fn pass(world: &mut World, time: u64) {
     world.run(world.now + time, |_| false);
 }
+
+/// A client comes, runs one statement, and leaves.
+fn client(world: &mut World, number: u32, kind: Kind) {
+    let statement = Statement { token: format!("k{number}"), kind };
+    let bytes = text_message(b'Q', &statement.text(0));
+    let flight = Flight { bytes, asks: vec![Ask::Query(vec![statement])], think: 0 };
+    let client = Client::new("app".to_owned(), Settings::new(), [flight].into());
+    world.client_comes(world.now, client);
+}
+
+const ECHO: Kind = Kind::Echo { rows: 1, size: 10, wait: 0 };
+const FAIL: Kind = Kind::Fail { wait: 0 };
 
 fn figures(world: &World) -> PoolFigures {
     world.pooler.snapshot(Tick(world.now), false).pools[0].pool.clone()
@@ -146,5 +164,41 @@ fn the_control_connection_s_own_farewell_is_a_suspicion_like_any_other() {
         pass(&mut world, 500 * MS);
         assert_eq!(closed(&world, CloseReason::MassDeath), lost);
         assert_ne!(world.serving(true), [control]);
+    }
+}
+
+#[test]
+fn a_primary_that_became_a_standby_is_fenced_when_a_write_fails_until_it_is_a_primary_again() {
+    let mut world = world(3, None);
+    world.shared.in_recovery = true;
+    pass(&mut world, 20 * SECOND);
+    client(&mut world, 1, ECHO);
+    pass(&mut world, SECOND);
+    assert!(world.clients_are_gone() && world.serving(false).len() == 3, "who reads is served");
+    client(&mut world, 2, FAIL);
+    pass(&mut world, SECOND);
+    assert!(figures(&world).is_raised(Alarm::Fenced));
+    assert_eq!((closed(&world, CloseReason::Fenced), world.serving(false).len()), (3, 0));
+    client(&mut world, 3, ECHO);
+    pass(&mut world, 30 * SECOND);
+    assert!(!world.clients_are_gone() && world.serving(false).is_empty(), "who comes waits");
+    world.shared.in_recovery = false;
+    pass(&mut world, 6 * SECOND);
+    assert!(world.clients_are_gone() && !figures(&world).is_raised(Alarm::Fenced));
+    pass(&mut world, 10 * SECOND);
+    assert_eq!((world.serving(false).len(), world.serving(true).len()), (3, 1));
+}
+
+#[test]
+fn a_read_only_transaction_and_a_server_that_was_always_a_standby_fence_nothing() {
+    for in_recovery in [false, true] {
+        let mut world = before(3, None, Shared { slots: 100, in_recovery, ..Shared::default() });
+        // On the model server some of what fails is read-only at any time.
+        (0..100).for_each(|number| client(&mut world, number, FAIL));
+        pass(&mut world, SECOND);
+        assert!(world.clients_are_gone() && !figures(&world).is_raised(Alarm::Fenced));
+        let asked = world.shared.coverage["control asks"];
+        assert!((1..=3).contains(&asked), "{asked} questions in two seconds");
+        assert_eq!((closed(&world, CloseReason::Fenced), asked == 1), (0, in_recovery));
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) terminated: HashSet<usize>,
     /// The server shuts down: it takes no logins.
     pub(crate) going_down: bool,
+    /// The server has become a standby: what fails, fails because it cannot write.
+    pub(crate) in_recovery: bool,
     /// Closes that the server did not confirm in time: those may come on top.
     pub(crate) unconfirmed: u32,
     /// Connections that the server says it has.

@@ -490,10 +490,12 @@ impl Backend {
             // Asked once in a while: how many connections there are.
             "SELECT" => {
                 io.shared.count(if self.control { "control asks" } else { "survey" });
-                let slots = io.shared.slots.to_string();
+                let mut columns = vec![io.shared.slots.to_string()];
+                if self.control {
+                    columns.push(if io.shared.in_recovery { "t" } else { "f" }.to_owned());
+                }
                 steps.push(Step::Say(row_description("slots")));
-                let length = u32::try_from(slots.len()).expect("small").to_be_bytes();
-                steps.push(Step::Say(message(b'D', &[&[0, 1][..], &length, slots.as_bytes()].concat())));
+                steps.push(Step::Say(row(&columns)));
                 steps.push(done("SELECT 1"));
             }
             "BEGIN" => {
@@ -528,7 +530,10 @@ impl Backend {
             }
             "FAIL" => {
                 steps.push(Step::Wait(number(2)));
-                steps.push(Step::Fail { code: "P0001", text: words[1].to_owned() });
+                // Even where writes are allowed, a transaction may be read-only.
+                let read_only = io.shared.in_recovery || io.dice.chance(20);
+                let code = if read_only { "25006" } else { "P0001" };
+                steps.push(Step::Fail { code, text: words[1].to_owned() });
             }
             "COPYIN" => {
                 let fails_after = words.get(2).and_then(|word| word.parse().ok());
@@ -732,6 +737,16 @@ fn data_row(token: &str, row: u64, size: usize) -> Vec<u8> {
     let value = row_text(token, row, size);
     let length = u32::try_from(value.len()).expect("small");
     message(b'D', &[&[0, 1][..], &length.to_be_bytes(), &value].concat())
+}
+
+/// A row of texts.
+fn row(columns: &[String]) -> Vec<u8> {
+    let mut body = u16::try_from(columns.len()).expect("few").to_be_bytes().to_vec();
+    for column in columns {
+        body.extend_from_slice(&u32::try_from(column.len()).expect("small").to_be_bytes());
+        body.extend_from_slice(column.as_bytes());
+    }
+    message(b'D', &body)
 }
 
 /// What a row says: the token, its number, and padding.

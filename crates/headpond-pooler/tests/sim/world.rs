@@ -274,8 +274,14 @@ impl World {
         if self.suspended {
             self.pooler.resume(now, None, &mut self.actions);
             self.suspended = false;
+        } else if std::mem::take(&mut self.shared.in_recovery) {
+            self.shared.count("promoted");
         } else {
-            match self.dice.below(4) {
+            match self.dice.below(5) {
+                3 => {
+                    self.shared.count("demoted");
+                    self.shared.in_recovery = true;
+                }
                 0 => {
                     self.suspended = true;
                     self.pooler.suspend(now, None, &mut self.actions);
@@ -291,7 +297,7 @@ impl World {
         self.work();
         self.flush();
         self.arm();
-        if self.suspended || !self.clients_are_gone() {
+        if self.suspended || self.shared.in_recovery || !self.clients_are_gone() {
             let later = self.now + self.dice.skewed(500 * MS);
             self.at(later, Event::Operator);
         }
