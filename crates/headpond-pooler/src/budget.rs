@@ -13,10 +13,11 @@ use headpond_core::Tick;
 
 use crate::action::{Actions, Report, ServerId};
 use crate::config::{DataSource, NodeAddress};
-use crate::control::{Columns, Control};
+use crate::control::Control;
 use crate::exchange::Errand;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::timers::Timer;
+use crate::verdicts::Columns;
 
 /// How many connections a server has for logins like the one that asks.
 pub(crate) const SLOTS: &str = "current_setting('max_connections')::int \
@@ -302,6 +303,7 @@ impl Pooler {
         let wanted = source.budget.unwrap_or(source.pool.max_size);
         let room = if source.budget.is_some() { limit } else { node.permits.for_pools() };
         if before != limit && wanted > room {
+            let limit = node.permits.for_pools();
             out.report(Report::Capped { pool: self.pool_title(pool), wanted, slots, limit });
         }
     }

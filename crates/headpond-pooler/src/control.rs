@@ -7,15 +7,15 @@
 use std::time::Duration;
 
 use headpond_core::{ConnId, FailureClass, Tick};
-use headpond_wire::postgres::frame::Fields;
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
-use crate::budget::{Node, RETRY, SLOTS};
+use crate::budget::{Node, RETRY};
 use crate::exchange::Errand;
 use crate::pooler::{Pooler, pool_index};
 use crate::server::{Server, ServerState};
 use crate::settings::SettingsId;
 use crate::timers::Timer;
+use crate::verdicts::{Answer, Defaults, question};
 
 /// What it calls itself on the server.
 pub(crate) const APPLICATION: &str = "headpond control";
@@ -30,7 +30,10 @@ const FENCED_PAUSES: u32 = 5;
 /// Errors of clients do not make the server be asked more often than this: any read-only transaction may cause them.
 const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A login is not tried again sooner after the connection was lost.
+/// An older connection is opened anew before it is asked: the server's address may lead elsewhere by now.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// A login is not tried again sooner after the connection was lost, or the server could not be reached.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// After a failed login that another will not mend: servers lock accounts that fail too often.
@@ -61,23 +64,17 @@ pub(crate) struct Control {
     /// The server may be going down: the next login tells.
     leaving: bool,
     /// The server may have become a standby: the first answer after the next login tells.
-    read_only: bool,
+    pub(crate) read_only: bool,
     /// The present question is to settle that.
-    settles: bool,
+    pub(crate) settles: bool,
     /// It has been seen out of recovery: who uses it expects to write.
-    was_primary: bool,
+    pub(crate) was_primary: bool,
     /// Its pools are fenced, and so many answers ago it began.
-    fenced: Option<u32>,
+    pub(crate) fenced: Option<u32>,
     /// As far as it was read.
-    answer: Answer,
-}
-
-/// What the server says of itself.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
-    /// Connections it has for logins like ours.
-    slots: Option<u32>,
-    in_recovery: Option<bool>,
+    pub(crate) answer: Answer,
+    /// What a login begins with, by database and user, as last heard.
+    pub(crate) defaults: Option<Vec<Defaults>>,
 }
 
 impl Default for Control {
@@ -94,6 +91,7 @@ impl Default for Control {
             was_primary: false,
             fenced: None,
             answer: Answer::default(),
+            defaults: None,
         }
     }
 }
@@ -104,26 +102,8 @@ impl Control {
         self.leaving || self.read_only || self.fenced.is_some()
     }
 
-    /// The server said, or would not say, whether it is in recovery: its pools are fenced then, or no longer.
-    fn settle(&mut self, now: Tick, in_recovery: Option<bool>) {
-        let settles = std::mem::take(&mut self.settles);
-        self.read_only &= !settles;
-        match in_recovery {
-            Some(false) => {
-                self.was_primary = true;
-                self.fenced = None;
-            }
-            Some(true) if settles && self.was_primary && self.fenced.is_none() => self.fenced = Some(0),
-            _ => {}
-        }
-        if let Some(answers) = self.fenced {
-            self.fenced = Some(answers.saturating_add(1));
-            self.due = now.plus(self.pause());
-        }
-    }
-
     /// How long the next question of a fenced server has to wait.
-    fn pause(&self) -> Duration {
+    pub(crate) fn pause(&self) -> Duration {
         match self.fenced {
             Some(answers) => FENCED_PAUSE.saturating_mul(answers.clamp(1, FENCED_PAUSES)),
             None => INTERVAL,
@@ -141,7 +121,8 @@ impl Pooler {
         match control.server.and_then(|id| Some((id, self.servers.get(id)?))) {
             None if wanted && due && control.not_before <= now => self.open_control(now, index, out),
             Some((id, server)) if matches!(server.state, ServerState::Live) && server.is_clean() => {
-                if !wanted || due && control.needs_login() {
+                let stale = control.needs_login() || server.connected.plus(LIFETIME) <= now;
+                if !wanted || due && stale {
                     self.end_server(now, id, out);
                 } else if due {
                     self.ask(now, id, out);
@@ -261,7 +242,12 @@ impl Pooler {
         let (index, pool) = (server.node, format!("{} (control)", self.pool_title(server.pool)));
         out.report(Report::ServerLoginFailed { pool, message });
         let Some(Node { control, .. }) = self.nodes.get_mut(index as usize) else { return };
-        control.not_before = now.plus(if class.is_terminal() { REFUSED_PAUSE } else { control.pause() });
+        control.not_before = now.plus(match class {
+            _ if class.is_terminal() => REFUSED_PAUSE,
+            FailureClass::TooManyConnections => control.pause(),
+            // The server is down, and while it is so no pool has connections that ask for this one.
+            _ => LOST_PAUSE,
+        });
         control.read_only = false;
         let left = std::mem::take(&mut control.leaving);
         if left && matches!(class, FailureClass::StartingUp | FailureClass::Unreachable) {
@@ -297,49 +283,10 @@ impl Pooler {
         control.settles = control.needs_login();
         control.answer = Answer::default();
         self.due(id, now.plus(self.config.recover_timeout));
-        self.run_errand(now, id, Errand::Control, &format!("SELECT {SLOTS}, pg_is_in_recovery()"), out);
+        self.run_errand(now, id, Errand::Control, &question(), out);
     }
 
-    /// One row of an answer.
-    pub(crate) fn control_row(&mut self, index: u32, row: &[u8]) {
-        let Some(Node { control, .. }) = self.nodes.get_mut(index as usize) else { return };
-        let mut columns = Columns::of(row);
-        control.answer.slots = columns.next().and_then(|text| text.parse().ok());
-        control.answer.in_recovery = columns.next().map(|text| text == "t");
-    }
-
-    /// An answer is complete; without any rows the server would not say.
-    pub(crate) fn control_answered(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        server.deadline = Tick::NEVER;
-        let (index, pool) = (server.node, server.pool);
-        let Some(node) = self.nodes.get_mut(index as usize) else { return };
-        let answer = std::mem::take(&mut node.control.answer);
-        node.control.settle(now, answer.in_recovery);
-        let ends = node.permits.is_shared() || node.control.fenced.is_some();
-        if let Some(slots) = answer.slots {
-            node.surveyed = Some(now);
-            self.surveyed(pool, slots, out);
-        }
-        self.match_fences(now, index, out);
-        if ends {
-            self.end_server(now, id, out);
-        }
-        self.mind_control(now, index, out);
-    }
-
-    /// Pools are fenced if their server is, and only then.
-    pub(crate) fn match_fences(&mut self, now: Tick, index: u32, out: &mut Actions) {
-        let Some(node) = self.nodes.get(index as usize) else { return };
-        let fenced = node.control.fenced.is_some();
-        self.each_pool_of(now, index, out, |policy, actions| match (policy.is_fenced(), fenced) {
-            (false, true) => policy.fence(now, actions),
-            (true, false) => policy.unfence(now, actions),
-            _ => {}
-        });
-    }
-
-    fn each_pool_of(
+    pub(crate) fn each_pool_of(
         &mut self,
         now: Tick,
         index: u32,
@@ -357,25 +304,4 @@ impl Pooler {
 /// It was told to go already.
 fn is_ending(server: &Server) -> bool {
     matches!(server.state, ServerState::Closing | ServerState::Unconfirmed)
-}
-
-/// The texts of a DataRow, column by column; a null is an empty one.
-pub(crate) struct Columns<'a>(Fields<'a>);
-
-impl<'a> Columns<'a> {
-    pub(crate) fn of(row: &'a [u8]) -> Self {
-        Self(Fields(row.get(2..).unwrap_or_default()))
-    }
-}
-
-impl<'a> Iterator for Columns<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = match self.0.int32()? {
-            u32::MAX => 0,
-            length => length as usize,
-        };
-        Some(std::str::from_utf8(self.0.bytes(length)?).unwrap_or_default())
-    }
 }

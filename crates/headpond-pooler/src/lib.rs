@@ -34,6 +34,7 @@ mod show;
 mod table;
 mod timers;
 mod users;
+mod verdicts;
 
 pub use action::{Action, Actions, CancelId, ClientId, Link, Report, ServerId};
 pub use budget::{Budgets, Permits};

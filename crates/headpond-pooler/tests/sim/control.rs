@@ -109,6 +109,8 @@ fn a_server_in_use_has_one_control_connection_that_asks_every_ten_seconds() {
     pass(&mut world, 60 * SECOND);
     assert_eq!((world.serving(true), world.shared.coverage["control asks"]), (vec![control], 7));
     assert_eq!(world.shared.coverage["survey"], 1, "a pooled connection is asked before anything is known");
+    pass(&mut world, 600 * SECOND);
+    assert!(world.serving(true).len() == 1 && world.serving(true) != [control], "it does not grow old");
     let row = world.pooler.snapshot(Tick(world.now), true);
     assert_eq!((row.pools[0].budget, row.pools[0].budget_used, row.servers.len()), (Some(100), 4, 3));
 }
@@ -200,5 +202,27 @@ fn a_read_only_transaction_and_a_server_that_was_always_a_standby_fence_nothing(
         let asked = world.shared.coverage["control asks"];
         assert!((1..=3).contains(&asked), "{asked} questions in two seconds");
         assert_eq!((closed(&world, CloseReason::Fenced), asked == 1), (0, in_recovery));
+    }
+}
+
+#[test]
+fn changed_login_time_defaults_renew_the_pools_they_apply_to_and_no_others() {
+    let applies = [["", "", "x=2"], ["app", "", "x=2"], ["", "service", "x=2"], ["app", "service", "x=2"]];
+    let others = [["app", "other", "x=2"], ["other", "", "x=2"]];
+    let changes = applies.map(|change| (change, 3)).into_iter().chain(others.map(|change| (change, 0)));
+    for ([database, user, settings], renewed) in changes {
+        // Defaults that are there from the start are those the connections have.
+        let defaults = vec![[database, user, "x=1"], ["yet another", "", "y=1"]];
+        let mut world = before(3, None, Shared { slots: 100, defaults, ..Shared::default() });
+        pass(&mut world, 30 * SECOND);
+        assert_eq!(closed(&world, CloseReason::Outdated), 0);
+        world.shared.defaults[0] = [database, user, settings];
+        pass(&mut world, 12 * SECOND);
+        assert_eq!(closed(&world, CloseReason::Outdated), renewed, "{database:?} {user:?}");
+        world.shared.defaults.clear();
+        pass(&mut world, 12 * SECOND);
+        assert_eq!(closed(&world, CloseReason::Outdated), 2 * renewed, "RESET ALL");
+        pass(&mut world, 60 * SECOND);
+        assert_eq!((closed(&world, CloseReason::Outdated), world.serving(false).len()), (2 * renewed, 3));
     }
 }

@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) going_down: bool,
     /// The server has become a standby: what fails, fails because it cannot write.
     pub(crate) in_recovery: bool,
+    /// Login-time defaults: database, user, settings.
+    pub(crate) defaults: Vec<[&'static str; 3]>,
     /// Closes that the server did not confirm in time: those may come on top.
     pub(crate) unconfirmed: u32,
     /// Connections that the server says it has.

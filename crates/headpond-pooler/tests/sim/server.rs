@@ -490,12 +490,17 @@ impl Backend {
             // Asked once in a while: how many connections there are.
             "SELECT" => {
                 io.shared.count(if self.control { "control asks" } else { "survey" });
-                let mut columns = vec![io.shared.slots.to_string()];
-                if self.control {
-                    columns.push(if io.shared.in_recovery { "t" } else { "f" }.to_owned());
-                }
+                let slots = io.shared.slots.to_string();
+                let in_recovery = if io.shared.in_recovery { "t" } else { "f" };
                 steps.push(Step::Say(row_description("slots")));
-                steps.push(Step::Say(row(&columns)));
+                if !self.control {
+                    steps.push(Step::Say(row(&[&slots])));
+                } else if io.shared.defaults.is_empty() {
+                    steps.push(Step::Say(row(&[&slots, in_recovery, "", "", ""])));
+                }
+                for [database, user, settings] in io.shared.defaults.iter().filter(|_| self.control) {
+                    steps.push(Step::Say(row(&[&slots, in_recovery, database, user, settings])));
+                }
                 steps.push(done("SELECT 1"));
             }
             "BEGIN" => {
@@ -740,7 +745,7 @@ fn data_row(token: &str, row: u64, size: usize) -> Vec<u8> {
 }
 
 /// A row of texts.
-fn row(columns: &[String]) -> Vec<u8> {
+fn row(columns: &[&str]) -> Vec<u8> {
     let mut body = u16::try_from(columns.len()).expect("few").to_be_bytes().to_vec();
     for column in columns {
         body.extend_from_slice(&u32::try_from(column.len()).expect("small").to_be_bytes());

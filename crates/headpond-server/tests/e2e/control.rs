@@ -2,13 +2,22 @@
 
 use std::fs::File;
 
+use futures_util::future::join_all;
 use headpond_core::{Alarm, CloseReason};
-use headpond_embedded::{Options, StopMode};
+use headpond_embedded::{Options, Postgres, StopMode};
 
 use crate::database::{database, direct, postgres};
 use crate::named::{closed, holders, named, named_before};
-use crate::pond::{MODES, PID, code, run, until, value, ways};
+use crate::pond::{MODES, PID, Pond, TRANSACTION, Way, code, connect, run, until, value, ways};
 use tokio_postgres::error::SqlState;
+
+/// Waits until the control connection, logged in as this user, has asked its first question.
+async fn until_asked(server: &Postgres, user: &str) {
+    let query = "SELECT FROM pg_stat_activity WHERE usename = $1 AND application_name = 'headpond control'
+        AND query LIKE '%pg_is_in_recovery%' AND state = 'idle'";
+    let direct = direct(server).await;
+    until("asked", async || direct.query(query, &[&user]).await.unwrap().len() == 1).await;
+}
 
 #[test]
 fn a_backend_that_an_administrator_ends_takes_no_other_with_it() {
@@ -61,9 +70,7 @@ fn a_primary_that_comes_back_as_a_standby_gets_nothing_until_it_is_promoted() {
             let pond = named_before(&server, way, "postgres", "", "min_idle = 2\nmax_size = 3");
             let client = pond.client().await;
             client.batch_execute("CREATE TABLE written ()").await.unwrap();
-            let asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'headpond control'
-                AND query LIKE '%pg_is_in_recovery%' AND state = 'idle'";
-            until("asked", async || value(&direct(&server).await, asked).await == "1").await;
+            until_asked(&server, "postgres").await;
             server.stop(StopMode::Fast).unwrap();
             File::create(server.data_folder().join("standby.signal")).unwrap();
             server.start_again().unwrap();
@@ -87,5 +94,45 @@ fn a_primary_that_comes_back_as_a_standby_gets_nothing_until_it_is_promoted() {
             pond.until_pool("unfenced", |pool| !pool.is_raised(Alarm::Fenced)).await;
             assert_ne!(value(&client, PID).await, "");
         }
+    });
+}
+
+#[test]
+fn what_alter_role_sets_reaches_clients_though_their_connections_were_open_before() {
+    run(async {
+        join_all(MODES.map(async |way| {
+            let pond = named(way, "", "min_idle = 2\nmax_size = 3").await;
+            until_asked(&database().server, &pond.user).await;
+            assert_eq!(value(&pond.client().await, "SHOW work_mem").await, "4MB", "{way:?}");
+            let alter = format!("ALTER ROLE {} SET work_mem = '5MB'", pond.user);
+            direct(&database().server).await.batch_execute(&alter).await.unwrap();
+            until("set", async || value(&pond.client().await, "SHOW work_mem").await == "5MB").await;
+            let pool = pond.until_pool("renewed", |pool| closed(pool, CloseReason::Outdated) > 0).await;
+            assert_eq!(closed(&pool, CloseReason::MassDeath), 0, "{way:?}");
+        }))
+        .await;
+    });
+}
+
+#[test]
+fn workers_that_share_a_server_take_turns_in_asking_it() {
+    run(async {
+        let pond = Pond::new(Way { workers: 2, ..TRANSACTION }, "", "max_size = 2").await;
+        // Pools are spread over the workers by the users' names: of four, some are on either.
+        join_all((0..4).map(async |_| {
+            let user = database().user().await;
+            let client = connect(pond.login().user(&user)).await;
+            let direct = direct(&database().server).await;
+            let mut megabytes = 4;
+            // Set anew each time: nobody can tell when the first question was asked.
+            until("set", async || {
+                megabytes += 1;
+                let alter = format!("ALTER ROLE {user} SET work_mem = '{megabytes}MB'");
+                direct.batch_execute(&alter).await.unwrap();
+                value(&client, "SHOW work_mem").await != "4MB"
+            })
+            .await;
+        }))
+        .await;
     });
 }
