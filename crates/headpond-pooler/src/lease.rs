@@ -329,7 +329,9 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = Tick::NEVER;
         let (pool, conn) = (server.pool, server.conn);
-        let owed = self.owes_a_sibling(pool);
+        // After a test it has yet to serve: two pools that gave up such ones would never serve anybody.
+        let tested = self.pools[pool as usize].policy.state(conn) == Some(State::Checking);
+        let owed = !tested && self.owes_a_sibling(pool);
         self.with_pool(now, pool, out, |policy, actions| {
             if owed {
                 policy.close(now, conn, CloseReason::FairShare, actions);

@@ -2,8 +2,8 @@
 //!
 //! `HEADPOND_SEED=n` runs one schedule, `HEADPOND_SEEDS=n` that many; a failure names its seed.
 
+mod claims;
 mod client;
-mod control;
 mod dice;
 mod marked;
 mod net;

@@ -1,4 +1,4 @@
-//! Claims about the control connection.
+//! Claims about one server in fair weather: its control connection, and what its pools have of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,12 +23,15 @@ fn world(size: u32, budget: Option<u32>) -> World {
 }
 
 fn before(size: u32, budget: Option<u32>, shared: Shared) -> World {
-    let second = Duration::from_secs(1);
-    let source = DataSource {
+    of(vec![source("app", size, budget)], shared)
+}
+
+fn source(name: &str, size: u32, budget: Option<u32>) -> DataSource {
+    DataSource {
         budget,
         reserve: Some(0),
         members: 1,
-        name: "app".to_owned(),
+        name: name.to_owned(),
         node: NodeAddress::Tcp { host: "server".to_owned(), port: 5432 },
         database: None,
         user: Some("service".to_owned()),
@@ -41,9 +44,13 @@ fn before(size: u32, budget: Option<u32>, shared: Shared) -> World {
             acquire_timeout: Duration::ZERO,
             ..PoolSettings::on_demand()
         },
-    };
+    }
+}
+
+fn of(data_sources: Vec<DataSource>, shared: Shared) -> World {
+    let second = Duration::from_secs(1);
     let config = PoolerConfig {
-        data_sources: vec![source],
+        data_sources,
         auth: AuthMethod::Trust,
         users: BTreeMap::new(),
         admin_users: Vec::new(),
@@ -70,10 +77,14 @@ fn pass(world: &mut World, time: u64) {
 
 /// A client comes, runs one statement, and leaves.
 fn client(world: &mut World, number: u32, kind: Kind) {
+    client_of("app", world, number, kind);
+}
+
+fn client_of(name: &str, world: &mut World, number: u32, kind: Kind) {
     let statement = Statement { token: format!("k{number}"), kind };
     let bytes = text_message(b'Q', &statement.text(0));
     let flight = Flight { bytes, asks: vec![Ask::Query(vec![statement])], think: 0 };
-    let client = Client::new("app".to_owned(), Settings::new(), [flight].into());
+    let client = Client::new(name.to_owned(), Settings::new(), [flight].into());
     world.client_comes(world.now, client);
 }
 
@@ -225,4 +236,21 @@ fn changed_login_time_defaults_renew_the_pools_they_apply_to_and_no_others() {
         pass(&mut world, 60 * SECOND);
         assert_eq!((closed(&world, CloseReason::Outdated), world.serving(false).len()), (2 * renewed, 3));
     }
+}
+
+#[test]
+fn two_pools_that_share_one_permit_take_turns_and_each_turn_serves_somebody() {
+    let sources = ["one", "two"].map(|name| {
+        let source = source(name, 2, Some(1));
+        // Every connection is tested before it serves.
+        let pool = PoolSettings { check: true, trust_window: Duration::ZERO, min_idle: 0, ..source.pool };
+        DataSource { pool: PoolSettings { initial_size: 0, ..pool }, ..source }
+    });
+    let mut world = of(sources.into(), Shared { slots: 100, ..Shared::default() });
+    for number in 0..10 {
+        client_of("one", &mut world, 2 * number, ECHO);
+        client_of("two", &mut world, 2 * number + 1, ECHO);
+    }
+    pass(&mut world, 30 * SECOND);
+    assert!(world.clients_are_gone(), "{:?}", world.stuck());
 }
