@@ -1,12 +1,11 @@
 //! Claims about one server in fair weather: its control connection, and what its pools have of it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::{Alarm, CloseReason, PoolFigures, PoolSettings, Tick};
 use headpond_pooler::Pooler;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Users};
 
 use crate::client::{Ask, Client, Flight, Kind, Statement};
 use crate::dice::Dice;
@@ -52,7 +51,8 @@ fn of(data_sources: Vec<DataSource>, shared: Shared) -> World {
     let config = PoolerConfig {
         data_sources,
         auth: AuthMethod::Trust,
-        users: BTreeMap::new(),
+        users: Users::default(),
+        weights: Default::default(),
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 1_000,
