@@ -20,16 +20,19 @@ pub enum Alarm {
     MaxIdleChurn,
     /// The server has fewer connections for us than `max_size`.
     TooManyConnections,
+    /// The server was a primary and is in recovery now: nothing is sent there until it takes writes again.
+    Fenced,
 }
 
 impl Alarm {
     /// Every alarm, in order of its number.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NotPooling,
         Self::CheckSuspect,
         Self::Authentication,
         Self::MaxIdleChurn,
         Self::TooManyConnections,
+        Self::Fenced,
     ];
 
     /// The name in logs, metrics, console and page.
@@ -41,6 +44,7 @@ impl Alarm {
             Self::Authentication => "authentication",
             Self::MaxIdleChurn => "max_idle_churn",
             Self::TooManyConnections => "too_many_connections",
+            Self::Fenced => "fenced",
         }
     }
 }

@@ -89,7 +89,7 @@ impl Pool {
     /// Idle connections go to those who wait. Of those that must be tested first as many are as there are waiters;
     /// who passes goes to whose turn it is.
     pub(crate) fn serve_waiters(&mut self, now: Tick, out: &mut Vec<Action>) {
-        while !self.suspended
+        while !self.is_halted()
             && !planted!(WaitsBesideIdle)
             && self.under_test() < self.waiters.len()
             && let Some(conn) = self.slots.newest_idle()
@@ -144,7 +144,7 @@ impl Pool {
         if let Some(at) = self.tester.retest_at {
             return at;
         }
-        if self.settings.check_interval.is_zero() || !self.tester.is_on(&self.settings) || self.suspended {
+        if self.settings.check_interval.is_zero() || !self.tester.is_on(&self.settings) || self.is_halted() {
             return Tick::NEVER;
         }
         match self.slots.first_proof() {

@@ -2,7 +2,7 @@
 
 use crate::action::{Action, Refusal};
 use crate::alarms::Alarm;
-use crate::{CloseReason, Pool, PoolSettings, Tick};
+use crate::{CloseReason, ConnId, Pool, PoolSettings, Tick};
 
 impl Pool {
     /// Grants nothing until [`Pool::resume`]; idle connections are closed, others when they come to rest.
@@ -21,6 +21,32 @@ impl Pool {
     #[must_use]
     pub fn is_suspended(&self) -> bool {
         self.suspended
+    }
+
+    /// The server takes no writes, though it should: as [`Pool::suspend`], with an alarm, until [`Pool::unfence`].
+    /// No connection of now outlives it, for where new ones lead may be elsewhere.
+    pub fn fence(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.fenced = true;
+        self.raise(Alarm::Fenced, out);
+        self.outdate(now, CloseReason::Fenced, out);
+    }
+
+    /// The server takes writes again.
+    pub fn unfence(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.fenced = false;
+        self.clear(Alarm::Fenced, out);
+        self.advance(now, out);
+    }
+
+    /// Whether [`Pool::fence`] is in force.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Whether nothing is granted and nothing opened.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.suspended || self.fenced
     }
 
     /// Finishes what is running, takes nothing new: waiters are refused, idle connections closed.
@@ -74,14 +100,24 @@ impl Pool {
     }
 
     /// A connection heard that the server is going down. `certain`: the whole server, not this connection only.
-    /// Two within [`crate::FAREWELLS_TOGETHER`] are certain too: then every connection of now is given up in one go,
-    /// and none is tested.
-    pub fn server_leaving(&mut self, now: Tick, certain: bool, out: &mut Vec<Action>) {
-        let together = self.farewell_at.is_some_and(|at| now.since(at) <= crate::FAREWELLS_TOGETHER);
-        self.farewell_at = Some(now);
-        if certain || together {
-            self.outdate(now, CloseReason::MassDeath, out);
+    /// Two that hear so within [`crate::FAREWELLS_TOGETHER`] make it certain too. What those hear that are given up
+    /// already is old news.
+    pub fn server_leaving(&mut self, now: Tick, conn: ConnId, certain: bool, out: &mut Vec<Action>) {
+        if self.slots.state(conn).is_none() || self.slots.is_outdated(conn) {
+            return;
         }
+        let together = |(who, at): (ConnId, Tick)| who != conn && now.since(at) <= crate::FAREWELLS_TOGETHER;
+        if certain || self.farewell.is_some_and(together) {
+            self.server_gone(now, out);
+        } else {
+            self.farewell = Some((conn, now));
+        }
+    }
+
+    /// The server is down: every connection of now is given up in one go, and none is tested.
+    pub fn server_gone(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.farewell = None;
+        self.outdate(now, CloseReason::MassDeath, out);
     }
 
     /// The alarm of a server without room ends when we may have what is set.

@@ -98,6 +98,7 @@ impl Pool {
         let rules = [
             (self.draining, CloseReason::Shutdown),
             (self.suspended, CloseReason::Suspended),
+            (self.fenced, CloseReason::Fenced),
             (self.slots.is_outdated(conn), self.outdated_by),
             (self.slots.is_expired(now, conn), CloseReason::MaxLifetime),
         ];

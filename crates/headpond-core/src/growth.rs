@@ -116,7 +116,7 @@ impl Pool {
     /// After a failure that trying again will not mend, only for somebody who waits.
     pub(crate) fn needed(&self) -> u32 {
         let room = self.room();
-        if room == 0 || self.is_content() || !self.in_service || self.draining || self.suspended {
+        if room == 0 || self.is_content() || !self.in_service || self.draining || self.is_halted() {
             return 0;
         }
         let wants_fresh = self.tester.wants_fresh() && !planted!(FreshForgotten);

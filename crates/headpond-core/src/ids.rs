@@ -20,4 +20,9 @@ macro_rules! id {
 }
 
 id!(ConnId, "A connection of one pool, in whatever state.");
+impl ConnId {
+    /// Names no connection of any pool: nothing is known of it, and nothing happens to it.
+    pub const NONE: Self = Self { index: u32::MAX, generation: u32::MAX };
+}
+
 id!(WaiterId, "A queued request of one pool.");

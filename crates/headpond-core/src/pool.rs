@@ -35,6 +35,8 @@ pub struct Pool {
     /// Connections still owed of `initial_size`.
     pub(crate) warming: bool,
     pub(crate) suspended: bool,
+    /// The server takes no writes, though those who use the pool expect it to.
+    pub(crate) fenced: bool,
     pub(crate) draining: bool,
     /// The budget had no connection left for the last login: none is tried until something of it is given back.
     pub(crate) denied: bool,
@@ -45,8 +47,8 @@ pub struct Pool {
     /// When the unneeded are halved next, and how few there were at once since the last time.
     pub(crate) shrink_at: Tick,
     pub(crate) unneeded_min: u32,
-    /// When a connection was last told that the server goes.
-    pub(crate) farewell_at: Option<Tick>,
+    /// Which connection of this epoch was last told that the server goes, and when.
+    pub(crate) farewell: Option<(ConnId, Tick)>,
 }
 
 impl Pool {
@@ -66,13 +68,14 @@ impl Pool {
             in_service: false,
             warming: false,
             suspended: false,
+            fenced: false,
             draining: false,
             denied: false,
             outdated_by: CloseReason::Outdated,
             holds_of_late: 0,
             shrink_at: Tick(0),
             unneeded_min: 0,
-            farewell_at: None,
+            farewell: None,
         }
     }
 
@@ -126,7 +129,7 @@ impl Pool {
     /// Whether a request made now would be served at once.
     #[must_use]
     pub fn has_trusted_idle(&self, now: Tick) -> bool {
-        !self.suspended
+        !self.is_halted()
             && (self.waiters.len() == 0 || planted!(NewcomerOvertakes))
             && self.slots.newest_idle().is_some_and(|conn| self.is_trusted(now, conn))
     }
@@ -258,6 +261,8 @@ impl Pool {
             Some(CloseReason::Shutdown)
         } else if self.suspended && !planted!(GrantsWhileSuspended) {
             Some(CloseReason::Suspended)
+        } else if self.fenced {
+            Some(CloseReason::Fenced)
         } else if self.slots.is_outdated(conn) {
             Some(self.outdated_by)
         } else if alive > self.effective_max() {

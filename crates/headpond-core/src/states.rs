@@ -72,6 +72,8 @@ pub enum CloseReason {
     FairShare,
     /// The pool was suspended.
     Suspended,
+    /// The server takes no writes any more.
+    Fenced,
     /// The process is stopping.
     Shutdown,
     /// Its client's session could not be moved onto it.
@@ -84,7 +86,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MaxIdle,
         Self::IdleTimeout,
         Self::MaxLifetime,
@@ -101,6 +103,7 @@ impl CloseReason {
         Self::MassDeath,
         Self::FairShare,
         Self::Suspended,
+        Self::Fenced,
         Self::Shutdown,
         Self::SettingsRefused,
         Self::Repurposed,
@@ -145,6 +148,7 @@ impl CloseReason {
             Self::MassDeath => "mass_death",
             Self::FairShare => "fair_share",
             Self::Suspended => "suspended",
+            Self::Fenced => "fenced",
             Self::Shutdown => "shutdown",
             Self::SettingsRefused => "settings_refused",
             Self::Repurposed => "repurposed",

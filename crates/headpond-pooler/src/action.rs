@@ -144,7 +144,7 @@ pub enum Report {
         wanted: u32,
         /// Connections that the server has for logins like ours.
         slots: u32,
-        /// The budget now in force.
+        /// What all pools together may have from now on.
         limit: u32,
     },
     /// Something is wrong with a pool, or no longer.

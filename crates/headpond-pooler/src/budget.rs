@@ -2,10 +2,10 @@
 //!
 //! A permit is taken before a login and given back when the server has let the connection go. A pool that gets
 //! none waits in line for the next; a sibling with a connection to spare closes it, and one that has more than its
-//! share gives up what it releases.
+//! share gives up what it releases. One permit is kept for the control connection.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,20 +13,22 @@ use headpond_core::Tick;
 
 use crate::action::{Actions, Report, ServerId};
 use crate::config::{DataSource, NodeAddress};
+use crate::control::Control;
 use crate::exchange::Errand;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::timers::Timer;
+use crate::verdicts::Columns;
 
-/// Asked of a server at a login: how many connections it has for logins like this one.
-const SURVEY: &str = "SELECT current_setting('max_connections')::int \
+/// How many connections a server has for logins like the one that asks.
+pub(crate) const SLOTS: &str = "current_setting('max_connections')::int \
     - current_setting('superuser_reserved_connections')::int \
     - coalesce(current_setting('reserved_connections', true)::int, 0)";
 
-/// A server is asked again after this long: its settings may have changed with a restart.
+/// A server that the control connection cannot ask is asked again after this long: its settings may have changed with a restart.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where several workers share a budget, a permit that another one gave back is looked for this often.
-const RETRY: Duration = Duration::from_millis(50);
+pub(crate) const RETRY: Duration = Duration::from_millis(50);
 
 /// The smallest reserve; a tenth of the connections if that is more.
 const RESERVE_MIN: u32 = 5;
@@ -35,18 +37,36 @@ const RESERVE_MIN: u32 = 5;
 #[derive(Debug)]
 pub struct Permits {
     limit: AtomicU32,
+    /// By pools.
     used: AtomicU32,
+    /// The one permit that is kept for a control connection is taken.
+    control: AtomicBool,
+    /// How many workers know this server.
+    workers: AtomicU32,
 }
 
 impl Permits {
     /// Without a budget that was told there is no limit until the server has been asked.
     fn new(budget: Option<u32>) -> Self {
-        Self { limit: AtomicU32::new(budget.unwrap_or(u32::MAX)), used: AtomicU32::new(0) }
+        Self {
+            limit: AtomicU32::new(budget.unwrap_or(u32::MAX)),
+            used: AtomicU32::new(0),
+            control: AtomicBool::new(false),
+            workers: AtomicU32::new(0),
+        }
+    }
+
+    /// What pools may have: all but one. A budget of one is theirs, and there is no control connection.
+    fn for_pools(&self) -> u32 {
+        match self.limit.load(Ordering::Relaxed) {
+            u32::MAX => u32::MAX,
+            limit => (limit - 1).max(1),
+        }
     }
 
     /// Takes a permit, if there is one.
     fn take(&self) -> bool {
-        let limit = self.limit.load(Ordering::Relaxed);
+        let limit = self.for_pools();
         let taken = self
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < limit).then_some(used + 1));
@@ -55,6 +75,20 @@ impl Permits {
 
     fn give(&self) {
         self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes the permit that is kept for a control connection.
+    pub(crate) fn take_for_control(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) > 1 && !self.control.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn give_from_control(&self) {
+        self.control.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether there is a permit for a control connection that other workers want too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) > 1 && self.workers.load(Ordering::Relaxed) > 1
     }
 }
 
@@ -65,10 +99,12 @@ pub struct Budgets {
 }
 
 impl Budgets {
+    /// The permits of a data source's server, for one more worker.
     fn of(&self, source: &DataSource) -> Arc<Permits> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let permits =
             nodes.entry(source.node.clone()).or_insert_with(|| Arc::new(Permits::new(source.budget)));
+        permits.workers.fetch_add(1, Ordering::Relaxed);
         Arc::clone(permits)
     }
 }
@@ -77,12 +113,13 @@ impl Budgets {
 #[derive(Debug)]
 pub(crate) struct Node {
     address: NodeAddress,
-    permits: Arc<Permits>,
+    pub(crate) permits: Arc<Permits>,
+    pub(crate) control: Control,
     /// Pools that got no permit, in the order in which they asked.
     starving: VecDeque<u32>,
     /// A connection was closed to make room, and is not gone yet.
     swapping: bool,
-    surveyed: Option<Tick>,
+    pub(crate) surveyed: Option<Tick>,
     /// Connections that the server has for logins like ours, as last heard.
     slots: Option<u32>,
     retry_armed: bool,
@@ -97,6 +134,7 @@ impl Pooler {
             self.nodes.push(Node {
                 address: address.clone(),
                 permits: self.budgets.of(source),
+                control: Control::default(),
                 starving: VecDeque::new(),
                 swapping: false,
                 surveyed: None,
@@ -228,7 +266,7 @@ impl Pooler {
             entry.node == node && (entry.policy.open() > 0 || entry.policy.waiting() > 0)
         };
         let busy = pool_index(self.pools.iter().filter(busy).count());
-        let share = permits.limit.load(Ordering::Relaxed) / busy.max(1);
+        let share = permits.for_pools() / busy.max(1);
         has(pool) > share && has(other) < share
     }
 
@@ -242,8 +280,16 @@ impl Pooler {
             return false;
         }
         node.surveyed = Some(now);
-        self.run_errand(now, id, Errand::Survey, SURVEY, out);
+        self.run_errand(now, id, Errand::Survey, &format!("SELECT {SLOTS}"), out);
         true
+    }
+
+    /// The one row of a survey's answer.
+    pub(crate) fn survey_answered(&mut self, pool: u32, row: &[u8], out: &mut Actions) {
+        let mut columns = Columns::of(row);
+        if let Some(slots) = columns.next().and_then(|text| text.parse().ok()) {
+            self.surveyed(pool, slots, out);
+        }
     }
 
     /// The server has this many connections for logins like ours: the budget is brought in step.
@@ -255,7 +301,9 @@ impl Pooler {
         node.slots = Some(slots);
         let before = node.permits.limit.swap(limit, Ordering::Relaxed);
         let wanted = source.budget.unwrap_or(source.pool.max_size);
-        if before != limit && wanted > limit {
+        let room = if source.budget.is_some() { limit } else { node.permits.for_pools() };
+        if before != limit && wanted > room {
+            let limit = node.permits.for_pools();
             out.report(Report::Capped { pool: self.pool_title(pool), wanted, slots, limit });
         }
     }
@@ -274,7 +322,8 @@ impl Pooler {
     pub(crate) fn budget_of(&self, node: u32) -> Option<(u32, u32)> {
         let permits = &self.nodes.get(node as usize)?.permits;
         let limit = permits.limit.load(Ordering::Relaxed);
-        (limit < u32::MAX).then(|| (limit, permits.used.load(Ordering::Relaxed)))
+        let control = u32::from(permits.control.load(Ordering::Relaxed));
+        (limit < u32::MAX).then(|| (limit, permits.used.load(Ordering::Relaxed) + control))
     }
 }
 
@@ -283,12 +332,4 @@ fn limit(source: &DataSource, slots: u32) -> u32 {
     let reserve = source.reserve.unwrap_or_else(|| RESERVE_MIN.max(slots.div_ceil(10)));
     let ours = slots.saturating_sub(reserve) / source.members.max(1);
     source.budget.map_or(ours, |budget| budget.min(slots)).max(1)
-}
-
-/// The number in the one column of the one row of a survey.
-pub(crate) fn survey_answer(data_row: &[u8]) -> Option<u32> {
-    let mut fields = headpond_wire::postgres::frame::Fields(data_row);
-    fields.bytes(2)?;
-    let length = fields.int32()? as usize;
-    std::str::from_utf8(fields.bytes(length)?).ok()?.parse().ok()
 }

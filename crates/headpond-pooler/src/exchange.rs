@@ -25,6 +25,8 @@ pub(crate) enum Errand {
     Settings,
     /// Asks the server how many connections it has.
     Survey,
+    /// Asks the server about itself, on the control connection.
+    Control,
     /// Tests an idle connection.
     Check,
     /// Clears the session before the next client.

@@ -113,6 +113,7 @@ impl Pooler {
                 Timer::Server(id) => self.server_overdue(now, id, out),
                 Timer::Cancel(id) => self.cancel_overdue(now, id, out),
                 Timer::Budget(node) => self.budget_overdue(now, node, out),
+                Timer::Control(node) => self.control_due(now, node, out),
                 Timer::Login(id) => self.login_overdue(now, id, out),
             }
         }

@@ -130,8 +130,9 @@ impl Pooler {
     pub(crate) fn serves(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = Tick::NEVER;
-        let (pool, conn) = (server.pool, server.conn);
+        let (pool, conn, node) = (server.pool, server.conn, server.node);
         self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
+        self.mind_control(now, node, out);
     }
 
     /// A leased connection can be used: its settings are made those of its client, who is read on.
@@ -199,6 +200,10 @@ impl Pooler {
     pub(crate) fn came_to_rest(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get(id) else { return };
         if !matches!(server.state, ServerState::Live) {
+            return;
+        }
+        if server.is_control() {
+            self.control_answered(now, id, out);
             return;
         }
         let (pool, conn) = (server.pool, server.conn);
@@ -333,7 +338,9 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = Tick::NEVER;
         let (pool, conn) = (server.pool, server.conn);
-        let owed = self.owes_a_sibling(pool);
+        // After a test it has yet to serve: two pools that gave up such ones would never serve anybody.
+        let tested = self.pools[pool as usize].policy.state(conn) == Some(State::Checking);
+        let owed = !tested && self.owes_a_sibling(pool);
         self.with_pool(now, pool, out, |policy, actions| {
             if owed {
                 policy.close(now, conn, CloseReason::FairShare, actions);
@@ -400,9 +407,14 @@ impl Pooler {
         self.run_errand(now, id, Errand::Check, &query, out);
     }
 
-    /// Tells the server that a connection goes; its slot is free when the server has closed it.
     fn close_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
-        let Some(id) = self.server_of(pool, conn) else { return };
+        if let Some(id) = self.server_of(pool, conn) {
+            self.end_server(now, id, out);
+        }
+    }
+
+    /// Tells the server that a connection goes; its slot is free when the server has closed it.
+    pub(crate) fn end_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let deadline = now.plus(self.config.close_timeout);
         let Some(server) = self.servers.get_mut(id) else { return };
         if server.lost || matches!(server.state, ServerState::Connecting) {
@@ -429,6 +441,11 @@ impl Pooler {
     pub(crate) fn forget_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.remove(id) else { return };
         let (pool, conn, node) = (server.pool, server.conn, server.node);
+        if server.is_control() {
+            out.push(Action::Close(Link::Server(id)));
+            self.control_gone(now, node, out);
+            return;
+        }
         if let Some(place) = self.pools[pool as usize].servers.get_mut(conn.index()) {
             *place = None;
         }
@@ -436,6 +453,7 @@ impl Pooler {
         // Whoever waits for a permit gets it before this pool asks for another.
         self.give_permit(now, node, out);
         self.with_pool(now, pool, out, |policy, actions| policy.closed(now, conn, actions));
+        self.mind_control(now, node, out);
     }
 
     /// A server connection must go, and with it the client that holds it, who is told why.
@@ -449,6 +467,10 @@ impl Pooler {
         out: &mut Actions,
     ) {
         let Some(server) = self.servers.get_mut(id) else { return };
+        if server.is_control() {
+            self.control_lost(now, id, out);
+            return;
+        }
         // Inside a message that streams nothing can be said: the words would be taken for its rest.
         let cut = server.streaming_to_client && server.streaming > 0;
         let (pool, conn, told) = (server.pool, server.conn, server.said_goodbye || cut);

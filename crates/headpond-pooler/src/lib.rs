@@ -12,6 +12,7 @@ mod cancel;
 mod client;
 mod client_login;
 pub mod config;
+mod control;
 mod derivations;
 mod endings;
 mod exchange;
@@ -33,6 +34,7 @@ mod show;
 mod table;
 mod timers;
 mod users;
+mod verdicts;
 
 pub use action::{Action, Actions, CancelId, ClientId, Link, Report, ServerId};
 pub use budget::{Budgets, Permits};

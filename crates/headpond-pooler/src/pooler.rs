@@ -320,6 +320,9 @@ impl Pooler {
                 }
             });
         }
+        for node in 0..self.nodes.len() {
+            self.match_fences(now, pool_index(node), out);
+        }
         self.reload_budgets();
         self.reweigh(&old);
     }
@@ -360,6 +363,9 @@ impl Pooler {
             self.close_if_draining(now, id, out);
         }
         self.each_pool(now, None, out, |policy, actions| policy.drain(now, actions));
+        for node in 0..self.nodes.len() {
+            self.mind_control(now, pool_index(node), out);
+        }
     }
 
     /// Nothing is left: no client, no server connection.

@@ -8,8 +8,8 @@ use headpond_wire::postgres::backend::ErrorFields;
 use headpond_wire::postgres::frame::{self, Header, Next};
 
 use crate::action::{Actions, ClientId, Link, Report, ServerId};
-use crate::budget::survey_answer;
 use crate::config::PoolMode;
+use crate::control::Suspicion;
 use crate::exchange::{Errand, Kind, Owner};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
@@ -101,12 +101,16 @@ impl Pooler {
         server.streaming = u32::try_from(header.size - message.len()).unwrap_or(0);
         // What its settings turn out to be, a client hears though it was we who set them.
         let reports = reply.owner == Owner::Pooler(Errand::Settings) && header.tag == b'S';
-        if reply.owner == Owner::Pooler(Errand::Survey)
-            && header.tag == b'D'
-            && let Some(slots) = survey_answer(message.get(frame::HEADER..).unwrap_or_default())
+        if header.tag == b'D'
+            && let Owner::Pooler(errand) = reply.owner
         {
-            let pool = server.pool;
-            self.surveyed(pool, slots, out);
+            let (pool, node) = (server.pool, server.node);
+            let row = message.get(frame::HEADER..).unwrap_or_default();
+            match errand {
+                Errand::Survey => self.survey_answered(pool, row, out),
+                Errand::Control => self.control_row(node, row),
+                Errand::Settings | Errand::Abort | Errand::Check | Errand::Reset | Errand::CleanUp => {}
+            }
         }
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         let forwards = (reply.owner == Owner::Client || reports) && server.client.is_some();
@@ -187,12 +191,16 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         match owner {
             Owner::Client => {
-                let client = server.client;
+                let (client, node) = (server.client, server.node);
                 // It may have sent data ahead for a COPY that never began, or did not last.
                 if let Some(client) = client
                     && let Some(client) = self.clients.get_mut(client)
                 {
                     client.copy_tail = true;
+                }
+                let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
+                if error.sqlstate == "25006" {
+                    self.suspect(now, node, Suspicion::ReadOnly, out);
                 }
                 Step::Next
             }
@@ -202,7 +210,7 @@ impl Pooler {
                 let (reason, cause) = match errand {
                     Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
-                    Errand::Survey => return Step::Next,
+                    Errand::Survey | Errand::Control => return Step::Next,
                     // It was made to fail.
                     Errand::Abort => return Step::Next,
                     Errand::Check => {
@@ -248,9 +256,17 @@ impl Pooler {
             "57P02" | "57P03" => true,
             _ => return,
         };
-        if let Some(server) = self.servers.get(id) {
-            let pool = server.pool;
-            self.with_pool(now, pool, out, |policy, actions| policy.server_leaving(now, certain, actions));
+        let Some(server) = self.servers.get(id) else { return };
+        let (pool, conn, node) = (server.pool, server.conn, server.node);
+        if !server.is_control() {
+            self.with_pool(now, pool, out, |policy, actions| {
+                policy.server_leaving(now, conn, certain, actions)
+            });
+        } else if certain {
+            self.server_gone(now, node, out);
+        }
+        if !certain {
+            self.suspect(now, node, Suspicion::Leaving, out);
         }
     }
 

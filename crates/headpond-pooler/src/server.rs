@@ -58,7 +58,8 @@ pub(crate) struct Server {
     pub(crate) pool: u32,
     /// The database server whose permit it has.
     pub(crate) node: u32,
-    /// Its name in the pool's policy.
+    /// Its name in the pool's policy; [`ConnId::NONE`]: it is the node's control connection, and of the pool it has
+    /// only the identity.
     pub(crate) conn: ConnId,
     pub(crate) client: Option<ClientId>,
     pub(crate) exchanges: Exchanges,
@@ -131,6 +132,11 @@ impl Server {
             transaction_begun: now,
             query_begun: now,
         }
+    }
+
+    /// Whether it is the node's control connection.
+    pub(crate) fn is_control(&self) -> bool {
+        self.conn == ConnId::NONE
     }
 
     /// Every request is answered and no transaction is open.

@@ -8,6 +8,7 @@ use headpond_wire::postgres::startup;
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
 use crate::client::{Client, ClientState, Lease};
+use crate::control;
 use crate::pooler::Pooler;
 use crate::refuse::{Cause, classify};
 use crate::server::{BackendKey, ServerLogin, ServerState};
@@ -45,7 +46,8 @@ impl Pooler {
         server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let entry = &self.pools[server.pool as usize];
         let identity = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
-        let parameters = identity.into_iter().chain(self.settings.pairs(server.startup));
+        let name = server.is_control().then_some(("application_name", control::APPLICATION));
+        let parameters = identity.into_iter().chain(name).chain(self.settings.pairs(server.startup));
         out.send(Link::Server(id), |bytes| startup::encode(bytes, parameters));
     }
 
@@ -125,6 +127,10 @@ impl Pooler {
             b'Z' => {
                 server.state = ServerState::Live;
                 server.deadline = Tick::NEVER;
+                if server.is_control() {
+                    self.control_logged_in(now, id, out);
+                    return Ok(true);
+                }
                 let leased = server.client.is_some();
                 server.reports = std::mem::take(&mut server.reported).into();
                 let entry = &mut self.pools[pool as usize];
@@ -173,6 +179,10 @@ impl Pooler {
     fn login_failed(&mut self, now: Tick, id: ServerId, failed: Failed, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
         let (pool, conn, client) = (server.pool, server.conn, server.client);
+        if server.is_control() {
+            self.control_refused(now, id, failed.class, failed.message, out);
+            return;
+        }
         if client.is_some() {
             self.reopening_failed(now, id, &failed, out);
             return;
@@ -274,6 +284,7 @@ impl Pooler {
                 let failed = Failed::new(FailureClass::Unreachable, "08006", message);
                 self.login_failed(now, id, failed, out);
             }
+            ServerState::Live if server.is_control() => self.control_lost(now, id, out),
             ServerState::Live => {
                 let reason = match self.pools[pool as usize].policy.state(conn) {
                     Some(State::Opening) => CloseReason::LoginFailed,

@@ -137,6 +137,7 @@ impl Pooler {
     fn server_rows(&self, now: Tick) -> Vec<ServerRow> {
         self.servers
             .iter()
+            .filter(|(_, server)| !server.is_control())
             .map(|(id, server)| ServerRow {
                 id: self.server_number(id.index()),
                 pool: server.pool as usize,

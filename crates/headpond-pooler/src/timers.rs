@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Cancel(CancelId),
     /// A permit of a node may have been given back elsewhere.
     Budget(u32),
+    /// A node's control connection has something to ask.
+    Control(u32),
     /// A client has not logged in.
     Login(ClientId),
 }

@@ -64,6 +64,10 @@ pub(crate) fn advice(alarm: Alarm) -> &'static str {
             "the server had no connection left and refused a login; lower max_size or budget, or raise max_connections \
              of the server"
         }
+        Alarm::Fenced => {
+            "the server was a primary and is in recovery now: clients wait until it takes writes again; promote it, or \
+             let the data source lead to the new primary"
+        }
     }
 }
 

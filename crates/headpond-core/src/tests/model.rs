@@ -49,6 +49,7 @@ pub(crate) struct Model {
     pub(crate) queues: BTreeMap<u32, VecDeque<Waiting>>,
     fair: Fair,
     pub(crate) suspended: bool,
+    pub(crate) fenced: bool,
     pub(crate) draining: bool,
     /// Whether the budget has nothing left.
     pub(crate) denies: bool,
@@ -76,6 +77,7 @@ impl Model {
             queues: BTreeMap::new(),
             fair: Fair::default(),
             suspended: false,
+            fenced: false,
             draining: false,
             denies: false,
             denied: false,
@@ -244,6 +246,18 @@ impl Model {
         self.call(None, |pool, now, out| pool.resume(now, out));
     }
 
+    pub(crate) fn fence(&mut self) {
+        self.fenced = true;
+        self.outdate();
+        self.call(None, |pool, now, out| pool.fence(now, out));
+        assert_eq!(self.count(State::Idle), 0);
+    }
+
+    pub(crate) fn unfence(&mut self) {
+        self.fenced = false;
+        self.call(None, |pool, now, out| pool.unfence(now, out));
+    }
+
     pub(crate) fn drain(&mut self) {
         self.draining = true;
         self.call(None, |pool, now, out| pool.drain(now, out));
@@ -269,7 +283,7 @@ impl Model {
 
     pub(crate) fn server_dies(&mut self) {
         self.outdate();
-        self.call(None, |pool, now, out| pool.server_leaving(now, true, out));
+        self.call(None, |pool, now, out| pool.server_gone(now, out));
         assert_eq!(self.idle_of_old(), 0);
     }
 
@@ -464,7 +478,7 @@ impl Model {
         assert!(self.conns.len() < rule.max_size as usize, "more than max_size");
         assert!(self.count(State::Opening) < rule.max_logins, "more than max_logins");
         assert!(self.now >= self.locked_until, "a login after a failed authentication");
-        assert!(!self.suspended && !self.draining && !self.denied);
+        assert!(!self.suspended && !self.fenced && !self.draining && !self.denied);
         assert!(self.conns.insert(id, fresh).is_none(), "{id:?} is there already");
         self.last_login = Some(self.now);
     }
@@ -501,6 +515,7 @@ impl Model {
             CloseReason::Shrink | CloseReason::FairShare => self.above_floors(),
             CloseReason::MaxLifetime => conn.may_expire(now),
             CloseReason::Outdated | CloseReason::MassDeath => conn.renewals != self.renewals,
+            CloseReason::Fenced => self.fenced || conn.renewals != self.renewals,
             CloseReason::Resized => alive > self.pool.effective_max(),
             CloseReason::Suspended => self.suspended,
             CloseReason::Shutdown => self.draining,
@@ -525,7 +540,7 @@ impl Model {
 
     fn begin_lease(&mut self, id: ConnId) {
         let conn = self.conns.get_mut(&id).expect("it is there");
-        assert!(!self.suspended && !self.draining, "a grant");
+        assert!(!self.suspended && !self.fenced && !self.draining, "a grant");
         assert_eq!(conn.renewals, self.renewals, "an outdated connection is granted");
         let trusted = self.now <= conn.proven.plus(self.settings.trust_window);
         assert!(trusted || !self.settings.check || self.alarms[Alarm::CheckSuspect as usize], "untested");

@@ -255,7 +255,9 @@ impl World {
         match self.dice.below(40) {
             0 => self.model.suspend(),
             _ if self.model.suspended => self.model.resume(),
-            1..6 => {
+            1 => self.model.fence(),
+            _ if self.model.fenced => self.model.unfence(),
+            2..6 => {
                 let settings = self.dice.settings();
                 self.model.configure(settings);
             }
@@ -292,6 +294,7 @@ impl World {
     fn calm(&mut self) {
         self.health = Health::Well;
         self.model.resume();
+        self.model.unfence();
         self.grant_budget();
         let renewed = self.dice.one_in(2);
         if renewed {

@@ -2,6 +2,7 @@
 //!
 //! `HEADPOND_SEED=n` runs one schedule, `HEADPOND_SEEDS=n` that many; a failure names its seed.
 
+mod claims;
 mod client;
 mod dice;
 mod marked;

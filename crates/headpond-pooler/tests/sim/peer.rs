@@ -57,8 +57,20 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     /// Server processes that serve or will, by database.
     pub(crate) sessions: BTreeMap<String, u32>,
+    /// Those that are control connections.
+    pub(crate) controls: u32,
     /// The most of them that the pooler may ever have.
     pub(crate) session_limits: BTreeMap<String, u32>,
+    /// The most of all of them together.
+    pub(crate) budget: Option<u32>,
+    /// Connections whose process an administrator ends.
+    pub(crate) terminated: HashSet<usize>,
+    /// The server shuts down: it takes no logins.
+    pub(crate) going_down: bool,
+    /// The server has become a standby: what fails, fails because it cannot write.
+    pub(crate) in_recovery: bool,
+    /// Login-time defaults: database, user, settings.
+    pub(crate) defaults: Vec<[&'static str; 3]>,
     /// Closes that the server did not confirm in time: those may come on top.
     pub(crate) unconfirmed: u32,
     /// Connections that the server says it has.

@@ -30,6 +30,9 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let mut shared = Shared { faults: faults.clone(), slots, ..Shared::default() };
     shared.trusting = config.auth == AuthMethod::Trust;
     shared.server_asks = dice.pick(&[0, 0, 3, 5]);
+    // Without one that was told, the first logins may go beyond what the server is then found to have.
+    let told: Option<Vec<_>> = config.data_sources.iter().map(|source| source.budget).collect();
+    shared.budget = told.and_then(|budgets| budgets.into_iter().max());
     for source in &config.data_sources {
         let timeout = u64::try_from(source.pool.acquire_timeout.as_nanos()).expect("short");
         shared.acquire_timeouts.insert(source.name.clone(), (timeout > 0).then_some(timeout));

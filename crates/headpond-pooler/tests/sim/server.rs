@@ -57,8 +57,9 @@ pub(crate) struct Backend {
     process: u32,
     key: Vec<u8>,
     database: String,
-    /// It counts as a session of its database.
+    /// It counts as a session of its database, or as the control connection.
     counted: bool,
+    control: bool,
     status: u8,
     /// Extended-protocol messages came since the last Sync.
     unsynced: bool,
@@ -91,6 +92,7 @@ impl Backend {
             key: Vec::new(),
             database: String::new(),
             counted: false,
+            control: false,
             status: b'I',
             unsynced: false,
             skipping: false,
@@ -110,11 +112,20 @@ impl Backend {
         }
     }
 
+    /// Whether it serves, and as what.
+    pub(crate) fn is_serving(&self, control: bool) -> bool {
+        self.phase == Phase::Serving && self.control == control
+    }
+
     /// Something happened: bytes came, room was made, time passed.
     pub(crate) fn act(&mut self, io: &mut Io<'_>) {
         loop {
             if io.end.is_some() || self.phase == Phase::Hanging && io.ended.is_none() {
                 return;
+            }
+            if io.shared.terminated.remove(&io.conn) && self.phase == Phase::Serving {
+                fatal(io.out, "57P01", "terminating connection due to administrator command");
+                self.exit(io);
             }
             if io.ended == Some(End::Reset) && self.phase != Phase::Exiting {
                 self.exit(io);
@@ -190,15 +201,26 @@ impl Backend {
             }
         }
         self.settings = self.startup.clone();
+        self.control = self.startup.get("application_name").is_some_and(|name| name == "headpond control");
         self.admit(io);
         true
     }
 
     fn admit(&mut self, io: &mut Io<'_>) {
-        let limit = io.shared.session_limits.get(&self.database).copied().unwrap_or(u32::MAX / 2);
-        let sessions = io.shared.sessions.entry(self.database.clone()).or_default();
         let unconfirmed = io.shared.unconfirmed;
+        let limit = io.shared.session_limits.get(&self.database).copied().unwrap_or(u32::MAX / 2);
+        let limit = if self.control { 1 } else { limit };
+        let sessions = self.sessions(io);
         assert!(*sessions < limit + unconfirmed, "more than {limit} sessions of {}", self.database);
+        if let Some(most) = io.shared.budget {
+            let all = io.shared.sessions.values().sum::<u32>() + io.shared.controls;
+            assert!(all < most + unconfirmed, "more than the budget of {most}");
+        }
+        if io.shared.going_down {
+            fatal(io.out, "57P03", "the database system is shutting down");
+            self.phase = Phase::Exiting;
+            return;
+        }
         let failing = io.dice.chance(io.shared.faults.logins);
         io.shared.deaths += u32::from(failing);
         self.until = io.now + io.dice.skewed(20 * MS);
@@ -215,7 +237,7 @@ impl Backend {
             self.phase = Phase::Exiting;
             return;
         }
-        *sessions += 1;
+        *self.sessions(io) += 1;
         self.counted = true;
         self.phase = Phase::LoggingIn;
         if io.shared.server_asks > 0 && !failing {
@@ -467,10 +489,18 @@ impl Backend {
             }
             // Asked once in a while: how many connections there are.
             "SELECT" => {
+                io.shared.count(if self.control { "control asks" } else { "survey" });
                 let slots = io.shared.slots.to_string();
+                let in_recovery = if io.shared.in_recovery { "t" } else { "f" };
                 steps.push(Step::Say(row_description("slots")));
-                let length = u32::try_from(slots.len()).expect("small").to_be_bytes();
-                steps.push(Step::Say(message(b'D', &[&[0, 1][..], &length, slots.as_bytes()].concat())));
+                if !self.control {
+                    steps.push(Step::Say(row(&[&slots])));
+                } else if io.shared.defaults.is_empty() {
+                    steps.push(Step::Say(row(&[&slots, in_recovery, "", "", ""])));
+                }
+                for [database, user, settings] in io.shared.defaults.iter().filter(|_| self.control) {
+                    steps.push(Step::Say(row(&[&slots, in_recovery, database, user, settings])));
+                }
                 steps.push(done("SELECT 1"));
             }
             "BEGIN" => {
@@ -505,7 +535,10 @@ impl Backend {
             }
             "FAIL" => {
                 steps.push(Step::Wait(number(2)));
-                steps.push(Step::Fail { code: "P0001", text: words[1].to_owned() });
+                // Even where writes are allowed, a transaction may be read-only.
+                let read_only = io.shared.in_recovery || io.dice.chance(20);
+                let code = if read_only { "25006" } else { "P0001" };
+                steps.push(Step::Fail { code, text: words[1].to_owned() });
             }
             "COPYIN" => {
                 let fails_after = words.get(2).and_then(|word| word.parse().ok());
@@ -651,11 +684,17 @@ impl Backend {
         self.phase = Phase::Exiting;
         *io.end = Some(how);
         io.shared.keys.remove(&(self.process, std::mem::take(&mut self.key)));
-        if std::mem::take(&mut self.counted)
-            && let Some(sessions) = io.shared.sessions.get_mut(&self.database)
-        {
-            *sessions -= 1;
+        if std::mem::take(&mut self.counted) {
+            *self.sessions(io) -= 1;
         }
+    }
+
+    /// The count that this process is part of: control connections have their own, whatever the database.
+    fn sessions<'a>(&self, io: &'a mut Io<'_>) -> &'a mut u32 {
+        if self.control {
+            return &mut io.shared.controls;
+        }
+        io.shared.sessions.entry(self.database.clone()).or_default()
     }
 
     fn say(&self, bytes: &[u8], io: &mut Io<'_>) {
@@ -703,6 +742,16 @@ fn data_row(token: &str, row: u64, size: usize) -> Vec<u8> {
     let value = row_text(token, row, size);
     let length = u32::try_from(value.len()).expect("small");
     message(b'D', &[&[0, 1][..], &length.to_be_bytes(), &value].concat())
+}
+
+/// A row of texts.
+fn row(columns: &[&str]) -> Vec<u8> {
+    let mut body = u16::try_from(columns.len()).expect("few").to_be_bytes().to_vec();
+    for column in columns {
+        body.extend_from_slice(&u32::try_from(column.len()).expect("small").to_be_bytes());
+        body.extend_from_slice(column.as_bytes());
+    }
+    message(b'D', &body)
 }
 
 /// What a row says: the token, its number, and padding.

@@ -195,6 +195,26 @@ impl World {
             .count()
     }
 
+    /// The processes that serve, by the numbers of their connections: those of pools, or control connections.
+    pub(crate) fn serving(&self, control: bool) -> Vec<usize> {
+        let serves =
+            |conn: &Conn| matches!(&conn.peer, Peer::Backend(backend) if backend.is_serving(control));
+        (0..self.conns.len()).filter(|number| serves(&self.conns[*number])).collect()
+    }
+
+    /// An administrator ends a process.
+    pub(crate) fn terminate(&mut self, number: usize) {
+        self.shared.terminated.insert(number);
+        self.with_peer(number, false);
+    }
+
+    pub(crate) fn suspend(&mut self) {
+        self.pooler.suspend(Tick(self.now), None, &mut self.actions);
+        self.work();
+        self.flush();
+        self.arm();
+    }
+
     pub(crate) fn drain(&mut self) {
         self.shared.draining = true;
         self.pooler.drain(Tick(self.now), &mut self.actions);
@@ -254,8 +274,14 @@ impl World {
         if self.suspended {
             self.pooler.resume(now, None, &mut self.actions);
             self.suspended = false;
+        } else if std::mem::take(&mut self.shared.in_recovery) {
+            self.shared.count("promoted");
         } else {
-            match self.dice.below(4) {
+            match self.dice.below(5) {
+                3 => {
+                    self.shared.count("demoted");
+                    self.shared.in_recovery = true;
+                }
                 0 => {
                     self.suspended = true;
                     self.pooler.suspend(now, None, &mut self.actions);
@@ -271,7 +297,7 @@ impl World {
         self.work();
         self.flush();
         self.arm();
-        if self.suspended || !self.clients_are_gone() {
+        if self.suspended || self.shared.in_recovery || !self.clients_are_gone() {
             let later = self.now + self.dice.skewed(500 * MS);
             self.at(later, Event::Operator);
         }

@@ -43,9 +43,10 @@ impl Database {
         user
     }
 
-    /// How many server connections a user has.
+    /// How many server connections the pools of a user have.
     pub(crate) async fn connections_of(&self, user: &str) -> i64 {
-        let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1";
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1
+            AND application_name <> 'headpond control'";
         direct(&self.server).await.query_one(count, &[&user]).await.unwrap().get(0)
     }
 }

@@ -12,6 +12,7 @@ mod raw;
 mod cancel;
 mod checks;
 mod console;
+mod control;
 mod copy;
 mod departure;
 mod handshake;

@@ -15,12 +15,10 @@ fn two_hundred_clients_share_five_connections_without_an_error() {
         for way in ways() {
             let pond = Pond::new(way, "", "max_size = 5").await;
             let clients = pond.clients(200).await;
-            let direct = direct(&database().server).await;
-            let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1";
             let mut most = 0;
             let watch = async {
                 loop {
-                    most = most.max(direct.query_one(open, &[&pond.user]).await.unwrap().get::<_, i64>(0));
+                    most = most.max(database().connections_of(&pond.user).await);
                 }
             };
             let work = (0..).zip(clients).map(async |(number, client)| {

@@ -2,7 +2,9 @@
 
 use super::{fixed, ms, plain};
 use crate::tests::model::Model;
-use crate::{Acquired, Action, CloseReason, FAREWELLS_TOGETHER, PoolSettings, Refusal, State};
+use crate::{
+    Acquired, Action, Alarm, CloseReason, FAREWELLS_TOGETHER, PoolSettings, Refusal, Request, State,
+};
 
 #[test]
 pub(crate) fn a_dead_server_takes_all_idle_connections_in_one_go_and_leased_ones_when_given_back() {
@@ -22,13 +24,31 @@ pub(crate) fn a_dead_server_takes_all_idle_connections_in_one_go_and_leased_ones
 
 #[test]
 fn two_farewells_speak_for_the_server_only_together() {
-    for (apart, idle) in [(FAREWELLS_TOGETHER + ms(1), 3), (FAREWELLS_TOGETHER, 0)] {
+    for (apart, idle) in [(FAREWELLS_TOGETHER + ms(1), 1), (FAREWELLS_TOGETHER, 0)] {
         let mut pool = Model::started(fixed(3));
         let mut out = Vec::new();
-        pool.pool.server_leaving(pool.now, false, &mut out);
-        assert_eq!(pool.pool.idle(), 3, "one may mean itself");
-        pool.pool.server_leaving(pool.now.plus(apart), false, &mut out);
+        let [one, other] = [pool.lease(), pool.lease()];
+        pool.pool.server_leaving(pool.now, one, false, &mut out);
+        pool.pool.server_leaving(pool.now, one, false, &mut out);
+        assert_eq!(pool.pool.idle(), 1, "one may mean itself, however often it says so");
+        pool.pool.server_leaving(pool.now.plus(apart), other, false, &mut out);
         assert_eq!(pool.pool.idle(), idle);
+    }
+}
+
+#[test]
+fn a_farewell_to_a_connection_that_was_given_up_already_costs_no_new_one() {
+    for certain in [true, false] {
+        let mut pool = Model::started(fixed(3));
+        let old = [pool.lease(), pool.lease()];
+        pool.server_dies();
+        pool.settle();
+        assert_eq!(pool.pool.idle(), 1, "opened since");
+        let mut out = Vec::new();
+        for conn in old {
+            pool.pool.server_leaving(pool.now, conn, certain, &mut out);
+        }
+        assert_eq!((pool.pool.idle(), out), (1, Vec::new()));
     }
 }
 
@@ -45,6 +65,27 @@ pub(crate) fn a_suspended_pool_grants_nothing_and_keeps_nothing() {
     pool.resume();
     pool.settle();
     assert_eq!(pool.sizes(), (1, 1));
+}
+
+#[test]
+fn a_fenced_pool_grants_nothing_says_so_and_keeps_no_connection_of_before() {
+    let mut pool = Model::started(fixed(3));
+    let held = [pool.lease(), pool.lease()];
+    let (mut out, now) = (Vec::new(), pool.now);
+    pool.pool.fence(now, &mut out);
+    assert!(matches!(out[0], Action::Alarm { alarm: Alarm::Fenced, raised: true, .. }));
+    assert!(matches!(out[1..], [Action::Close(_, CloseReason::Fenced)]), "{out:?}");
+    assert!(matches!(pool.pool.acquire(now, Request::of(9), &mut out), Acquired::Queued(_)));
+    out.clear();
+    pool.pool.release(now, held[0], &mut out);
+    assert_eq!(out, [Action::Close(held[0], CloseReason::Fenced)]);
+    out.clear();
+    pool.pool.unfence(now, &mut out);
+    assert!(matches!(out[0], Action::Alarm { alarm: Alarm::Fenced, raised: false, .. }));
+    out.clear();
+    pool.pool.release(now, held[1], &mut out);
+    assert_eq!(out[0], Action::Close(held[1], CloseReason::Fenced));
+    assert_eq!(pool.pool.waiting(), 1, "not even for who waits");
 }
 
 #[test]
