@@ -82,11 +82,13 @@ pub enum CloseReason {
     Repurposed,
     /// Its lease was older than `leak_after`, and taken back.
     Leaked,
+    /// Its session was reset, and is still not like a new one.
+    Unclean,
 }
 
 impl CloseReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MaxIdle,
         Self::IdleTimeout,
         Self::MaxLifetime,
@@ -108,6 +110,7 @@ impl CloseReason {
         Self::SettingsRefused,
         Self::Repurposed,
         Self::Leaked,
+        Self::Unclean,
     ];
 
     /// The setting that makes connections go for this reason, if there is one.
@@ -124,6 +127,7 @@ impl CloseReason {
             Self::Shrink => Some("shrink_interval"),
             Self::FairShare => Some("budget"),
             Self::Leaked => Some("leak_after"),
+            Self::Unclean => Some("verify_reset"),
             _ => None,
         }
     }
@@ -153,6 +157,7 @@ impl CloseReason {
             Self::SettingsRefused => "settings_refused",
             Self::Repurposed => "repurposed",
             Self::Leaked => "leaked",
+            Self::Unclean => "unclean",
         }
     }
 }

@@ -171,5 +171,6 @@ fn config() -> PoolerConfig {
         cancel_timeout: Duration::from_secs(10),
         check_query: String::new(),
         reset_query: String::new(),
+        verify_reset: false,
     }
 }

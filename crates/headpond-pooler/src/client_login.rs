@@ -286,6 +286,7 @@ impl Pooler {
             servers: Vec::new(),
             reports: Vec::new(),
             known: false,
+            loaded: None,
             last_error: None,
             traffic: Traffic::default(),
             clients: 0,

@@ -116,6 +116,8 @@ pub struct PoolerConfig {
     pub check_query: String,
     /// Sent to a server connection before it is reused, in session mode; empty: nothing.
     pub reset_query: String,
+    /// Whether a session that was reset is asked what no reset undoes, and closed if it is not like a new one.
+    pub verify_reset: bool,
 }
 
 impl PoolerConfig {

@@ -31,6 +31,9 @@ pub(crate) enum Errand {
     Check,
     /// Clears the session before the next client.
     Reset,
+    /// Asks a session that was reset what no reset undoes; and a new one, to know what is like it.
+    Verify,
+    Baseline,
     /// Ends what a client that left has begun.
     CleanUp,
     /// Puts a session into a failed transaction, for a client that lost the one it had.

@@ -131,6 +131,9 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = Tick::NEVER;
         let (pool, conn, node) = (server.pool, server.conn, server.node);
+        if self.measures_session(now, id, out) {
+            return;
+        }
         self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
         self.mind_control(now, node, out);
     }
@@ -220,6 +223,11 @@ impl Pooler {
             Some(State::BeingCancelled) if server.cancels == 0 => self.recovered(now, id, out),
             Some(State::Opening) => self.serves(now, id, out),
             Some(State::Checking) if server.check_failed => self.check_failed(now, id, out),
+            Some(State::Resetting) if server.unclean => {
+                self.with_pool(now, pool, out, |policy, actions| {
+                    policy.close(now, conn, CloseReason::Unclean, actions);
+                });
+            }
             Some(State::Checking | State::Resetting) => self.fit_again(now, id, out),
             _ => {}
         }
@@ -307,24 +315,6 @@ impl Pooler {
         }
     }
 
-    /// A connection without a client is clean as far as transactions go. In session mode its session is reset.
-    fn recovered(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        let (pool, conn) = (server.pool, server.conn);
-        let resets =
-            self.pools[pool as usize].mode == PoolMode::Session && !self.config.reset_query.is_empty();
-        if !resets {
-            self.fit_again(now, id, out);
-            return;
-        }
-        server.settings = server.startup;
-        self.with_pool(now, pool, out, |policy, actions| {
-            policy.retire(now, conn, State::Resetting, actions);
-        });
-        let reset = self.config.reset_query.clone();
-        self.run_errand(now, id, Errand::Reset, &reset, out);
-    }
-
     /// The test was answered with an error. Whether that is held against the connection, the policy decides.
     fn check_failed(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
@@ -334,7 +324,7 @@ impl Pooler {
         self.with_pool(now, pool, out, |policy, actions| policy.check_failed(now, conn, actions));
     }
 
-    fn fit_again(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+    pub(crate) fn fit_again(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = Tick::NEVER;
         let (pool, conn) = (server.pool, server.conn);

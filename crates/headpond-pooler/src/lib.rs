@@ -26,6 +26,7 @@ mod refuse;
 mod replies;
 mod reports;
 mod requests;
+mod reset;
 mod server;
 mod server_auth;
 mod server_login;

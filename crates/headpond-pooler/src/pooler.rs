@@ -43,6 +43,8 @@ pub(crate) struct PoolEntry {
     pub(crate) reports: Vec<(SettingsId, Reports)>,
     /// A login has succeeded once: there are reports.
     pub(crate) known: bool,
+    /// What a new session of the pool has loaded, in session mode: see [`crate::reset`].
+    pub(crate) loaded: Option<u32>,
     /// The last failed login: SQLSTATE and text.
     pub(crate) last_error: Option<(String, String)>,
     pub(crate) traffic: Traffic,

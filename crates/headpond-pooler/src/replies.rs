@@ -109,6 +109,8 @@ impl Pooler {
             match errand {
                 Errand::Survey => self.survey_answered(pool, row, out),
                 Errand::Control => self.control_row(node, row),
+                Errand::Verify => self.session_verified(id, row),
+                Errand::Baseline => self.session_measured(pool, row),
                 Errand::Settings | Errand::Abort | Errand::Check | Errand::Reset | Errand::CleanUp => {}
             }
         }
@@ -210,7 +212,7 @@ impl Pooler {
                 let (reason, cause) = match errand {
                     Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
-                    Errand::Survey | Errand::Control => return Step::Next,
+                    Errand::Survey | Errand::Control | Errand::Baseline => return Step::Next,
                     // It was made to fail.
                     Errand::Abort => return Step::Next,
                     Errand::Check => {
@@ -219,7 +221,9 @@ impl Pooler {
                         }
                         return Step::Next;
                     }
-                    Errand::Reset | Errand::CleanUp => (CloseReason::ResetFailed, Cause::ServerLost),
+                    Errand::Reset | Errand::Verify | Errand::CleanUp => {
+                        (CloseReason::ResetFailed, Cause::ServerLost)
+                    }
                 };
                 self.close_pair(now, id, reason, cause, &error.message, out);
                 Step::Gone

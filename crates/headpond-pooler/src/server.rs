@@ -86,6 +86,8 @@ pub(crate) struct Server {
     pub(crate) lost: bool,
     /// The server said why it ends the connection, and the client has heard it.
     pub(crate) said_goodbye: bool,
+    /// Its session was reset, and is still not like a new one.
+    pub(crate) unclean: bool,
     /// It answered the test with an error.
     pub(crate) check_failed: bool,
     /// Cancel requests that are under way for it.
@@ -123,6 +125,7 @@ impl Server {
             blocked: false,
             lost: false,
             said_goodbye: false,
+            unclean: false,
             check_failed: false,
             cancels: 0,
             deadline: Tick::NEVER,

@@ -63,6 +63,7 @@ fn of(data_sources: Vec<DataSource>, shared: Shared) -> World {
         cancel_timeout: second,
         check_query: String::new(),
         reset_query: String::new(),
+        verify_reset: false,
     };
     let pooler = Pooler::new(Arc::new(config), 0, 1, [7; 32]);
     let mut world = World::new(Dice::new(7), CALM, pooler, shared);

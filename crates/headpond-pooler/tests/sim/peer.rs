@@ -93,6 +93,8 @@ pub(crate) struct Shared {
     /// Connections that were once called readable with nothing there: a wait may have begun before its request.
     pub(crate) spurious: HashSet<usize>,
     pub(crate) settings_of: HashMap<Origin, Settings>,
+    /// Sessions that were reset are asked what is left in them.
+    pub(crate) verifies: bool,
     /// Databases whose sessions are reset before another client gets them.
     pub(crate) resets: HashSet<String>,
     /// Server processes that died, and logins that failed.

@@ -33,6 +33,7 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     // Without one that was told, the first logins may go beyond what the server is then found to have.
     let told: Option<Vec<_>> = config.data_sources.iter().map(|source| source.budget).collect();
     shared.budget = told.and_then(|budgets| budgets.into_iter().max());
+    shared.verifies = config.verify_reset;
     for source in &config.data_sources {
         let timeout = u64::try_from(source.pool.acquire_timeout.as_nanos()).expect("short");
         shared.acquire_timeouts.insert(source.name.clone(), (timeout > 0).then_some(timeout));
@@ -136,6 +137,7 @@ fn config(dice: &mut Dice) -> PoolerConfig {
         cancel_timeout: second,
         check_query: String::new(),
         reset_query: dice.pick(&["DISCARD ALL", "DISCARD ALL", ""]).to_owned(),
+        verify_reset: dice.chance(50),
     }
 }
 

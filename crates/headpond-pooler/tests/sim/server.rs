@@ -80,6 +80,8 @@ pub(crate) struct Backend {
     settings: Settings,
     before: Settings,
     dies_at: u64,
+    /// Something is left in the session that no reset undoes.
+    has_left: u8,
     /// Tokens that the present transaction has executed.
     transaction: Vec<String>,
 }
@@ -108,6 +110,7 @@ impl Backend {
             settings: Settings::new(),
             before: Settings::new(),
             dies_at: u64::MAX,
+            has_left: 0,
             transaction: Vec::new(),
         }
     }
@@ -370,6 +373,8 @@ impl Backend {
                     "{origin} gets the session of {:?}",
                     self.dirty
                 );
+                let left = self.has_left > 0 && self.dirty.is_none() && io.shared.verifies;
+                assert!(!left, "{origin} gets a session in which something is left");
             }
             if self.status != b'E' && !self.skipping {
                 let wanted = io.shared.settings_of.get(&origin).cloned().unwrap_or_default();
@@ -487,6 +492,12 @@ impl Backend {
                 io.shared.count("lost transaction goes on");
                 steps.push(Step::Fail { code: "22P02", text: text.to_owned() });
             }
+            "SELECT" if text.contains("pg_my_temp_schema") => {
+                let left = self.has_left.to_string();
+                steps.push(Step::Say(row_description("left")));
+                steps.push(Step::Say(row(&["f", &left])));
+                steps.push(done("SELECT 1"));
+            }
             // Asked once in a while: how many connections there are.
             "SELECT" => {
                 io.shared.count(if self.control { "control asks" } else { "survey" });
@@ -554,6 +565,8 @@ impl Backend {
             }
             "DIRTY" => {
                 self.dirty = Some(self.origin);
+                // Now and then it leaves what no reset undoes.
+                self.has_left |= u8::from(io.dice.chance(20));
                 steps.push(done("DIRTY"));
             }
             "SET" => {

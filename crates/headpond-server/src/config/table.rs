@@ -92,6 +92,7 @@ impl Config {
             cancel_timeout: seconds(10),
             check_query: String::new(),
             reset_query: "DISCARD ALL".into(),
+            verify_reset: !ini,
         };
         Self {
             pooler: Arc::new(pooler),
@@ -254,6 +255,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Sent to a server connection before it is reused in session mode; \"\" sends nothing.",
     )
     .pgbouncer("server_reset_query"),
+    setting(
+        "verify_reset",
+        Top(|c| Slot::Switch(&mut pooler(c).verify_reset)),
+        "Whether a session that was reset in session mode is asked what no reset undoes (a temporary schema, loaded \
+         libraries), and closed if it is not like a new one. Off where sessions are short and run PL/pgSQL: it \
+         counts as a library.",
+    ),
     setting(
         "log_level",
         Top(|c| Slot::Choice(&mut c.log_level)),
