@@ -232,7 +232,14 @@ fn fifty_clients_outlive_the_violent_death_of_one_backend_and_of_the_postmaster(
         survives(&mut server, async |_, admin| {
             let busy =
                 "SELECT pid FROM pg_stat_activity WHERE query LIKE '%repeat%' AND pid <> pg_backend_pid()";
-            let pid: i32 = admin.query(busy, &[]).await.unwrap()[0].get(0);
+            // At a given moment there may be none.
+            let mut pid: Option<i32> = None;
+            until("busy", async || {
+                pid = admin.query(busy, &[]).await.unwrap().first().map(|row| row.get(0));
+                pid.is_some()
+            })
+            .await;
+            let pid = pid.unwrap();
             let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
             assert!(killed.unwrap().success());
         })
