@@ -1,6 +1,8 @@
 //! What belongs to a session: each client has its own, whoever had the connection before.
 
 use futures_util::future::join_all;
+use headpond_core::CloseReason;
+use headpond_pooler::figures::PoolRow;
 use tokio_postgres::error::SqlState;
 
 use crate::pond::{MODES, PID, Pond, SESSION, code, connect, run, value, ways};
@@ -10,7 +12,7 @@ use crate::raw::{Message, Raw, VERSION_3_0};
 fn a_session_ends_with_its_client() {
     run(async {
         for way in ways().filter(|way| way.mode == "session") {
-            let pond = Pond::new(way, "", "max_size = 1").await;
+            let pond = Pond::new(way, "verify_reset = false", "max_size = 1").await;
             let first = pond.client().await;
             let state = "SET work_mem = '123MB'; SET ROLE pg_monitor; CREATE TEMP TABLE mine (); LISTEN news;
                 PREPARE mine AS SELECT 1; SELECT pg_advisory_lock(42), set_config('my.own', 'x', false);
@@ -177,5 +179,28 @@ fn a_session_mode_client_keeps_its_connection_between_transactions() {
             assert_eq!(code(other.batch_execute("TABLE mine").await), SqlState::UNDEFINED_TABLE);
         }
         assert_eq!(value(&client, "TABLE mine").await, "1");
+    });
+}
+
+#[test]
+fn a_session_that_keeps_what_no_reset_undoes_is_closed() {
+    run(async {
+        let kept = async |settings: &str, text: &str| {
+            let pond = Pond::new(SESSION, settings, "max_size = 1").await;
+            let first = pond.client().await;
+            let before = value(&first, PID).await;
+            first.batch_execute(text).await.unwrap();
+            drop(first);
+            let kept = value(&pond.client().await, PID).await == before;
+            let unclean = |row: &PoolRow| row.pool.counts.closed[CloseReason::Unclean as usize];
+            let closed: u64 = pond.snapshot().await.pools.iter().map(unclean).sum();
+            assert_eq!(closed, u64::from(!kept), "{text}");
+            kept
+        };
+        let block = "DO $$ BEGIN PERFORM 1; END $$";
+        assert!(kept("", "SET work_mem = '1MB'; SELECT 1").await);
+        assert!(!kept("", "CREATE TEMP TABLE t (a int)").await);
+        assert!(!kept("", block).await);
+        assert!(kept("verify_reset = false", block).await);
     });
 }
