@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use headpond_core::{Acquired, Pool, PoolSettings, Request, Tick};
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Users};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts, Users};
 use headpond_pooler::{Action, Actions, Link, Pooler};
 use headpond_wire::postgres::{encode, frontend, startup};
 
@@ -154,6 +154,7 @@ fn config() -> PoolerConfig {
         reserve: None,
         members: 1,
         mode,
+        timeouts: Timeouts::default(),
         pool: settings(),
     };
     PoolerConfig {

@@ -4,17 +4,18 @@
 //! answered here, so it works while the server is down. Everything else goes to a connection that is put into a
 //! failed transaction first: a real server then says what it has to say.
 
+use headpond_core::Tick;
 use headpond_wire::postgres::encode;
 
-use crate::action::{Action, Actions, ClientId, Link};
+use crate::action::{Action, Actions, ClientId, Link, ServerId};
 use crate::client::{ClientState, Discard};
 use crate::endings::{Ending, ending};
+use crate::exchange::Errand;
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 
 /// Puts a connection into a failed transaction; the text is what the server's log shows.
-pub(crate) const ABORT: &str =
-    "BEGIN; SELECT 'Headpond: this transaction was rolled back on another connection'::int4";
+const ABORT: &str = "BEGIN; SELECT 'Headpond: this transaction was rolled back before'::int4";
 
 /// Whether a client is in a transaction that exists nowhere, and how much it knows of that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +118,16 @@ impl Pooler {
             }
         }
         Local::Done
+    }
+
+    /// Puts the connection of a client whose transaction exists nowhere into a failed one, which takes its place.
+    #[inline]
+    pub(crate) fn abort_again(&mut self, now: Tick, id: ClientId, server: ServerId, out: &mut Actions) {
+        if let Some(client) = self.clients.get_mut(id)
+            && std::mem::take(&mut client.aborted) != Aborted::No
+        {
+            self.run_errand(now, server, Errand::Abort, ABORT, out);
+        }
     }
 }
 

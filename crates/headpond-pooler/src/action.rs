@@ -174,6 +174,15 @@ pub enum Report {
         /// Which pool.
         pool: String,
     },
+    /// A client, its transaction or what it ran took longer than a time-out allows.
+    TookTooLong {
+        /// Which pool.
+        pool: String,
+        /// Who.
+        client: String,
+        /// The setting.
+        setting: &'static str,
+    },
     /// A client broke the protocol and was closed.
     ClientMisbehaved {
         /// What it did.
@@ -220,6 +229,7 @@ impl fmt::Display for Report {
             Self::CloseUnconfirmed { pool } => {
                 write!(f, "{pool}: the server did not confirm a close in time (close_unconfirmed)")
             }
+            Self::TookTooLong { pool, client, setting } => write!(f, "{pool}: {setting} of {client} is over"),
             Self::ClientMisbehaved { message } => write!(f, "client closed: {message}"),
         }
     }

@@ -116,6 +116,7 @@ impl Pooler {
             return;
         }
         if let Some(client) = server.client {
+            self.arm_lease(cancel.server, now);
             self.read_on(client, out);
         } else if server.is_clean() {
             self.came_to_rest(now, cancel.server, out);

@@ -83,6 +83,10 @@ pub(crate) struct Client {
     pub(crate) peer: Option<(IpAddr, u16)>,
     pub(crate) connected: Tick,
     pub(crate) requested: Tick,
+    /// When it last came to hold nothing.
+    pub(crate) idle_since: Tick,
+    /// When its timer, if one is set, goes off: perhaps too early, never too late.
+    pub(crate) armed: Tick,
 }
 
 impl Client {
@@ -105,6 +109,8 @@ impl Client {
             peer: peer.map(|peer| (peer.ip(), peer.port())),
             connected: now,
             requested: now,
+            idle_since: now,
+            armed: Tick::NEVER,
         }
     }
 

@@ -250,6 +250,8 @@ impl Pooler {
         });
         out.report(Report::LoggedIn { user, database });
         self.trim_login_timers();
+        self.idle_from(now, id);
+        self.arm_idle(now, id);
         self.read_on(id, out);
     }
 
@@ -274,6 +276,7 @@ impl Pooler {
         let settings = self.config.pool_settings(source, server_user);
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
+        let timeouts = source.timeouts;
         let pool = pool_index(self.pools.len());
         self.pools.push(PoolEntry {
             policy,
@@ -291,6 +294,8 @@ impl Pooler {
             traffic: Traffic::default(),
             clients: 0,
             armed: Tick::NEVER,
+            timeouts,
+            patience: timeouts.of_leases(),
         });
         self.pool_names.insert(key, pool);
         Some(pool)

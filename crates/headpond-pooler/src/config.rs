@@ -29,6 +29,28 @@ pub enum AuthMethod {
     ScramSha256,
 }
 
+/// How long clients may take over what they do; zero: as long as they like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A client that does nothing, and is in no transaction, for longer is told and closed.
+    pub client_idle: Duration,
+    /// A transaction in which its client does nothing for longer is rolled back.
+    pub idle_transaction: Duration,
+    /// A transaction that lasts longer is rolled back; what runs in it is cancelled.
+    pub transaction: Duration,
+    /// What runs for longer is cancelled.
+    pub query: Duration,
+}
+
+impl Timeouts {
+    /// The shortest of those that a server connection is leased under; `None`: there is none.
+    #[must_use]
+    pub fn of_leases(&self) -> Option<Duration> {
+        let all = [self.idle_transaction, self.transaction, self.query];
+        all.into_iter().filter(|timeout| !timeout.is_zero()).min()
+    }
+}
+
 /// Where a database server listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeAddress {
@@ -70,6 +92,8 @@ pub struct DataSource {
     pub members: u32,
     /// When connections are released.
     pub mode: PoolMode,
+    /// How long its clients may take.
+    pub timeouts: Timeouts,
     /// Sizes and times of each of its pools.
     pub pool: PoolSettings,
 }

@@ -115,6 +115,8 @@ impl Pooler {
                 Timer::Budget(node) => self.budget_overdue(now, node, out),
                 Timer::Control(node) => self.control_due(now, node, out),
                 Timer::Login(id) => self.login_overdue(now, id, out),
+                Timer::Idle(id) => self.idle_overdue(now, id, out),
+                Timer::Lease(id) => self.lease_overdue(now, id, out),
             }
         }
     }

@@ -3,7 +3,7 @@
 use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, Request, State, Tick};
 use headpond_wire::postgres::frontend;
 
-use crate::aborted::{ABORT, Aborted};
+use crate::aborted::Aborted;
 use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Lease};
 use crate::config::PoolMode;
@@ -152,18 +152,15 @@ impl Pooler {
     /// What a client and the connection that it got do not agree on is put right, ahead of its first message.
     fn adapt(&mut self, now: Tick, server_id: ServerId, id: ClientId, out: &mut Actions) {
         self.correct_parameters(id, server_id, out);
-        let (Some(client), Some(server)) = (self.clients.get_mut(id), self.servers.get_mut(server_id)) else {
+        let (Some(client), Some(server)) = (self.clients.get(id), self.servers.get_mut(server_id)) else {
             return;
         };
-        let lost = std::mem::take(&mut client.aborted) != Aborted::No;
         if server.settings != client.settings {
             let change = self.settings.change(server.settings, client.settings);
             server.settings = client.settings;
             self.run_errand(now, server_id, Errand::Settings, &change, out);
         }
-        if lost {
-            self.run_errand(now, server_id, Errand::Abort, ABORT, out);
-        }
+        self.abort_again(now, id, server_id, out);
     }
 
     fn startup_of(&self, pool: u32, settings: SettingsId) -> SettingsId {
@@ -240,6 +237,7 @@ impl Pooler {
             return;
         }
         client.lease = Lease::None;
+        client.idle_since = now;
         let unread = std::mem::take(&mut client.unread);
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;
@@ -272,6 +270,7 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;
         server.streaming_to_client = false;
+        server.stops_by = Tick::NEVER;
         let (pool, conn) = (server.pool, server.conn);
         if inside_message || !matches!(server.state, ServerState::Live) {
             self.with_pool(now, pool, out, |policy, actions| {

@@ -33,6 +33,7 @@ mod server_login;
 mod settings;
 mod show;
 mod table;
+mod timeouts;
 mod timers;
 mod users;
 mod verdicts;

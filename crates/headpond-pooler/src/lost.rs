@@ -101,6 +101,7 @@ impl Pooler {
         };
         let owed = Owed::of(&server.exchanges, server.status);
         self.tell_outcome(client, &owed, why, out);
+        self.idle_from(now, client);
         self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
         if !self.close_if_draining(now, client, out)
             && let Some(entry) = self.clients.get_mut(client)

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headpond_core::{Pool, Tick};
 use headpond_wire::postgres::scram::ClientKeys;
@@ -13,7 +14,7 @@ use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, Ser
 use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::{Client, ClientState, Lease};
-use crate::config::{PoolMode, PoolerConfig};
+use crate::config::{PoolMode, PoolerConfig, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
@@ -37,6 +38,9 @@ pub(crate) struct PoolEntry {
     /// Database on the server.
     pub(crate) database: String,
     pub(crate) mode: PoolMode,
+    pub(crate) timeouts: Timeouts,
+    /// The shortest of those of leases, if there is any.
+    pub(crate) patience: Option<Duration>,
     /// Which server connection each of the policy's connections is, by the index of its name there.
     pub(crate) servers: Vec<Option<ServerId>>,
     /// What the server last said of itself at a login, by the startup parameters it was given.
@@ -311,6 +315,8 @@ impl Pooler {
             entry.data_source = place;
             entry.node = node;
             entry.mode = source.mode;
+            let same_times = std::mem::replace(&mut entry.timeouts, source.timeouts) == source.timeouts;
+            entry.patience = source.timeouts.of_leases();
             if let Some(database) = &source.database {
                 entry.database.clone_from(database);
             }
@@ -321,6 +327,9 @@ impl Pooler {
                     policy.renew(now, actions);
                 }
             });
+            if !same_times {
+                self.arm_all(now, pool_index(index));
+            }
         }
         for node in 0..self.nodes.len() {
             self.match_fences(now, pool_index(node), out);

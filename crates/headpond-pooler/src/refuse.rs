@@ -48,6 +48,12 @@ pub(crate) enum Cause {
     LoginTimeout,
     /// Its lease was older than `leak_after`.
     Reclaimed,
+    /// A client did nothing for longer than `client_idle_timeout`.
+    IdleClient,
+    /// Nothing was done in a transaction for longer than `idle_transaction_timeout`: it is rolled back.
+    IdleTransaction,
+    /// A transaction lasted longer than `transaction_timeout`: it is rolled back.
+    LongTransaction,
 }
 
 impl Cause {
@@ -66,6 +72,9 @@ impl Cause {
             Self::ShuttingDown | Self::Reclaimed => "57P01",
             Self::SettingsRefused => "22023",
             Self::LoginTimeout => "08006",
+            Self::IdleClient => "57P05",
+            Self::IdleTransaction => "25P03",
+            Self::LongTransaction => "25P04",
         }
     }
 
@@ -83,6 +92,9 @@ impl Cause {
                 "the server connection was lost before the outcome was known",
                 "What was sent last may have been carried out, or not.",
             ),
+            Self::IdleClient => ("terminating connection due to client_idle_timeout", ""),
+            Self::IdleTransaction => ("the transaction was rolled back: idle_transaction_timeout", ""),
+            Self::LongTransaction => ("the transaction was rolled back: transaction_timeout", ""),
             _ => ("the request was refused", ""),
         }
     }

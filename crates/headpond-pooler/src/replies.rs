@@ -144,6 +144,11 @@ impl Pooler {
     ) -> Step {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         server.status = status;
+        if counts && server.stops_by < Tick::NEVER {
+            server.stops_by = Tick::NEVER;
+            self.arm_lease(id, now);
+        }
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         if counts {
             let traffic = &mut self.pools[server.pool as usize].traffic;
             traffic.query_time += now.0.saturating_sub(server.query_begun.0);

@@ -15,6 +15,7 @@ use crate::exchange::Owner;
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::ServerState;
+use crate::timers::Timer;
 
 /// Bytes of one event that go on together: from where, and up to where.
 pub(crate) struct Run {
@@ -188,8 +189,10 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(id) else { return Step::Gone };
         let take = header.size.min(bytes.len() - run.at);
         let rest = u32::try_from(header.size - take).unwrap_or(0);
-        let Some(server_id) = client.server() else {
-            if matches!(header.tag, b'd' | b'c' | b'f') {
+        let server_id = client.server();
+        let of_copy = matches!(header.tag, b'd' | b'c' | b'f');
+        if server_id.is_none() {
+            if of_copy {
                 // Data for a COPY that has ended: PostgreSQL reads over it too.
                 client.streaming = rest;
                 run.at += take;
@@ -197,23 +200,25 @@ impl Pooler {
                 return Step::Next;
             }
             client.copy_tail = false;
-            if client.aborted != Aborted::No {
-                // Of a message that is not all there nothing is taken for known.
-                let whole = bytes.get(run.at + frame::HEADER..run.at + take).filter(|_| rest == 0);
-                let body = whole.unwrap_or_default();
-                match self.answer_aborted(id, header.tag, body, out) {
-                    Local::Done => {
-                        if let Some(client) = self.clients.get_mut(id) {
-                            client.streaming = rest;
-                        }
-                        run.at += take;
-                        run.from = run.at;
-                        return Step::Next;
+        }
+        if client.aborted != Aborted::No && !of_copy {
+            // Of a message that is not all there nothing is taken for known.
+            let whole = bytes.get(run.at + frame::HEADER..run.at + take).filter(|_| rest == 0);
+            match self.answer_aborted(id, header.tag, whole.unwrap_or_default(), out) {
+                Local::Done => {
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.streaming = rest;
+                        client.idle_since = now;
                     }
-                    Local::Refused => return Step::Stop,
-                    Local::NeedsServer => {}
+                    run.at += take;
+                    run.from = run.at;
+                    return Step::Next;
                 }
+                Local::Refused => return Step::Stop,
+                Local::NeedsServer => {}
             }
+        }
+        let Some(server_id) = server_id else {
             return if self.wants_server(now, id, out) { Step::Next } else { Step::Stop };
         };
         let body = bytes.get(run.at + frame::HEADER..run.at + take).unwrap_or_default();
@@ -223,16 +228,27 @@ impl Pooler {
             }
             return Step::Stop;
         }
+        self.abort_again(now, id, server_id, out);
         let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
         if server.exchanges.at_rest() {
             server.query_begun = now;
+            if server.status == b'I' {
+                server.transaction_begun = now;
+            }
         }
         if server.exchanges.sent(header.tag, Owner::Client).is_err() {
             self.misbehaved(now, id, &format!("invalid frontend message type {}", header.tag), out);
             return Step::Gone;
         }
         server.exchanges.weigh(header.tag, body, rest == 0, server.status);
-        let traffic = &mut self.pools[server.pool as usize].traffic;
+        let pool = &mut self.pools[server.pool as usize];
+        if let Some(at) = pool.patience.map(|patience| now.plus(patience))
+            && at < server.lease_armed
+        {
+            server.lease_armed = at;
+            self.timers.set(at, Timer::Lease(server_id));
+        }
+        let traffic = &mut pool.traffic;
         match header.tag {
             b'Q' | b'F' | b'S' => traffic.queries += 1,
             b'P' => {
@@ -319,6 +335,7 @@ impl Pooler {
             // Data of a COPY that was refused, and the rest of this message, are read over too.
             client.copy_tail |= over;
             client.state = if over { ClientState::Ready } else { ClientState::Refused(discard) };
+            client.idle_since = now;
             if over {
                 let status = if client.aborted == Aborted::No { b'I' } else { b'E' };
                 out.send(Link::Client(id), |bytes| encode::ready_for_query(bytes, status));

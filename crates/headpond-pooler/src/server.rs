@@ -96,6 +96,10 @@ pub(crate) struct Server {
     pub(crate) deadline: Tick,
     /// When its timer, if one is set, goes off: perhaps too early, never too late.
     pub(crate) armed: Tick,
+    /// When the timer of its lease, if one is set, goes off: perhaps too early, never too late.
+    pub(crate) lease_armed: Tick,
+    /// What runs was cancelled for taking too long, and must have ended by then.
+    pub(crate) stops_by: Tick,
     pub(crate) connected: Tick,
     pub(crate) requested: Tick,
     /// When the present lease's first message went out, in the present transaction.
@@ -130,6 +134,8 @@ impl Server {
             cancels: 0,
             deadline: Tick::NEVER,
             armed: Tick::NEVER,
+            lease_armed: Tick::NEVER,
+            stops_by: Tick::NEVER,
             connected: now,
             requested: now,
             transaction_begun: now,

@@ -23,6 +23,10 @@ pub(crate) enum Timer {
     Control(u32),
     /// A client has not logged in.
     Login(ClientId),
+    /// A client is idle for too long.
+    Idle(ClientId),
+    /// A lease, or what is done under it, takes too long.
+    Lease(ServerId),
 }
 
 /// All timers of a machine.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headpond_core::{Alarm, CloseReason, PoolFigures, PoolSettings, Tick};
 use headpond_pooler::Pooler;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Users};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts, Users};
 
 use crate::client::{Ask, Client, Flight, Kind, Statement};
 use crate::dice::Dice;
@@ -36,6 +36,7 @@ fn source(name: &str, size: u32, budget: Option<u32>) -> DataSource {
         user: Some("service".to_owned()),
         password: None,
         mode: PoolMode::Transaction,
+        timeouts: Timeouts::default(),
         pool: PoolSettings {
             max_size: size.max(1),
             min_idle: size,

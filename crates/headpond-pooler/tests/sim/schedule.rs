@@ -7,7 +7,7 @@ use std::time::Duration;
 use headpond_core::{PoolSettings, State, Tick};
 use headpond_pooler::Pooler;
 use headpond_pooler::config::{
-    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, User, Users,
+    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, Timeouts, User, Users,
 };
 
 use headpond_wire::postgres::md5::Md5Secret;
@@ -169,6 +169,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
         database: None,
         user: Some("service".to_owned()),
         password: Some(Secret(SERVICES.to_owned())),
+        timeouts: Timeouts::default(),
         mode: dice.pick(&[PoolMode::Session, PoolMode::Transaction, PoolMode::Transaction]),
         pool: PoolSettings {
             max_size,

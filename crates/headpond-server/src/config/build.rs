@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, Timeouts};
 
 use super::diagnostic::{At, Diagnostic};
 use super::entries::{self, Entries, Entry, Scope};
@@ -61,6 +61,7 @@ pub(super) fn data_source(name: &str, mode: PoolMode, pool: PoolSettings) -> Dat
         reserve: None,
         members: 1,
         mode,
+        timeouts: Timeouts::default(),
         pool,
     }
 }
@@ -109,8 +110,9 @@ impl<'e> Builder<'e> {
             Dialect::Toml if name == "*" => PoolSettings::on_demand(),
             Dialect::Toml => PoolSettings::named(),
         };
-        let Config { pool_mode, budget, reserve, members, .. } = self.config;
-        let mut source = DataSource { budget, reserve, members, ..data_source(name, pool_mode, defaults) };
+        let Config { pool_mode, timeouts, budget, reserve, members, .. } = self.config;
+        let mut source =
+            DataSource { timeouts, budget, reserve, members, ..data_source(name, pool_mode, defaults) };
         let mut stated = Stated::new();
         self.inherit(&mut source.pool, &mut stated);
         for entry in std::mem::take(&mut self.blocks.sources[index]) {

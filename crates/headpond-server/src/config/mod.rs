@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use headpond_core::PoolSettings;
 pub use headpond_pooler::config::NodeAddress;
-use headpond_pooler::config::{PoolMode, PoolerConfig, Secret};
+use headpond_pooler::config::{PoolMode, PoolerConfig, Secret, Timeouts};
 
 pub use diagnostic::Diagnostic;
 pub use reference::reference;
@@ -51,6 +51,8 @@ pub struct Config {
     pub auth_file: Option<PathBuf>,
     /// The mode of data sources that do not say theirs.
     pub pool_mode: PoolMode,
+    /// How long clients may take, where their data source does not say.
+    pub timeouts: Timeouts,
     /// The budget of servers whose data sources do not say theirs; likewise the reserve, and the members.
     pub budget: Option<u32>,
     /// See [`headpond_pooler::config::DataSource::reserve`].

@@ -92,14 +92,9 @@ pub(super) static ANSWERS: Answers = &[
         "has no effect here: connections that must go are closed as soon as they are released",
     ),
     (
-        &["query_timeout", "idle_transaction_timeout", "transaction_timeout"],
-        "not supported yet: set statement_timeout, idle_in_transaction_session_timeout or transaction_timeout in PostgreSQL",
-    ),
-    (
         &["query_wait_notify"],
         "not supported yet: a client that waits is told nothing before query_wait_timeout",
     ),
-    (&["client_idle_timeout"], "not supported yet: idle clients stay, and cost a few hundred bytes each"),
     (&["suspend_timeout"], "has no effect here: there is no SUSPEND; use PAUSE"),
     (
         &[

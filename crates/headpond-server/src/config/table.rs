@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts};
 
 use super::values::Slot;
 use super::{Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
@@ -17,6 +17,7 @@ const MEMBERS_MAX: u32 = 1000;
 const WEIGHT_MAX: u32 = 1000;
 const STATEMENTS_MAX: u32 = 100_000;
 const NO_TIME: Duration = Duration::ZERO;
+const ALONE: &str = "As above, for this data source alone.";
 /// Below this a server that refuses would be asked without pause.
 const RETRY_LEAST: Duration = Duration::from_millis(10);
 
@@ -105,6 +106,7 @@ impl Config {
             figures_interval: NO_TIME,
             auth_file: None,
             pool_mode: PoolMode::Session,
+            timeouts: Timeouts::default(),
             budget: None,
             reserve: None,
             members: 1,
@@ -204,6 +206,31 @@ pub(super) static SETTINGS: &[Setting] = &[
         "A client that has not logged in by then is dropped; 0s: never.",
     )
     .pgbouncer("client_login_timeout"),
+    setting(
+        "client_idle_timeout",
+        Top(|c| Slot::Time(&mut c.timeouts.client_idle, NO_TIME)),
+        "A client that does nothing for longer, and is in no transaction, is told and closed; 0s: never.",
+    )
+    .pgbouncer("client_idle_timeout"),
+    setting(
+        "idle_transaction_timeout",
+        Top(|c| Slot::Time(&mut c.timeouts.idle_transaction, NO_TIME)),
+        "A transaction in which its client does nothing for longer is rolled back; the client stays; 0s: never.",
+    )
+    .pgbouncer("idle_transaction_timeout"),
+    setting(
+        "transaction_timeout",
+        Top(|c| Slot::Time(&mut c.timeouts.transaction, NO_TIME)),
+        "A transaction that lasts longer is rolled back, after what runs in it was cancelled; the client stays; 0s: \
+         never.",
+    )
+    .pgbouncer("transaction_timeout"),
+    setting(
+        "query_timeout",
+        Top(|c| Slot::Time(&mut c.timeouts.query, NO_TIME)),
+        "A query that runs longer is cancelled; the client stays; 0s: never.",
+    )
+    .pgbouncer("query_timeout"),
     setting(
         "connect_timeout",
         Top(|c| Slot::Time(&mut pooler(c).connect_timeout, NO_TIME)),
@@ -414,9 +441,13 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "pool_mode",
         Source(|s| Slot::Choice(&mut s.mode)),
-        "As above, for this data source alone.",
+        ALONE,
     )
     .database("pool_mode"),
+    setting("client_idle_timeout", Source(|s| Slot::Time(&mut s.timeouts.client_idle, NO_TIME)), ALONE),
+    setting("idle_transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.idle_transaction, NO_TIME)), ALONE),
+    setting("transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.transaction, NO_TIME)), ALONE),
+    setting("query_timeout", Source(|s| Slot::Time(&mut s.timeouts.query, NO_TIME)), ALONE),
     setting(
         "budget",
         Source(|s| Slot::Auto(&mut s.budget, 1..=CONNECTIONS_MAX)),

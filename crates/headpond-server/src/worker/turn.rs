@@ -416,7 +416,9 @@ fn log(report: &Report) {
         }
         Report::Alarm { .. } | Report::Leak { ended: true, .. } => tracing::info!("{report}"),
         Report::LoggedIn { .. } => tracing::debug!("{report}"),
-        Report::LoginRefused { .. } | Report::ClientMisbehaved { .. } => tracing::info!("{report}"),
+        Report::LoginRefused { .. } | Report::ClientMisbehaved { .. } | Report::TookTooLong { .. } => {
+            tracing::info!("{report}")
+        }
         Report::ServerLoginFailed { .. }
         | Report::PasswordInClear { .. }
         | Report::ServerLost { .. }

@@ -29,6 +29,7 @@ mod queue;
 mod session;
 mod shutdown;
 mod sizes;
+mod timeouts;
 mod web;
 mod weblogic;
 mod womodo;
