@@ -14,6 +14,8 @@ pub enum PoolMode {
     Session,
     /// When the client's transaction ends.
     Transaction,
+    /// When the client's request ends: a transaction that would outlive it is rolled back.
+    Statement,
 }
 
 /// How clients prove who they are.

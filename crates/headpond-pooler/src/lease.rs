@@ -210,7 +210,7 @@ impl Pooler {
         let entry = &self.pools[pool as usize];
         match entry.policy.state(conn) {
             Some(State::InUse) => match server.client {
-                Some(client) if entry.mode == PoolMode::Transaction => self.end_lease(now, id, client, out),
+                Some(client) if entry.mode != PoolMode::Session => self.end_lease(now, id, client, out),
                 Some(client) => {
                     self.close_if_draining(now, client, out);
                 }

@@ -1,6 +1,6 @@
 //! What becomes of a client whose server connection is lost: nothing it need not know of, if that is possible.
 //!
-//! In transaction mode the client stays. What the server never saw waits for another connection; a transaction
+//! In transaction and statement mode the client stays. What the server never saw waits for another connection; a transaction
 //! that cannot have been committed is a failed one; an outcome that nobody can know is said to be unknown, never
 //! denied. In session mode the session is gone with its connection, and the client with it.
 
@@ -93,7 +93,7 @@ impl Pooler {
         let (pool, conn) = (server.pool, server.conn);
         // Inside a message that streams nothing can be said: the words would be taken for its rest.
         let cut = server.streaming_to_client && server.streaming > 0;
-        let stays = self.pools[pool as usize].mode == PoolMode::Transaction && !cut;
+        let stays = self.pools[pool as usize].mode != PoolMode::Session && !cut;
         let Some(client) = server.client.take_if(|_| stays) else {
             self.totals.losses.cut += u64::from(cut && server.client.is_some());
             self.close_pair(now, id, reason, Cause::ServerLost, why, out);

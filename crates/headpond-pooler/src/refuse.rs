@@ -54,13 +54,15 @@ pub(crate) enum Cause {
     IdleTransaction,
     /// A transaction lasted longer than `transaction_timeout`: it is rolled back.
     LongTransaction,
+    /// A transaction that would outlive its request, in statement mode: it is rolled back.
+    TransactionBlock,
 }
 
 impl Cause {
     pub(crate) fn sqlstate(self) -> &'static str {
         match self {
             Self::BadStartup | Self::ProtocolViolation => "08P01",
-            Self::Version => "0A000",
+            Self::Version | Self::TransactionBlock => "0A000",
             Self::WrongPassword => "28P01",
             Self::UnknownDatabase => "3D000",
             Self::TooManyClients | Self::QueueFull => "53300",
@@ -95,6 +97,10 @@ impl Cause {
             Self::IdleClient => ("terminating connection due to client_idle_timeout", ""),
             Self::IdleTransaction => ("the transaction was rolled back: idle_transaction_timeout", ""),
             Self::LongTransaction => ("the transaction was rolled back: transaction_timeout", ""),
+            Self::TransactionBlock => (
+                "transaction blocks are not allowed in statement mode",
+                "The transaction was rolled back. Send it in one request, or use another pool_mode.",
+            ),
             _ => ("the request was refused", ""),
         }
     }

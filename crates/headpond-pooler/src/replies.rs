@@ -115,7 +115,10 @@ impl Pooler {
             }
         }
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
-        let forwards = (reply.owner == Owner::Client || reports) && server.client.is_some();
+        let refused = matches!(reply.kind, Kind::Ready(b'T' | b'E'))
+            && reply.owner == Owner::Client
+            && self.pools[server.pool as usize].mode == PoolMode::Statement;
+        let forwards = (reply.owner == Owner::Client && !refused || reports) && server.client.is_some();
         server.streaming_to_client = forwards;
         if !forwards {
             self.forward_run(id, run, out);
@@ -160,6 +163,14 @@ impl Pooler {
             }
         }
         let (clean, client) = (server.is_clean(), server.client);
+        if let Some(client) = client
+            && counts
+            && status != b'I'
+            && self.pools[server.pool as usize].mode == PoolMode::Statement
+        {
+            self.refuse_block(now, id, client, status, out);
+            return Step::Next;
+        }
         if clean || client.is_none() {
             self.forward_run(id, run, out);
         }

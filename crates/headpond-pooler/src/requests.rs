@@ -74,16 +74,21 @@ impl Pooler {
         setting && endings::may_end_transaction(tag, body)
     }
 
-    /// In transaction mode, while others wait, a client goes no further than its first request's end until the
+    /// In statement mode, and in transaction mode while others wait, a client goes no further than its first request's end until the
     /// transaction status after it is known: one that pipelines cannot keep the connection for ever.
     fn stops_at_boundary(&self, server_id: ServerId) -> bool {
         let Some(server) = self.servers.get(server_id) else { return false };
         let pool = &self.pools[server.pool as usize];
-        pool.mode == PoolMode::Transaction
+        let one_by_one = match pool.mode {
+            PoolMode::Session => false,
+            PoolMode::Transaction => pool.policy.waiting() > 0,
+            // What comes next must not run in a transaction that is about to be refused.
+            PoolMode::Statement => true,
+        };
+        one_by_one
             && server.exchanges.has_boundary()
             // Data belong to the request under way, which cannot end without them.
             && !server.exchanges.is_copying()
-            && pool.policy.waiting() > 0
     }
 
     /// Bytes of a client. Returns how many are consumed.

@@ -86,11 +86,11 @@ impl SettingsSets {
     }
 
     /// The startup parameters with which a connection must have been opened to serve a client with `settings`.
-    /// In transaction mode none: there they are set whenever the connection changes hands.
+    /// Otherwise none: there they are set whenever the connection changes hands.
     pub(crate) fn startup_of(&self, mode: PoolMode, settings: SettingsId) -> SettingsId {
         match mode {
             PoolMode::Session => self.startup_part(settings),
-            PoolMode::Transaction => SettingsId::NONE,
+            PoolMode::Transaction | PoolMode::Statement => SettingsId::NONE,
         }
     }
 

@@ -5,6 +5,7 @@
 //! costs nothing. It never goes off later than the shortest time-out after anything that begins.
 
 use headpond_core::{CloseReason, Tick};
+use headpond_wire::postgres::encode::{self, Report as Fields, Severity};
 use headpond_wire::postgres::frontend;
 
 use crate::aborted::Aborted;
@@ -203,9 +204,36 @@ impl Pooler {
         client.aborted = if failed { Aborted::Told } else { Aborted::Untold(cause) };
         if session {
             self.run_errand(now, id, Errand::CleanUp, "ROLLBACK", out);
-            return;
+        } else {
+            self.part(now, id, client_id, out);
         }
+    }
+
+    /// In statement mode a request left a transaction open: it is rolled back, and the client hears that before the
+    /// request ends. If it failed, the client has heard an error already.
+    pub(crate) fn refuse_block(
+        &mut self,
+        now: Tick,
+        id: ServerId,
+        client: ClientId,
+        status: u8,
+        out: &mut Actions,
+    ) {
+        if status == b'T' {
+            let (message, hint) = Cause::TransactionBlock.words();
+            let report = Fields::new(Severity::Error, Cause::TransactionBlock.sqlstate(), message).hint(hint);
+            out.send(Link::Client(client), |bytes| encode::error_response(bytes, &report));
+        }
+        out.send(Link::Client(client), |bytes| encode::ready_for_query(bytes, b'I'));
+        self.part(now, id, client, out);
+    }
+
+    /// Takes the connection from a client that goes on without it; what it left open there is rolled back.
+    fn part(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) {
+        let Some(client) = self.clients.get_mut(client_id) else { return };
         client.lease = Lease::None;
+        client.idle_since = now;
+        let inside = client.streaming > 0;
         let unread = std::mem::take(&mut client.unread);
         self.abandon(now, id, inside, false, out);
         if !self.close_if_draining(now, client_id, out) && unread {

@@ -33,6 +33,7 @@ pub(crate) fn mode(mode: PoolMode) -> &'static str {
     match mode {
         PoolMode::Session => "session",
         PoolMode::Transaction => "transaction",
+        PoolMode::Statement => "statement",
     }
 }
 

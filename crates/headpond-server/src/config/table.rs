@@ -197,7 +197,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "pool_mode",
         Top(|c| Slot::Choice(&mut c.pool_mode)),
-        "When a server connection goes back to its pool: \"session\" (its client leaves) or \"transaction\".",
+        "When a server connection goes back to its pool: \"session\" (its client leaves), \"transaction\", or \"statement\" \
+         (as transaction, and a transaction that spans requests is refused).",
     )
     .pgbouncer("pool_mode"),
     setting(

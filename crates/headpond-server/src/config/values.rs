@@ -166,7 +166,7 @@ macro_rules! choice {
         }
     };
 }
-choice!(PoolMode { "session" = Session, "transaction" = Transaction });
+choice!(PoolMode { "session" = Session, "transaction" = Transaction, "statement" = Statement });
 choice!(AuthMethod {
     "trust" = Trust, "password" = Password, "md5" = Md5, "scram-sha-256" = ScramSha256
 });

@@ -29,6 +29,7 @@ mod queue;
 mod session;
 mod shutdown;
 mod sizes;
+mod statement;
 mod timeouts;
 mod web;
 mod weblogic;

@@ -194,9 +194,6 @@ impl<'l> Reader<'l> {
     /// A value that PgBouncer knows and we do not gets its own answer.
     fn setting(&mut self, at: &At, scope: Scope, key: &str, setting: &'static Setting, value: &str) {
         let refusal = match key {
-            "pool_mode" if value.eq_ignore_ascii_case("statement") => {
-                "\"statement\" is not supported yet; \"transaction\""
-            }
             "default_pool_size" | "pool_size" if value == "0" => {
                 "0 (no limit) is not supported; how many connections the database can spare"
             }

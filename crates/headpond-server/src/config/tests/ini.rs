@@ -103,7 +103,7 @@ fn an_ini_is_answered_line_by_line() {
             "f.ini:7: max_prepared_statements: not supported yet: in transaction mode clients must not keep prepared statements",
         ),
         ("server_login_retry = 0", r#"f.ini:7: server_login_retry: too short; at least "10ms""#),
-        ("pool_mode = statement", r#"f.ini:7: pool_mode: "statement" is not supported yet; "transaction""#),
+        ("pool_mode = Statement", ""),
         (
             "auth_type = ldap",
             r#"f.ini:7: auth_type: "ldap" is not supported yet; "scram-sha-256" with auth_file, or "trust""#,

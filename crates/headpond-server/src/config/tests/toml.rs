@@ -123,8 +123,8 @@ fn wrong_toml_is_answered_with_what_would_be_right() {
         ("[application.a]\nweight = 1001", r#"f.toml:2: weight: "1001" is out of range; 1 to 1000"#),
         ("sends = \"fast\"", r#"f.toml:1: sends: "fast" is unknown; one of "auto", "batched", "plain""#),
         (
-            "\npool_mode = \"statement\"",
-            r#"f.toml:2: pool_mode: "statement" is unknown; one of "session", "transaction""#,
+            "\npool_mode = \"request\"",
+            r#"f.toml:2: pool_mode: "request" is unknown; one of "session", "transaction", "statement""#,
         ),
         (
             "connect_timeout = 30",
