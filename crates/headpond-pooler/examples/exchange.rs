@@ -165,6 +165,7 @@ fn config() -> PoolerConfig {
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 100,
+        max_message_size: 0,
         client_login_timeout: Duration::from_secs(60),
         connect_timeout: Duration::from_secs(15),
         recover_timeout: Duration::from_secs(5),

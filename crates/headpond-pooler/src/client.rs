@@ -78,8 +78,10 @@ pub(crate) struct Client {
     pub(crate) aborted: Aborted,
     /// What it was told of its server's parameters is not known to be true.
     pub(crate) misinformed: bool,
-    /// Bytes still to come of a message that is being streamed.
+    /// Bytes still to come of a message that is being streamed, or read over.
     pub(crate) streaming: u32,
+    /// They are read over.
+    pub(crate) skips: bool,
     pub(crate) peer: Option<(IpAddr, u16)>,
     pub(crate) connected: Tick,
     pub(crate) requested: Tick,
@@ -106,6 +108,7 @@ impl Client {
             aborted: Aborted::No,
             misinformed: false,
             streaming: 0,
+            skips: false,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
             connected: now,
             requested: now,
@@ -116,6 +119,17 @@ impl Client {
 
     pub(crate) fn is_logged_in(&self) -> bool {
         matches!(self.state, ClientState::Ready | ClientState::Refused(_))
+    }
+
+    /// The server has the beginning of a message whose rest is still to come.
+    pub(crate) fn is_inside_message(&self) -> bool {
+        self.streaming > 0 && !self.skips
+    }
+
+    /// The rest of a message is to be read over.
+    pub(crate) fn skip(&mut self, rest: u32) {
+        self.streaming = rest;
+        self.skips = rest > 0;
     }
 
     pub(crate) fn server(&self) -> Option<ServerId> {

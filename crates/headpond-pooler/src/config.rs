@@ -128,6 +128,8 @@ pub struct PoolerConfig {
     pub stats_users: Vec<String>,
     /// The most clients, logging in or logged in, of the whole process.
     pub max_clients: u32,
+    /// The most bytes of one message of a client, header included; zero: as many as the protocol allows.
+    pub max_message_size: u32,
     /// A client that has not logged in by then is dropped; zero: never.
     pub client_login_timeout: Duration,
     /// A server connection must be logged in by then; zero: never.

@@ -71,6 +71,8 @@ struct Exchange {
     ends: bool,
     /// A query that does nothing but roll back.
     rolls_back: bool,
+    /// It stands for one that was too large to be passed on: its error is ours to word.
+    stands_in: bool,
 }
 
 impl Exchange {
@@ -99,6 +101,8 @@ pub(crate) enum Kind {
     Asynchronous,
     /// An error. Of a COPY: the client may still be sending data for it.
     Error,
+    /// The error of a request that stands for one which was too large.
+    TooLarge,
     /// An error nobody asked for: the server is about to close.
     Unasked,
     /// An exchange is over; its transaction status.
@@ -293,9 +297,19 @@ impl Exchanges {
             Request::Query | Request::FunctionCall => self.unsynced = false,
             _ => self.unsynced = true,
         }
-        let exchange = Exchange { request, owner, ends: false, rolls_back: false };
+        let exchange = Exchange { request, owner, ends: false, rolls_back: false, stands_in: false };
         self.boundaries += u32::from(exchange.is_boundary());
         self.queue.push_back(exchange);
+        Ok(())
+    }
+
+    /// Notes a message that goes to the server in place of one of the client's, and fails there.
+    pub(crate) fn sent_instead(&mut self, tag: u8) -> Result<(), Unexpected> {
+        let before = self.queue.len();
+        self.sent(tag, Owner::Client)?;
+        if let Some(new) = self.queue.get_mut(before) {
+            new.stands_in = true;
+        }
         Ok(())
     }
 
@@ -325,7 +339,7 @@ impl Exchanges {
             (request, b'E') => {
                 self.copying = false;
                 self.failed(request);
-                Kind::Error
+                if front.stands_in { Kind::TooLarge } else { Kind::Error }
             }
             (Request::Query, b'C') => {
                 self.completed = true;
@@ -363,6 +377,7 @@ impl Exchanges {
                 owner,
                 ends: false,
                 rolls_back: false,
+                stands_in: false,
             });
         }
     }

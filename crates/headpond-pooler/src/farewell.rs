@@ -26,7 +26,9 @@ impl Pooler {
             Lease::Waiting(waiter) => {
                 self.with_pool(now, client.pool, out, |policy, _| policy.withdraw(now, waiter));
             }
-            Lease::Active(server) => self.abandon(now, server, client.streaming > 0, abrupt, out),
+            Lease::Active(server) => {
+                self.abandon(now, server, client.is_inside_message(), abrupt, out);
+            }
         }
     }
 

@@ -233,7 +233,7 @@ impl Pooler {
     /// The transaction is over: the connection goes on to whoever is next, and only then is the client read on.
     fn end_lease(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) {
         let Some(client) = self.clients.get_mut(client_id) else { return };
-        if client.streaming > 0 {
+        if client.is_inside_message() {
             return;
         }
         client.lease = Lease::None;

@@ -20,6 +20,7 @@ mod farewell;
 pub mod figures;
 mod lease;
 mod lost;
+mod oversize;
 mod pooler;
 mod proof;
 mod refuse;

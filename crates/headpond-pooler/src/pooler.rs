@@ -77,6 +77,8 @@ pub(crate) struct Totals {
 #[derive(Debug)]
 pub struct Pooler {
     pub(crate) config: Arc<PoolerConfig>,
+    /// The most bytes of a message of a client.
+    pub(crate) size_limit: usize,
     /// Which of how many workers this is: pools are spread over them.
     pub(crate) worker: usize,
     pub(crate) workers: usize,
@@ -141,8 +143,10 @@ impl Pooler {
         // Each worker draws its own numbers, but fake salts and long keys must look the same on all.
         let mut random = ChaCha20Rng::from_seed(seed);
         random.set_stream(worker as u64 + 1);
+        let size_limit = size_limit(&config);
         Self {
             config,
+            size_limit,
             worker,
             workers: workers.max(1),
             clients: Table::new(),
@@ -292,6 +296,7 @@ impl Pooler {
     /// A new configuration. Pools keep their connections; those whose server or identity changed are renewed.
     pub fn reload(&mut self, now: Tick, config: Arc<PoolerConfig>, out: &mut Actions) {
         let old = std::mem::replace(&mut self.config, Arc::clone(&config));
+        self.size_limit = size_limit(&config);
         self.derived_keys.clear();
         // What a login taught is only good for the secret it was checked against.
         self.learned.retain(|name, _| old.users.get(name) == config.users.get(name));
@@ -443,6 +448,10 @@ impl Pooler {
             out.push(Action::Read(Link::Client(id)));
         }
     }
+}
+
+fn size_limit(config: &PoolerConfig) -> usize {
+    if config.max_message_size == 0 { usize::MAX } else { config.max_message_size as usize }
 }
 
 /// Pools are far fewer than 2^32.

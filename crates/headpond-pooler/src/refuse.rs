@@ -56,6 +56,8 @@ pub(crate) enum Cause {
     LongTransaction,
     /// A transaction that would outlive its request, in statement mode: it is rolled back.
     TransactionBlock,
+    /// A message is larger than `max_message_size`.
+    MessageTooLarge,
 }
 
 impl Cause {
@@ -74,6 +76,7 @@ impl Cause {
             Self::ShuttingDown | Self::Reclaimed => "57P01",
             Self::SettingsRefused => "22023",
             Self::LoginTimeout => "08006",
+            Self::MessageTooLarge => "54000",
             Self::IdleClient => "57P05",
             Self::IdleTransaction => "25P03",
             Self::LongTransaction => "25P04",
@@ -94,6 +97,7 @@ impl Cause {
                 "the server connection was lost before the outcome was known",
                 "What was sent last may have been carried out, or not.",
             ),
+            Self::MessageTooLarge => ("the message is larger than max_message_size", ""),
             Self::IdleClient => ("terminating connection due to client_idle_timeout", ""),
             Self::IdleTransaction => ("the transaction was rolled back: idle_transaction_timeout", ""),
             Self::LongTransaction => ("the transaction was rolled back: transaction_timeout", ""),

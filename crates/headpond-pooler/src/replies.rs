@@ -118,7 +118,8 @@ impl Pooler {
         let refused = matches!(reply.kind, Kind::Ready(b'T' | b'E'))
             && reply.owner == Owner::Client
             && self.pools[server.pool as usize].mode == PoolMode::Statement;
-        let forwards = (reply.owner == Owner::Client && !refused || reports) && server.client.is_some();
+        let ours = refused || reply.kind == Kind::TooLarge;
+        let forwards = (reply.owner == Owner::Client && !ours || reports) && server.client.is_some();
         server.streaming_to_client = forwards;
         if !forwards {
             self.forward_run(id, run, out);
@@ -126,6 +127,12 @@ impl Pooler {
         }
         run.at += message.len();
         match reply.kind {
+            Kind::TooLarge => {
+                if let Some(client) = self.servers.get(id).and_then(|server| server.client) {
+                    self.send_refusal(now, client, Cause::MessageTooLarge, out);
+                }
+                Step::Next
+            }
             Kind::Part | Kind::Asynchronous | Kind::Unasked => Step::Next,
             Kind::Ready(status) => {
                 let counts = reply.owner == Owner::Client;

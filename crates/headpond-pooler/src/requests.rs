@@ -158,7 +158,7 @@ impl Pooler {
             out.forward(Link::Server(server_id), run.from, run.at);
             // Nothing was begun: there was no whole message after all, or only the end of one that streamed
             // past the end of its COPY. The connection is not kept for what may come.
-            if client.streaming == 0 && self.servers.get(server_id).is_some_and(|s| s.is_clean()) {
+            if !client.is_inside_message() && self.servers.get(server_id).is_some_and(|s| s.is_clean()) {
                 self.came_to_rest(now, server_id, out);
             }
         }
@@ -171,9 +171,10 @@ impl Pooler {
         let take = bytes.len().min(client.streaming as usize);
         client.streaming -= u32::try_from(take).unwrap_or(0);
         run.at = take;
-        if client.server().is_none() {
+        if client.server().is_none() || client.skips {
             run.from = take;
         }
+        client.skips &= client.streaming > 0;
     }
 
     /// One message of a client, of which at least the header is there.
@@ -195,16 +196,22 @@ impl Pooler {
         let take = header.size.min(bytes.len() - run.at);
         let rest = u32::try_from(header.size - take).unwrap_or(0);
         let server_id = client.server();
+        let too_large = header.size > self.size_limit;
         let of_copy = matches!(header.tag, b'd' | b'c' | b'f');
         if server_id.is_none() {
             if of_copy {
                 // Data for a COPY that has ended: PostgreSQL reads over it too.
-                client.streaming = rest;
+                client.skip(rest);
                 run.at += take;
                 run.from = run.at;
                 return Step::Next;
             }
             client.copy_tail = false;
+            if too_large {
+                client.state = ClientState::Refused(Discard::First(Cause::MessageTooLarge));
+                out.push(Action::Read(Link::Client(id)));
+                return Step::Stop;
+            }
         }
         if client.aborted != Aborted::No && !of_copy {
             // Of a message that is not all there nothing is taken for known.
@@ -212,7 +219,7 @@ impl Pooler {
             match self.answer_aborted(id, header.tag, whole.unwrap_or_default(), out) {
                 Local::Done => {
                     if let Some(client) = self.clients.get_mut(id) {
-                        client.streaming = rest;
+                        client.skip(rest);
                         client.idle_since = now;
                     }
                     run.at += take;
@@ -240,6 +247,9 @@ impl Pooler {
             if server.status == b'I' {
                 server.transaction_begun = now;
             }
+        }
+        if too_large {
+            return self.refuse_large(now, id, server_id, header, take, run, out);
         }
         if server.exchanges.sent(header.tag, Owner::Client).is_err() {
             self.misbehaved(now, id, &format!("invalid frontend message type {}", header.tag), out);
@@ -319,7 +329,7 @@ impl Pooler {
             let take = header.size.min(bytes.len() - at);
             at += take;
             if let Some(client) = self.clients.get_mut(id) {
-                client.streaming = u32::try_from(header.size - take).unwrap_or(0);
+                client.skip(u32::try_from(header.size - take).unwrap_or(0));
             }
             if let Discard::First(cause) = discard {
                 if matches!(header.tag, b'd' | b'c' | b'f') {
@@ -358,7 +368,7 @@ impl Pooler {
         if let Some(client) = self.clients.get_mut(id)
             && let Lease::Active(server) = std::mem::replace(&mut client.lease, Lease::None)
         {
-            let inside = client.streaming > 0;
+            let inside = client.is_inside_message();
             self.abandon(now, server, inside, true, out);
         }
         self.close_client(id, Cause::ProtocolViolation, message, out);

@@ -100,7 +100,7 @@ impl Pooler {
             return;
         }
         if let Lease::Active(server) = std::mem::replace(&mut client.lease, Lease::None) {
-            let inside = client.streaming > 0;
+            let inside = client.is_inside_message();
             self.abandon(now, server, inside, false, out);
         }
         self.report_timeout(id, "client_idle_timeout", out);
@@ -176,7 +176,8 @@ impl Pooler {
         server.stops_by = by;
         let client = server.client.and_then(|client| self.clients.get_mut(client));
         // A server that waits for data hears no cancel.
-        if let Some(client) = client.filter(|client| server.exchanges.is_copying() && client.streaming == 0)
+        if let Some(client) =
+            client.filter(|client| server.exchanges.is_copying() && !client.is_inside_message())
             && server.exchanges.sent(b'f', Owner::Client).is_ok()
         {
             client.copy_tail = true;
@@ -196,7 +197,7 @@ impl Pooler {
         let session = self.pools[server.pool as usize].mode == PoolMode::Session;
         let failed = server.status == b'E';
         let Some(client) = self.clients.get_mut(client_id) else { return };
-        let inside = client.streaming > 0;
+        let inside = client.is_inside_message();
         if session && inside {
             self.close_pair(now, id, CloseReason::ClientLost, cause, cause.words().0, out);
             return;
@@ -233,7 +234,7 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(client_id) else { return };
         client.lease = Lease::None;
         client.idle_since = now;
-        let inside = client.streaming > 0;
+        let inside = client.is_inside_message();
         let unread = std::mem::take(&mut client.unread);
         self.abandon(now, id, inside, false, out);
         if !self.close_if_draining(now, client_id, out) && unread {

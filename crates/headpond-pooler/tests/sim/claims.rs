@@ -57,6 +57,7 @@ fn of(data_sources: Vec<DataSource>, shared: Shared) -> World {
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 1_000,
+        max_message_size: 0,
         client_login_timeout: Duration::ZERO,
         connect_timeout: second,
         recover_timeout: second,

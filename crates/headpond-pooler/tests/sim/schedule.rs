@@ -130,6 +130,7 @@ fn config(dice: &mut Dice) -> PoolerConfig {
         admin_users: Vec::new(),
         stats_users: Vec::new(),
         max_clients: 1_000,
+        max_message_size: 0,
         client_login_timeout: Duration::ZERO,
         connect_timeout: second,
         recover_timeout: 2 * second,

@@ -74,7 +74,6 @@ pub(super) static ANSWERS: Answers = &[
         "not supported yet: the address of each client is shown by SHOW CLIENTS",
     ),
     (&["disable_pqexec"], "not supported yet: the simple protocol is always allowed"),
-    (&["max_packet_size"], "has no effect here: large messages stream through and are not held in memory"),
     (&["login_notify_message"], "not supported yet: clients are sent no message at login"),
     (
         &["auth_hba_file", "auth_ident_file"],

@@ -13,6 +13,8 @@ use super::{Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
 const CONNECTIONS_MAX: u32 = 262_143;
 const CLIENTS_MAX: u32 = 1_000_000;
 const WORKERS_MAX: u32 = 64;
+/// What the protocol can say, and PgBouncer's default.
+const MESSAGE_MAX: u32 = 0x7fff_ffff;
 const MEMBERS_MAX: u32 = 1000;
 const WEIGHT_MAX: u32 = 1000;
 const STATEMENTS_MAX: u32 = 100_000;
@@ -86,6 +88,7 @@ impl Config {
             admin_users: Vec::new(),
             stats_users: Vec::new(),
             max_clients: if ini { 100 } else { 10_000 },
+            max_message_size: if ini { MESSAGE_MAX } else { 0 },
             client_login_timeout: seconds(60),
             connect_timeout: seconds(15),
             recover_timeout: seconds(5),
@@ -169,6 +172,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "The most clients of the whole process; one more is refused.",
     )
     .pgbouncer("max_client_conn"),
+    setting(
+        "max_message_size",
+        Top(|c| Slot::Number(&mut pooler(c).max_message_size, 0..=MESSAGE_MAX)),
+        "The most bytes of one message of a client: a larger one is answered by an error, and the client stays; 0: no \
+         limit.",
+    )
+    .pgbouncer("max_packet_size"),
     setting(
         "auth_type",
         Top(|c| Slot::Choice(&mut pooler(c).auth)),

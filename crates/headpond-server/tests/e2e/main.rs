@@ -23,6 +23,7 @@ mod nonsense;
 mod omero;
 mod operator;
 mod outage;
+mod oversize;
 mod programs;
 mod queries;
 mod queue;

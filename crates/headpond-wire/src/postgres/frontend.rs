@@ -8,6 +8,15 @@ pub fn query(out: &mut Vec<u8>, text: &str) {
     });
 }
 
+/// Asks what a portal would return.
+pub fn describe_portal(out: &mut Vec<u8>, name: &str) {
+    message(out, b'D', |out| {
+        out.push(b'P');
+        out.extend_from_slice(name.as_bytes());
+        out.push(0);
+    });
+}
+
 /// Ends a run of extended-protocol messages.
 pub fn sync(out: &mut Vec<u8>) {
     message(out, b'S', |_| {});
