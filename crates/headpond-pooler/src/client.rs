@@ -70,6 +70,8 @@ pub(crate) struct Client {
     pub(crate) unread: bool,
     /// Its socket takes no more for now.
     pub(crate) blocked: bool,
+    /// It will send no more than what is unread.
+    pub(crate) hung_up: bool,
     /// A request of its ended by an error; data for a COPY in it may still be coming, and must not queue.
     pub(crate) copy_tail: bool,
     /// It was counted against `max_clients` when that was reached.
@@ -103,6 +105,7 @@ impl Client {
             long_key: false,
             unread: false,
             blocked: false,
+            hung_up: false,
             copy_tail: false,
             over_limit,
             aborted: Aborted::No,

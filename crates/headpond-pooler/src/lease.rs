@@ -116,6 +116,7 @@ impl Pooler {
         let settings = client.settings;
         let Some(server) = self.servers.get_mut(server_id) else { return };
         server.client = Some(id);
+        server.client_ended = false;
         server.requested = now;
         server.transaction_begun = now;
         let startup = self.startup_of(pool, settings);

@@ -18,6 +18,7 @@ mod endings;
 mod exchange;
 mod farewell;
 pub mod figures;
+mod hangup;
 mod lease;
 mod lost;
 mod oversize;

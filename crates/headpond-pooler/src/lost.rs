@@ -105,7 +105,7 @@ impl Pooler {
         self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
         if !self.close_if_draining(now, client, out)
             && let Some(entry) = self.clients.get_mut(client)
-            && std::mem::take(&mut entry.unread)
+            && (std::mem::take(&mut entry.unread) || entry.hung_up)
         {
             self.client_readable(now, client, out);
         }

@@ -13,7 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, ServerId, ServerMark};
 use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
-use crate::client::{Client, ClientState, Lease};
+use crate::client::Client;
 use crate::config::{PoolMode, PoolerConfig, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
@@ -228,18 +228,6 @@ impl Pooler {
             Link::Client(id) => self.client_lost(now, id, out),
             Link::Server(id) => self.server_lost(now, id, why, out),
             Link::Cancel(id) => self.cancel_done(now, id, out),
-        }
-    }
-
-    /// A client will send no more; what it sent may still be unread.
-    pub fn hung_up(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
-        let Some(client) = self.clients.get(id) else { return };
-        match (&client.state, client.lease) {
-            // Queued or idle: what it wanted is not begun.
-            (ClientState::Ready | ClientState::AwaitsParameters, Lease::None | Lease::Waiting(_)) => {
-                self.client_lost(now, id, out);
-            }
-            _ => out.push(Action::Read(Link::Client(id))),
         }
     }
 

@@ -7,7 +7,7 @@ use headpond_core::{CloseReason, Tick};
 use headpond_wire::postgres::backend::ErrorFields;
 use headpond_wire::postgres::frame::{self, Header, Next};
 
-use crate::action::{Actions, ClientId, Link, Report, ServerId};
+use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::config::PoolMode;
 use crate::control::Suspicion;
 use crate::exchange::{Errand, Kind, Owner};
@@ -170,6 +170,7 @@ impl Pooler {
             }
         }
         let (clean, client) = (server.is_clean(), server.client);
+        let ended = client.filter(|_| server.client_ended);
         if let Some(client) = client
             && counts
             && status != b'I'
@@ -194,6 +195,10 @@ impl Pooler {
             self.read_on_if_allowed(client, id, out);
         } else {
             self.recover(now, id, out);
+        }
+        if let Some(client) = ended {
+            // Whether it waits for more, its end tells.
+            out.push(Action::Read(Link::Client(client)));
         }
         Step::Next
     }

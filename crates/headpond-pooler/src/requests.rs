@@ -46,7 +46,7 @@ impl Pooler {
                 let pool = &self.pools[client.pool as usize];
                 // With a connection at hand the message is read first: it may need none, or not be whole.
                 let rest = client.copy_tail || client.streaming > 0;
-                let local = rest || client.aborted != Aborted::No;
+                let local = rest || client.hung_up || client.aborted != Aborted::No;
                 if local || pool.policy.has_trusted_idle(now) || self.wants_server(now, id, out) {
                     out.push(Action::Read(Link::Client(id)));
                 }

@@ -84,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) blocked: bool,
     /// The socket is gone.
     pub(crate) lost: bool,
+    /// Its client only waits for answers: all that it sent was read, to the end.
+    pub(crate) client_ended: bool,
     /// The server said why it ends the connection, and the client has heard it.
     pub(crate) said_goodbye: bool,
     /// Its session was reset, and is still not like a new one.
@@ -128,6 +130,7 @@ impl Server {
             unread: false,
             blocked: false,
             lost: false,
+            client_ended: false,
             said_goodbye: false,
             unclean: false,
             check_failed: false,

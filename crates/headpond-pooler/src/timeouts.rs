@@ -235,7 +235,7 @@ impl Pooler {
         client.lease = Lease::None;
         client.idle_since = now;
         let inside = client.is_inside_message();
-        let unread = std::mem::take(&mut client.unread);
+        let unread = std::mem::take(&mut client.unread) || client.hung_up;
         self.abandon(now, id, inside, false, out);
         if !self.close_if_draining(now, client_id, out) && unread {
             self.client_readable(now, client_id, out);

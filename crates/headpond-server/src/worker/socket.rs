@@ -129,6 +129,8 @@ pub(crate) struct Conn {
     pub(crate) stage: Stage,
     /// The peer will send no more.
     pub(crate) hung_up: bool,
+    /// Nor will it hear any.
+    pub(crate) gone: bool,
 }
 
 /// What a socket is up to.
@@ -176,7 +178,16 @@ impl Outbox {
 
 impl Conn {
     pub(crate) fn new(link: Link, socket: Socket, stage: Stage) -> Self {
-        Self { link, socket, held: None, outbox: None, queued: NOT_QUEUED, stage, hung_up: false }
+        Self {
+            link,
+            socket,
+            held: None,
+            outbox: None,
+            queued: NOT_QUEUED,
+            stage,
+            hung_up: false,
+            gone: false,
+        }
     }
 
     pub(crate) fn interest(&self) -> Interest {

@@ -26,6 +26,8 @@ pub(crate) struct Ready {
     readable: bool,
     writable: bool,
     hung_up: bool,
+    /// In both directions.
+    gone: bool,
 }
 
 impl From<&mio::event::Event> for Ready {
@@ -35,6 +37,7 @@ impl From<&mio::event::Event> for Ready {
             readable: event.is_readable(),
             writable: event.is_writable(),
             hung_up: event.is_read_closed() || event.is_error(),
+            gone: event.is_write_closed() || event.is_error(),
         }
     }
 }
@@ -80,6 +83,7 @@ impl Worker {
     fn became_ready(&mut self, now: Tick, link: Link, event: &Ready) {
         let Some(conn) = self.conns.get_mut(link) else { return };
         conn.hung_up |= event.hung_up;
+        conn.gone |= event.gone;
         if conn.stage == Stage::Connecting {
             self.connect_decided(now, link);
         } else if event.writable && conn.outbox.is_some() {
@@ -179,13 +183,14 @@ impl Worker {
         }
         let received = loop {
             match conn.socket.receive(&mut spare[before..]) {
-                Ok(0) => break Err("the peer closed the connection".to_owned()),
+                Ok(0) => break Err(None),
                 Ok(count) => break Ok(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(0),
-                Err(error) => break Err(error.to_string()),
+                Err(error) => break Err(Some(error.to_string())),
             }
         };
+        let gone = conn.gone;
         match received {
             Ok(count) => {
                 if count == SLICE || (count > 0 && conn.hung_up) {
@@ -196,7 +201,13 @@ impl Worker {
             // What came before the end is heard first.
             Err(_) if before > 0 && self.hand_in(now, link, before) > 0 => self.again.push(link),
             Err(why) => {
-                self.pooler.closed(now, link, &why, &mut self.actions);
+                match (link, why) {
+                    (Link::Client(id), None) if !gone => self.pooler.ended(now, id, &mut self.actions),
+                    (_, why) => {
+                        let why = why.as_deref().unwrap_or("the peer closed the connection");
+                        self.pooler.closed(now, link, why, &mut self.actions);
+                    }
+                }
                 self.carry_out(now, 0);
             }
         }

@@ -1,7 +1,9 @@
 //! Clients that leave without a word: what they began is ended, and their connection serves another.
 
-use crate::pond::{PID, Pond, run, value, ways};
-use crate::raw::message;
+use headpond_core::State;
+
+use crate::pond::{PID, Pond, run, until, value, ways};
+use crate::raw::{message, tags};
 
 #[test]
 fn the_query_of_a_killed_client_is_cancelled_and_its_connection_reused() {
@@ -95,6 +97,47 @@ fn a_client_that_reads_nothing_holds_up_only_itself() {
             pond.until_in("ClientWrite").await;
             assert_eq!(value(&pond.client().await, "SELECT 1").await, "1", "{way:?}");
             assert_eq!(raw.until_ready().len(), 103, "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_only_closes_its_own_direction_gets_its_answers() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 1").await;
+            let table = format!("half_{}", pond.user);
+            let client = pond.client().await;
+            let pid = value(&client, PID).await;
+            client.batch_execute(&format!("CREATE TABLE {table} ()")).await.unwrap();
+            drop(client);
+            let query = |text: &str| message(b'Q', &[text.as_bytes(), b"\0"].concat());
+            let slow = "SELECT pg_sleep(0.2)";
+            let insert = format!("BEGIN; INSERT INTO {table} DEFAULT VALUES");
+            let parse = message(b'P', b"\0SELECT pg_sleep(0.2)\0\0\0");
+            let batch = [parse, message(b'B', &[0; 8]), message(b'E', &[0; 9]), message(b'S', b"")].concat();
+            let flights: [(Vec<u8>, &str); 5] = [
+                (query("SELECT 1"), "TDCZ"),
+                (query(slow), "TDCZ"),
+                ([query(slow), query("SELECT 1"), query(slow)].concat(), "TDCZTDCZTDCZ"),
+                (batch, "12DCZ"),
+                // What it leaves open is rolled back; what is not whole is nothing.
+                ([query(&insert), query(slow), b"Q\0\0\0\x20SELECT".to_vec()].concat(), "CCZTDCZ"),
+            ];
+            for (flight, expected) in flights {
+                let mut raw = pond.raw();
+                // Whoever hangs up in the queue gives up its place.
+                let idle = async || pond.snapshot().await.servers.iter().any(|s| s.state == State::Idle);
+                until("idle", idle).await;
+                raw.send(&flight);
+                raw.hang_up();
+                let answer = tags(&raw.until_end()).replace('S', "");
+                assert_eq!(answer, expected, "{way:?}");
+            }
+            let client = pond.client().await;
+            assert_eq!(value(&client, &format!("SELECT count(*) FROM {table}")).await, "0", "{way:?}");
+            assert_eq!(value(&client, PID).await, pid, "{way:?}");
+            pond.assert_in_step().await;
         }
     });
 }
