@@ -75,7 +75,7 @@ impl Config {
         let pool = PoolSettings {
             idle_timeout: seconds(600),
             acquire_timeout: seconds(120),
-            login_retry: seconds(15),
+            login_retry: seconds(1),
             shrink_interval: NO_TIME,
             check_interval: NO_TIME,
             ..PoolSettings::on_demand()

@@ -54,7 +54,7 @@ check_interval = 30
     let pool = PoolSettings {
         idle_timeout: Duration::from_millis(500),
         acquire_timeout: Duration::from_secs(120),
-        login_retry: Duration::from_secs(15),
+        login_retry: Duration::from_secs(1),
         max_waiters: 12,
         trust_window: Duration::ZERO,
         shrink_interval: Duration::ZERO,
