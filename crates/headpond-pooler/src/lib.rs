@@ -17,6 +17,9 @@ mod endings;
 mod exchange;
 mod farewell;
 pub mod figures;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lease;
 mod lost;
 mod pooler;
