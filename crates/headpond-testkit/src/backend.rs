@@ -86,9 +86,14 @@ impl Backend {
                     self.ready(out);
                 }
             }
-            (_, Some(copy)) => {
+            (b'f', Some(copy)) => {
                 self.copy = None;
                 self.fail(copy == Copy::Simple, out);
+            }
+            // It has read the tag, and does not find its way back.
+            (_, Some(_)) => {
+                encode::error_response(out, &Report::new(Severity::Error, "08P01", "unexpected message"));
+                self.ends("terminating connection because protocol synchronization was lost", out);
             }
             (b'd' | b'c' | b'f' | b'H', None) => {}
             (b'S', None) => {
@@ -118,12 +123,13 @@ impl Backend {
             }
             (b'C', None) => encode::close_complete(out),
             (b'E', None) => self.run(&self.statement.clone(), false, out),
-            _ => {
-                let message = "invalid frontend message type";
-                encode::error_response(out, &Report::new(Severity::Fatal, "08P01", message));
-                self.left = true;
-            }
+            _ => self.ends("invalid frontend message type", out),
         }
+    }
+
+    fn ends(&mut self, message: &str, out: &mut Vec<u8>) {
+        encode::error_response(out, &Report::new(Severity::Fatal, "08P01", message));
+        self.left = true;
     }
 
     fn run(&mut self, text: &[u8], simple: bool, out: &mut Vec<u8>) {

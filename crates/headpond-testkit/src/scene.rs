@@ -117,7 +117,8 @@ impl Stage {
         self.says(client, &query);
         self.serve(silent);
         let answer = self.takes(client);
-        let right = answer.starts_with(b"T") && answer.ends_with(b"Z\0\0\0\x05I");
+        let right = answer.starts_with(b"T")
+            && (answer.ends_with(b"Z\0\0\0\x05I") || answer.ends_with(b"Z\0\0\0\x05T"));
         if right { Ok(()) } else { Err(String::from_utf8_lossy(&answer).escape_debug().to_string()) }
     }
 

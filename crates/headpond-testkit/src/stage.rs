@@ -19,6 +19,9 @@ const READS_MAX: usize = 10_000;
 /// More iterations of a key derivation are not worth the wait: the keys are wrong then.
 const ITERATIONS_MAX: u32 = 10;
 
+/// The message Terminate.
+const GOODBYE: &[u8] = b"X\0\0\0\x04";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
     Open,
@@ -106,6 +109,8 @@ pub struct Stage {
     deriving: Vec<(Link, Secret, Vec<u8>, u32)>,
     /// Clients that were said to have broken the protocol.
     pub misbehaved: u32,
+    /// Replies that were said to match no request.
+    pub mismatches: u32,
 }
 
 impl Stage {
@@ -124,6 +129,7 @@ impl Stage {
             to_read: VecDeque::new(),
             deriving: Vec::new(),
             misbehaved: 0,
+            mismatches: 0,
         };
         stage.work();
         stage
@@ -152,6 +158,12 @@ impl Stage {
     #[must_use]
     pub fn is_closed(&self, link: Link) -> bool {
         !self.wires.iter().any(|wire| wire.link == link)
+    }
+
+    /// Whether the machine has said its last word to a link.
+    #[must_use]
+    pub fn is_over(&self, link: Link) -> bool {
+        !self.wires.iter().any(|wire| wire.link == link && wire.last == Last::Open)
     }
 
     /// The peer of a link says something.
@@ -352,6 +364,7 @@ impl Stage {
                     self.deriving.push((link, password, salt, iterations));
                 }
                 Action::Report(Report::ClientMisbehaved { .. }) => self.misbehaved += 1,
+                Action::Report(Report::ReplyMismatch { .. }) => self.mismatches += 1,
                 Action::Report(report) => drop(report.to_string()),
             }
         }
@@ -378,10 +391,14 @@ impl Stage {
         wire.sent.extend_from_slice(bytes);
     }
 
-    /// The machine's own words go between messages, never into one.
+    /// The machine's own words go between messages, never into one; but for goodbye, behind which nothing comes.
     fn send(&mut self, to: Link, bytes: &[u8]) {
         let wire = self.wire(to).expect("words go to a link that is open");
         assert_eq!(wire.last, Last::Open, "words go to {to:?} behind the last one");
+        if bytes == GOODBYE {
+            wire.sent.extend_from_slice(bytes);
+            return;
+        }
         assert!(wire.framing.is_whole(), "{bytes:?} go to {to:?} inside a message");
         let errands = &mut wire.turnover.errands;
         wire.framing.read(bytes, |tag| *errands += u32::from(tag == b'Q'));
