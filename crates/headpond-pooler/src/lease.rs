@@ -305,7 +305,7 @@ impl Pooler {
         if server.exchanges.is_unsynced() && server.exchanges.sent(b'S', owner).is_ok() {
             out.send(link, frontend::sync);
         }
-        if !server.exchanges.at_rest() || server.streaming > 0 {
+        if !server.exchanges.at_rest() || server.streaming > 0 || server.blocked {
             return;
         }
         if server.status != b'I' {

@@ -18,6 +18,9 @@ mod endings;
 mod exchange;
 mod farewell;
 pub mod figures;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hangup;
 mod lease;
 mod lost;

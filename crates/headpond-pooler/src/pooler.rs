@@ -258,7 +258,7 @@ impl Pooler {
     }
 
     /// All that was sent to a link has gone out.
-    pub fn unblocked(&mut self, link: Link, out: &mut Actions) {
+    pub fn unblocked(&mut self, now: Tick, link: Link, out: &mut Actions) {
         match link {
             Link::Client(id) => {
                 let Some(client) = self.clients.get_mut(id) else { return };
@@ -273,8 +273,14 @@ impl Pooler {
             Link::Server(id) => {
                 let Some(server) = self.servers.get_mut(id) else { return };
                 server.blocked = false;
-                if let Some(client) = server.client {
-                    self.read_on(client, out);
+                let (client, clean) = (server.client, server.is_clean());
+                match client {
+                    Some(client) if self.clients.get(client).is_some_and(|client| client.unread) => {
+                        self.read_on(client, out);
+                    }
+                    _ if clean => self.came_to_rest(now, id, out),
+                    None if matches!(server.state, ServerState::Live) => self.recover(now, id, out),
+                    _ => {}
                 }
             }
             Link::Cancel(_) => {}

@@ -41,6 +41,7 @@ impl Pooler {
                 Ok(Next::Whole(header) | Next::Begun(header)) => header,
                 Ok(Next::More) => break,
                 Err(_) => {
+                    self.forward_run(id, &mut run, out);
                     self.mismatch(now, id, bytes[run.at], out);
                     return bytes.len();
                 }

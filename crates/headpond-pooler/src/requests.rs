@@ -140,6 +140,7 @@ impl Pooler {
                 Ok(Next::Whole(header) | Next::Begun(header)) => header,
                 Ok(Next::More) => break,
                 Err(bad) => {
+                    self.forward_requests(id, &run, out);
                     self.misbehaved(now, id, &format!("invalid message length {}", bad.0), out);
                     return bytes.len();
                 }
@@ -150,12 +151,10 @@ impl Pooler {
                 Step::Gone => return bytes.len(),
             }
         }
+        self.forward_requests(id, &run, out);
         if let Some(client) = self.clients.get(id)
             && let Some(server_id) = client.server()
         {
-            let pool = &mut self.pools[client.pool as usize];
-            pool.traffic.received += (run.at - run.from) as u64;
-            out.forward(Link::Server(server_id), run.from, run.at);
             // Nothing was begun: there was no whole message after all, or only the end of one that streamed
             // past the end of its COPY. The connection is not kept for what may come.
             if !client.is_inside_message() && self.servers.get(server_id).is_some_and(|s| s.is_clean()) {
@@ -163,6 +162,16 @@ impl Pooler {
             }
         }
         run.at
+    }
+
+    /// Sends what has been found to be good so far: the exchanges count on it.
+    fn forward_requests(&mut self, id: ClientId, run: &Run, out: &mut Actions) {
+        if let Some(client) = self.clients.get(id)
+            && let Some(server) = client.server()
+        {
+            self.pools[client.pool as usize].traffic.received += (run.at - run.from) as u64;
+            out.forward(Link::Server(server), run.from, run.at);
+        }
     }
 
     /// The rest of a message that streams.
@@ -252,6 +261,7 @@ impl Pooler {
             return self.refuse_large(now, id, server_id, header, take, run, out);
         }
         if server.exchanges.sent(header.tag, Owner::Client).is_err() {
+            self.forward_requests(id, run, out);
             self.misbehaved(now, id, &format!("invalid frontend message type {}", header.tag), out);
             return Step::Gone;
         }
@@ -282,11 +292,7 @@ impl Pooler {
 
     /// Goodbye: what was sent before it is still carried out.
     fn leaves(&mut self, now: Tick, id: ClientId, run: &Run, out: &mut Actions) {
-        let Some(client) = self.clients.get(id) else { return };
-        let server = client.server();
-        if let Some(server) = server {
-            out.forward(Link::Server(server), run.from, run.at);
-        }
+        self.forward_requests(id, run, out);
         self.remove_client(now, id, false, out);
         out.push(Action::Close(Link::Client(id)));
     }

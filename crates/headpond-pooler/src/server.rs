@@ -151,8 +151,9 @@ impl Server {
         self.conn == ConnId::NONE
     }
 
-    /// Every request is answered and no transaction is open.
+    /// Every request is answered, no transaction is open, and all that was sent has gone out: the tail of a COPY that
+    /// failed may still be on its way.
     pub(crate) fn is_clean(&self) -> bool {
-        self.exchanges.at_rest() && self.status == b'I' && self.streaming == 0
+        self.exchanges.at_rest() && self.status == b'I' && self.streaming == 0 && !self.blocked
     }
 }

@@ -3,6 +3,9 @@
 pub mod config;
 pub mod console;
 pub mod control;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod logs;
 pub mod metrics;

@@ -12,7 +12,7 @@ mod reference;
 mod table;
 #[cfg(test)]
 mod tests;
-mod users;
+pub(crate) mod users;
 mod values;
 
 use std::fmt;

@@ -13,16 +13,16 @@ use super::entries::unquote;
 
 /// A users file, read.
 #[derive(Default)]
-pub(super) struct UsersFile {
-    pub(super) users: Users,
-    pub(super) warnings: Vec<Diagnostic>,
-    pub(super) errors: Vec<Diagnostic>,
+pub(crate) struct UsersFile {
+    pub(crate) users: Users,
+    pub(crate) warnings: Vec<Diagnostic>,
+    pub(crate) errors: Vec<Diagnostic>,
 }
 
 impl UsersFile {
     /// Reads `text`. Of a password in clear a SCRAM secret is derived only if `auth` asks for one: it takes a
     /// millisecond per user.
-    pub(super) fn read(file: &str, text: &str, auth: AuthMethod) -> Self {
+    pub(crate) fn read(file: &str, text: &str, auth: AuthMethod) -> Self {
         let mut out = Self::default();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let at = At { file: file.into(), line: index + 1 };

@@ -87,7 +87,7 @@ impl Worker {
         if conn.stage == Stage::Connecting {
             self.connect_decided(now, link);
         } else if event.writable && conn.outbox.is_some() {
-            self.drain_outbox(link);
+            self.drain_outbox(now, link);
         }
         if event.hung_up
             && let Link::Client(id) = link
@@ -326,7 +326,7 @@ impl Worker {
         self.pooler.blocked(link);
     }
 
-    fn drain_outbox(&mut self, link: Link) {
+    fn drain_outbox(&mut self, now: Tick, link: Link) {
         let Some(conn) = self.conns.get_mut(link) else { return };
         let Some(outbox) = &mut conn.outbox else { return };
         if !outbox.flush(&mut conn.socket).unwrap_or(true) {
@@ -339,7 +339,7 @@ impl Worker {
             conn.stage = Stage::Finished;
             conn.socket.finish();
         }
-        self.pooler.unblocked(link, &mut self.actions);
+        self.pooler.unblocked(now, link, &mut self.actions);
     }
 
     /// Sends everything, then closes what is to be closed: a descriptor must not be used again while bytes for

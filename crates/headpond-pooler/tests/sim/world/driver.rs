@@ -66,7 +66,7 @@ impl World {
             && self.pump_down(number)
             && let Some(link) = self.conns[number].link
         {
-            self.pooler.unblocked(link, &mut self.actions);
+            self.pooler.unblocked(now, link, &mut self.actions);
             self.work();
         }
         let conn = &mut self.conns[number];

@@ -1,0 +1,110 @@
+//! The exchange automaton fed with requests and replies in any order. For `headpond-testkit`.
+
+use crate::exchange::{Errand, Exchanges, Kind, Owner};
+
+const ERRANDS: [Errand; 4] = [Errand::Settings, Errand::Check, Errand::CleanUp, Errand::Abort];
+
+/// What was sent and heard so far, counted apart from the machine.
+#[derive(Default)]
+struct Counts {
+    client_sent: u32,
+    client_ready: u32,
+    errands_sent: u32,
+    errands_ready: u32,
+}
+
+/// Reads `input` as messages to and from a server: for each a byte that says which way, and a tag; requests of a client
+/// have a body of up to seven bytes, replies its first byte. Afterwards a server that answers everything must bring the
+/// connection to rest.
+///
+/// # Panics
+/// If the automaton breaks what it promises.
+pub fn exchanges(input: &[u8]) {
+    let (mut exchanges, mut counts) = (Exchanges::default(), Counts::default());
+    let mut rest = input;
+    while let [way, tag, after @ ..] = rest {
+        rest = after;
+        match way % 4 {
+            0 | 1 => {
+                let (body, after) = rest.split_at(usize::from(way >> 5).min(rest.len()));
+                rest = after;
+                let status = [b'I', b'T', b'E'][usize::from(way >> 2) % 3];
+                if exchanges.sent(*tag, Owner::Client).is_err() {
+                    assert!(!b"QFPBDECScfdH".contains(tag), "{tag} is a message that clients send");
+                    continue;
+                }
+                counts.client_sent += u32::from(b"QFS".contains(tag));
+                exchanges.weigh(*tag, body, way & 4 == 0, status);
+            }
+            2 => {
+                let errand = ERRANDS[usize::from(*tag) % ERRANDS.len()];
+                assert!(exchanges.sent(b'Q', Owner::Pooler(errand)).is_ok());
+                counts.errands_sent += 1;
+            }
+            _ => {
+                let (first, after) = rest.split_first().map_or((0, rest), |(first, after)| (*first, after));
+                rest = after;
+                if hear(&mut exchanges, *tag, first, &mut counts).is_none() {
+                    // A mismatch closes the pair.
+                    return;
+                }
+            }
+        }
+        check(&exchanges, &counts);
+    }
+    come_to_rest(&mut exchanges, &mut counts);
+}
+
+fn hear(exchanges: &mut Exchanges, tag: u8, first: u8, counts: &mut Counts) -> Option<()> {
+    let was_at_rest = exchanges.at_rest();
+    let reply = exchanges.received(tag, first).ok()?;
+    match (reply.kind, reply.owner) {
+        (Kind::Ready(status), owner) => {
+            assert!(tag == b'Z' && status == first && !was_at_rest);
+            match owner {
+                Owner::Client => counts.client_ready += 1,
+                Owner::Pooler(_) => counts.errands_ready += 1,
+            }
+        }
+        (Kind::Unasked, _) => assert!(tag == b'E'),
+        (Kind::Error | Kind::TooLarge, _) => assert!(tag == b'E' && !was_at_rest),
+        (Kind::Asynchronous, _) => assert!(b"SNA".contains(&tag)),
+        (Kind::Part, _) => assert!(!was_at_rest && !b"ZESNA".contains(&tag)),
+    }
+    Some(())
+}
+
+fn check(exchanges: &Exchanges, counts: &Counts) {
+    assert!(counts.client_ready + exchanges.boundaries() <= counts.client_sent);
+    assert!(counts.errands_ready <= counts.errands_sent);
+    assert_eq!(exchanges.has_boundary(), exchanges.boundaries() > 0);
+    assert!(exchanges.boundaries() as usize <= exchanges.clients());
+    if exchanges.at_rest() {
+        assert!(!exchanges.is_copying() && !exchanges.has_failed() && !exchanges.is_skipping());
+        assert_eq!((exchanges.clients(), exchanges.boundaries()), (0, 0));
+    }
+}
+
+/// What is outstanding is ended as `Pooler::recover` does it, and answered: this takes no more replies than there are
+/// requests.
+fn come_to_rest(exchanges: &mut Exchanges, counts: &mut Counts) {
+    let most = counts.client_sent + counts.errands_sent + 3;
+    for _ in 0..2 * most {
+        let owner = Owner::Pooler(Errand::CleanUp);
+        if exchanges.is_copying() {
+            assert!(exchanges.sent(b'f', owner).is_ok());
+        }
+        if exchanges.is_unsynced() {
+            counts.errands_sent += 1;
+            assert!(exchanges.sent(b'S', owner).is_ok());
+        }
+        if exchanges.at_rest() {
+            return;
+        }
+        if hear(exchanges, b'Z', b'I', counts).is_none() {
+            assert!(hear(exchanges, b'E', b'S', counts).is_some(), "an error answers any request");
+        }
+        check(exchanges, counts);
+    }
+    panic!("all is answered, and the connection is not at rest: {exchanges:?}");
+}

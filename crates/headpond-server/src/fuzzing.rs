@@ -1,0 +1,40 @@
+//! Readers of text that are private to this crate, with what must hold of them. For `headpond-testkit`.
+
+use headpond_pooler::config::AuthMethod;
+
+use crate::config::users::UsersFile;
+use crate::console::commands::{Argument, parse};
+
+/// A users file.
+///
+/// # Panics
+/// If a user comes out who has no name or cannot be found, or a line is neither a user nor complained about.
+pub fn users_file(text: &str) {
+    // Of passwords in clear no SCRAM secrets are derived, which would take a millisecond each.
+    let UsersFile { users, warnings, errors } = UsersFile::read("users", text, AuthMethod::Md5);
+    assert!(users.names().all(|name| !name.is_empty() && users.get(name).is_some()));
+    let content = |line: &&str| !line.trim_start().is_empty() && !line.trim_start().starts_with([';', '#']);
+    let lines = text.trim_start_matches('\u{feff}').lines().filter(content).count();
+    assert!(users.names().len() <= lines && lines <= users.names().len() + warnings.len() + errors.len());
+    assert!(warnings.iter().chain(&errors).all(|complaint| complaint.to_string().starts_with("users:")));
+}
+
+/// A statement of the console.
+///
+/// # Panics
+/// If a statement that was understood is not understood in its plain form.
+pub fn console_statement(text: &str) {
+    let request = match parse(text) {
+        Err(message) => return assert!(!message.is_empty()),
+        Ok(None) => return,
+        Ok(Some(request)) => request,
+    };
+    let mut plain = request.command.name.to_owned();
+    let named = request.command.argument == Argument::DataSource;
+    if let Some(argument) = request.argument.as_ref().filter(|_| named) {
+        plain.push_str(&format!(" \"{}\"", argument.replace('"', "\"\"")));
+    }
+    let again = parse(&plain).ok().flatten().expect("its own words are understood");
+    assert_eq!(again.command.name, request.command.name);
+    assert!(!named || again.argument == request.argument, "{:?}", request.argument);
+}
