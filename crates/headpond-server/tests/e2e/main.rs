@@ -26,6 +26,7 @@ mod outage;
 mod programs;
 mod queries;
 mod queue;
+mod replication;
 mod session;
 mod shutdown;
 mod sizes;
