@@ -24,6 +24,7 @@ mod omero;
 mod operator;
 mod outage;
 mod programs;
+mod protocol;
 mod queries;
 mod queue;
 mod replication;
