@@ -10,6 +10,7 @@ mod pond;
 mod raw;
 
 mod cancel;
+mod cancels;
 mod checks;
 mod console;
 mod control;
