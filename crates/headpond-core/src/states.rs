@@ -84,11 +84,13 @@ pub enum CloseReason {
     Leaked,
     /// Its session was reset, and is still not like a new one.
     Unclean,
+    /// It served one client alone, which has left.
+    Dedicated,
 }
 
 impl CloseReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MaxIdle,
         Self::IdleTimeout,
         Self::MaxLifetime,
@@ -111,6 +113,7 @@ impl CloseReason {
         Self::Repurposed,
         Self::Leaked,
         Self::Unclean,
+        Self::Dedicated,
     ];
 
     /// The setting that makes connections go for this reason, if there is one.
@@ -158,6 +161,7 @@ impl CloseReason {
             Self::Repurposed => "repurposed",
             Self::Leaked => "leaked",
             Self::Unclean => "unclean",
+            Self::Dedicated => "dedicated",
         }
     }
 }

@@ -13,15 +13,18 @@ use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
 
 use crate::action::{Action, Actions, ClientId, Link, Report};
 use crate::client::{ClientState, Lease, Login};
-use crate::config::PoolerConfig;
+use crate::config::{PoolMode, PoolerConfig, Replication};
 use crate::figures::Traffic;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
-use crate::settings::{BadParameter, options};
+use crate::settings::{BadParameter, SettingsId, options};
 
 /// The databases that stand for the console.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
+
+/// The startup parameter that asks for a connection of its own.
+const REPLICATION: &str = "replication";
 
 /// Longest names, as PostgreSQL and PgBouncer bound them generously.
 const NAME_MAX: usize = 128;
@@ -31,6 +34,7 @@ struct Wanted {
     minor: u16,
     user: String,
     database: String,
+    replication: Replication,
     parameters: Vec<(String, String)>,
     unknown: Vec<String>,
 }
@@ -76,11 +80,21 @@ impl Pooler {
         }
     }
 
-    fn wants_in(&mut self, now: Tick, id: ClientId, wanted: Wanted, size: usize, out: &mut Actions) -> usize {
+    fn wants_in(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        mut wanted: Wanted,
+        size: usize,
+        out: &mut Actions,
+    ) -> usize {
         if CONSOLES.contains(&wanted.database.as_str()) {
             self.forget_client(id);
             out.push(Action::HandOver(id));
             return 0;
+        }
+        if wanted.replication == Replication::Physical {
+            wanted.database = self.config.physical_source(&wanted.database, &wanted.user).to_owned();
         }
         let home = self.home(&wanted.database, &wanted.user);
         if home != self.worker {
@@ -200,9 +214,10 @@ impl Pooler {
 
     /// The client is who it says. Its pool is found or made, and it is let in as soon as the server is known.
     fn proven(&mut self, now: Tick, id: ClientId, database: &str, out: &mut Actions) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get(id) else { return };
         let user = self.users.name(client.user).to_owned();
-        let Some(pool) = self.pool_for(database, &user) else {
+        let replication = self.replication_of(client.settings);
+        let Some(pool) = self.pool_for(database, &user, replication) else {
             let message = format!("database \"{database}\" does not exist");
             self.refuse_login(id, &Cause::UnknownDatabase, &message, out);
             return;
@@ -215,11 +230,12 @@ impl Pooler {
         if let Some(weight) = self.config.weights.get(&user) {
             entry.policy.set_weight(client.user, *weight);
         }
-        if entry.known {
+        if entry.known && !entry.is_dedicated() {
             self.welcome(now, id, out);
             return;
         }
-        // Nothing is known of the server yet: the login waits for a connection as a request would.
+        // Nothing is known of the server yet, or it is to have a connection of its own: the login waits for one as a
+        // request would.
         match self.acquire(now, pool, id, out) {
             Acquired::Granted(conn) => self.granted(now, pool, id, conn, 0, out),
             Acquired::Queued(waiter) => {
@@ -261,19 +277,24 @@ impl Pooler {
         self.timers.trim_logins(|id| clients.get(id).is_none_or(crate::client::Client::is_logged_in));
     }
 
+    /// What a client with these startup parameters replicates.
+    fn replication_of(&self, settings: SettingsId) -> Replication {
+        self.settings.value(settings, REPLICATION).and_then(Replication::parse).unwrap_or_default()
+    }
+
     /// The pool of a (data source, user), made if it is new; `None` if no data source answers to the name.
-    pub(crate) fn pool_for(&mut self, database: &str, user: &str) -> Option<u32> {
+    pub(crate) fn pool_for(&mut self, database: &str, user: &str, replication: Replication) -> Option<u32> {
         let config = std::sync::Arc::clone(&self.config);
         let (index, source) = config.data_source(database)?;
         let server_user = source.user.as_deref().unwrap_or(user);
-        let key = (database.to_owned(), server_user.to_owned());
+        let key = (database.to_owned(), server_user.to_owned(), replication);
         if let Some(pool) = self.pool_names.get(&key) {
             let known = self.pools[*pool as usize].data_source != usize::MAX;
             if known {
                 return Some(*pool);
             }
         }
-        let settings = self.config.pool_settings(source, server_user);
+        let settings = self.config.settings_for(source, server_user, replication);
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
         let timeouts = source.timeouts;
@@ -285,7 +306,8 @@ impl Pooler {
             name: database.to_owned(),
             user: server_user.to_owned(),
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
-            mode: source.mode,
+            mode: if replication == Replication::None { source.mode } else { PoolMode::Session },
+            replication,
             servers: Vec::new(),
             reports: Vec::new(),
             known: false,
@@ -340,14 +362,17 @@ fn wanted(packet: &startup::Startup<'_>) -> Result<Wanted, BadParameter> {
             "user" => user = Some(*value),
             "database" => database = Some(*value),
             "options" => parameters.extend(options(value)?),
-            "replication" if matches!(*value, "false" | "off" | "no" | "0") => {}
-            "replication" => {
-                return Err(BadParameter("replication connections are not supported".to_owned()));
-            }
+            REPLICATION if Replication::parse(value) == Some(Replication::None) => {}
             _ if name.starts_with("_pq_.") => unknown.push((*name).to_owned()),
             _ => parameters.push(((*name).to_owned(), (*value).to_owned())),
         }
     }
+    let replication = match parameters.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(REPLICATION)) {
+        None => Replication::None,
+        Some((_, value)) => Replication::parse(value).ok_or_else(|| {
+            BadParameter(format!("invalid value for parameter \"{REPLICATION}\": {value:?}"))
+        })?,
+    };
     let Some(user) = user.filter(|user| !user.is_empty()) else {
         return Err(BadParameter("no PostgreSQL user name specified in startup packet".to_owned()));
     };
@@ -359,6 +384,7 @@ fn wanted(packet: &startup::Startup<'_>) -> Result<Wanted, BadParameter> {
         minor: packet.minor,
         user: user.to_owned(),
         database: database.to_owned(),
+        replication,
         parameters,
         unknown,
     })

@@ -18,6 +18,36 @@ pub enum PoolMode {
     Statement,
 }
 
+/// Whether connections replicate: each of those serves one client, from its login until either leaves
+/// (<https://www.postgresql.org/docs/current/protocol-replication.html>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Replication {
+    /// They do not.
+    #[default]
+    None,
+    /// Of the whole server: base backups and its log.
+    Physical,
+    /// Of one database, by logical decoding; SQL is understood too.
+    Logical,
+}
+
+impl Replication {
+    /// What the startup parameter `replication` asks for; `None` if nobody knows.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        let value = value.to_ascii_lowercase();
+        let begins = |word: &str| !value.is_empty() && word.starts_with(&value);
+        match &*value {
+            "database" => Some(Self::Logical),
+            "on" | "1" => Some(Self::Physical),
+            "off" | "of" | "0" => Some(Self::None),
+            _ if begins("true") || begins("yes") => Some(Self::Physical),
+            _ if begins("false") || begins("no") => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMethod {
@@ -164,5 +194,36 @@ impl PoolerConfig {
         let named = source.name != "*" && (source.user.is_some() || self.users.get(user).is_some());
         let settings = source.pool.clone();
         if named { settings } else { PoolSettings { min_idle: 0, initial_size: 0, min_size: 0, ..settings } }
+    }
+
+    /// As [`PoolerConfig::pool_settings`], for connections that replicate: none is kept, tested, or a leak.
+    #[must_use]
+    pub fn settings_for(&self, source: &DataSource, user: &str, replication: Replication) -> PoolSettings {
+        let settings = self.pool_settings(source, user);
+        if replication == Replication::None {
+            return settings;
+        }
+        PoolSettings {
+            max_idle: 0,
+            min_idle: 0,
+            initial_size: 0,
+            min_size: 0,
+            check: false,
+            leak_after: Duration::ZERO,
+            ..settings
+        }
+    }
+
+    /// The name under which a client that asks for the replication of a whole server is served. Its database means
+    /// nothing then, and programs send one that does not exist: the name it gives, else its own, else the only
+    /// server's.
+    pub(crate) fn physical_source<'a>(&'a self, database: &'a str, user: &'a str) -> &'a str {
+        if let Some(known) = [database, user].into_iter().find(|name| self.data_source(name).is_some()) {
+            return known;
+        }
+        match &*self.data_sources {
+            [only, others @ ..] if others.iter().all(|other| other.node == only.node) => &only.name,
+            _ => database,
+        }
     }
 }

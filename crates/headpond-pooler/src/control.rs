@@ -209,7 +209,8 @@ impl Pooler {
     fn identity_on(&self, index: u32) -> Option<u32> {
         let fit = |pool: &u32| {
             let entry = &self.pools[*pool as usize];
-            entry.node == index && entry.known && entry.data_source < self.config.data_sources.len()
+            let usable = entry.known && !entry.is_dedicated();
+            entry.node == index && usable && entry.data_source < self.config.data_sources.len()
         };
         let pools = || (0..pool_index(self.pools.len())).filter(fit);
         let open = |pool: &u32| self.pools[*pool as usize].policy.open() > 0;

@@ -349,7 +349,8 @@ impl Exchanges {
             | (Request::FunctionCall, b'V')
             | (Request::Describe, b't')
             | (Request::Execute, b'D' | b'H' | b'd' | b'c') => Kind::Part,
-            (Request::Query | Request::Execute, b'G') => {
+            // Of COPY in both directions the client's is watched: the server's end may come before or after it.
+            (Request::Query | Request::Execute, b'G') | (Request::Query, b'W') => {
                 self.copy_begins(front.request);
                 Kind::Part
             }

@@ -129,8 +129,13 @@ impl Pooler {
             return;
         }
         let (lease, pool) = (client.lease, client.pool);
-        if let Lease::Waiting(waiter) = lease {
-            self.with_pool(now, pool, out, |policy, _| policy.withdraw(now, waiter));
+        match lease {
+            Lease::None => {}
+            Lease::Waiting(waiter) => {
+                self.with_pool(now, pool, out, |policy, _| policy.withdraw(now, waiter))
+            }
+            // A connection of its own, which is being opened anew.
+            Lease::Active(server) => self.abandon(now, server, false, true, out),
         }
         self.refuse_login(id, &Cause::LoginTimeout, "the login took longer than client_login_timeout", out);
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use headpond_core::{CloseReason, PoolFigures, Tick};
 
-use crate::config::{NodeAddress, PoolMode};
+use crate::config::{NodeAddress, PoolMode, Replication};
 
 /// Everything one worker shows; those of several workers are concatenated.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +70,8 @@ pub struct PoolRow {
     pub database: String,
     /// When connections are released.
     pub mode: PoolMode,
+    /// Whether its connections replicate: each is one client's alone then.
+    pub replication: Replication,
     /// Sizes, marks and counters of the policy.
     pub pool: PoolFigures,
     /// The most connections of all pools together on this server; `None` while that is not known.

@@ -106,7 +106,7 @@ impl Pooler {
         entry.traffic.wait_time += waited;
         let server_id = entry.servers.get(conn.index()).copied().flatten();
         let (Some(server_id), Some(client)) = (server_id, self.clients.get_mut(id)) else { return };
-        if matches!(client.state, ClientState::AwaitsParameters) {
+        if matches!(client.state, ClientState::AwaitsParameters) && !entry.is_dedicated() {
             client.lease = Lease::None;
             self.welcome(now, id, out);
             self.with_pool(now, pool, out, |policy, actions| policy.release(now, conn, actions));
@@ -136,6 +136,13 @@ impl Pooler {
             return;
         }
         self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
+        let entry = &self.pools[pool as usize];
+        if entry.is_dedicated() && entry.policy.state(conn) == Some(State::Idle) {
+            // Whom it was opened for has left.
+            self.with_pool(now, pool, out, |policy, actions| {
+                policy.close(now, conn, CloseReason::Dedicated, actions);
+            });
+        }
         self.mind_control(now, node, out);
     }
 
@@ -144,7 +151,8 @@ impl Pooler {
         let Some(server) = self.servers.get(server_id) else { return };
         let Some(id) = server.client else { return };
         let Some(client) = self.clients.get(id) else { return };
-        if client.misinformed || client.aborted != Aborted::No || client.settings != server.settings {
+        let new = matches!(client.state, ClientState::AwaitsParameters);
+        if new || client.misinformed || client.aborted != Aborted::No || client.settings != server.settings {
             self.adapt(now, server_id, id, out);
         }
         self.read_on(id, out);
@@ -152,6 +160,9 @@ impl Pooler {
 
     /// What a client and the connection that it got do not agree on is put right, ahead of its first message.
     fn adapt(&mut self, now: Tick, server_id: ServerId, id: ClientId, out: &mut Actions) {
+        if self.clients.get(id).is_some_and(|client| matches!(client.state, ClientState::AwaitsParameters)) {
+            self.welcome(now, id, out);
+        }
         self.correct_parameters(id, server_id, out);
         let (Some(client), Some(server)) = (self.clients.get(id), self.servers.get_mut(server_id)) else {
             return;
@@ -164,8 +175,8 @@ impl Pooler {
         self.abort_again(now, id, server_id, out);
     }
 
-    fn startup_of(&self, pool: u32, settings: SettingsId) -> SettingsId {
-        self.settings.startup_of(self.pools[pool as usize].mode, settings)
+    pub(crate) fn startup_of(&self, pool: u32, settings: SettingsId) -> SettingsId {
+        self.pools[pool as usize].startup_of(&self.settings, settings)
     }
 
     /// A leased connection was opened with the wrong startup parameters: it goes, and a new one takes its place
@@ -273,10 +284,10 @@ impl Pooler {
         server.streaming_to_client = false;
         server.stops_by = Tick::NEVER;
         let (pool, conn) = (server.pool, server.conn);
-        if inside_message || !matches!(server.state, ServerState::Live) {
-            self.with_pool(now, pool, out, |policy, actions| {
-                policy.close(now, conn, CloseReason::ClientLost, actions);
-            });
+        let dedicated = self.pools[pool as usize].is_dedicated();
+        if dedicated || inside_message || !matches!(server.state, ServerState::Live) {
+            let reason = if dedicated { CloseReason::Dedicated } else { CloseReason::ClientLost };
+            self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
             return;
         }
         let runs = server.exchanges.has_boundary();

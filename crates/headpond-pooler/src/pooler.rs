@@ -14,7 +14,7 @@ use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, Ser
 use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::config::{PoolMode, PoolerConfig, Timeouts};
+use crate::config::{PoolMode, PoolerConfig, Replication, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
@@ -41,6 +41,8 @@ pub(crate) struct PoolEntry {
     pub(crate) timeouts: Timeouts,
     /// The shortest of those of leases, if there is any.
     pub(crate) patience: Option<Duration>,
+    /// Each of its connections is one client's alone.
+    pub(crate) replication: Replication,
     /// Which server connection each of the policy's connections is, by the index of its name there.
     pub(crate) servers: Vec<Option<ServerId>>,
     /// What the server last said of itself at a login, by the startup parameters it was given.
@@ -56,6 +58,23 @@ pub(crate) struct PoolEntry {
     pub(crate) clients: u32,
     /// No timer is needed before this one, which is set.
     pub(crate) armed: Tick,
+}
+
+impl PoolEntry {
+    /// Whether each connection serves one client, from its login on.
+    pub(crate) fn is_dedicated(&self) -> bool {
+        self.replication != Replication::None
+    }
+
+    /// Its mode, where its data source has this one.
+    pub(crate) fn mode_of(&self, mode: PoolMode) -> PoolMode {
+        if self.is_dedicated() { PoolMode::Session } else { mode }
+    }
+
+    /// The startup parameters with which a connection must have been opened to serve a client with `settings`.
+    pub(crate) fn startup_of(&self, sets: &SettingsSets, settings: SettingsId) -> SettingsId {
+        if self.is_dedicated() { settings } else { sets.startup_of(self.mode, settings) }
+    }
 }
 
 /// Counters of the machine as a whole.
@@ -86,7 +105,7 @@ pub struct Pooler {
     pub(crate) servers: Table<Server, ServerMark>,
     pub(crate) cancels: Table<Cancel, CancelMark>,
     pub(crate) pools: Vec<PoolEntry>,
-    pub(crate) pool_names: HashMap<(String, String), u32>,
+    pub(crate) pool_names: HashMap<(String, String, Replication), u32>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) users: Names,
@@ -184,7 +203,7 @@ impl Pooler {
             if self.home(&source.name, user) != self.worker {
                 continue;
             }
-            if let Some(pool) = self.pool_for(&source.name, user) {
+            if let Some(pool) = self.pool_for(&source.name, user, Replication::None) {
                 self.with_pool(now, pool, out, |policy, actions| policy.start(now, actions));
             }
         }
@@ -309,17 +328,18 @@ impl Pooler {
                 (&before.node, &before.database, &before.password)
                     == (&source.node, &source.database, &source.password)
             });
-            let same_mode = entry.mode == source.mode;
+            let mode = entry.mode_of(source.mode);
+            let same_mode = entry.mode == mode;
             let same_user = old.users.get(&entry.user) == config.users.get(&entry.user);
             entry.data_source = place;
             entry.node = node;
-            entry.mode = source.mode;
+            entry.mode = mode;
             let same_times = std::mem::replace(&mut entry.timeouts, source.timeouts) == source.timeouts;
             entry.patience = source.timeouts.of_leases();
             if let Some(database) = &source.database {
                 entry.database.clone_from(database);
             }
-            let settings = self.config.pool_settings(source, &entry.user);
+            let settings = self.config.settings_for(source, &entry.user, entry.replication);
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);
                 if !same_server || !same_mode || !same_user {

@@ -191,6 +191,8 @@ impl Pooler {
                     "no server connection became free within acquire_timeout ({:?})",
                     settings.acquire_timeout
                 );
+                // A connection of its own is refused as a server would that has none left.
+                let code = if pool.is_dedicated() { Cause::QueueFull.sqlstate().to_owned() } else { code };
                 (code, message, self.saturation(now, id))
             }
             Cause::QueueFull => {

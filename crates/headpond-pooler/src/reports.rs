@@ -41,7 +41,7 @@ impl Pooler {
     pub(crate) fn tell_parameters(&mut self, id: ClientId, out: &mut Actions) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let entry = &self.pools[client.pool as usize];
-        let wanted = self.settings.startup_of(entry.mode, client.settings);
+        let wanted = entry.startup_of(&self.settings, client.settings);
         let Some((startup, reports)) = entry.reports_for(wanted) else { return };
         client.misinformed = *startup != wanted;
         let (startup, reports) = (*startup, Arc::clone(reports));

@@ -42,7 +42,7 @@ impl Pooler {
         let Some(server) = self.servers.get(id) else { return false };
         let entry = &mut self.pools[server.pool as usize];
         let resets = entry.mode == PoolMode::Session && !self.config.reset_query.is_empty();
-        if !resets || !self.config.verify_reset || entry.loaded.is_some() {
+        if !resets || entry.is_dedicated() || !self.config.verify_reset || entry.loaded.is_some() {
             return false;
         }
         // A server that does not say is not asked for ever, and nothing is held against its sessions.

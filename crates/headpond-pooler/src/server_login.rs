@@ -136,10 +136,11 @@ impl Pooler {
                 let entry = &mut self.pools[pool as usize];
                 entry.note_reports(server);
                 entry.last_error = None;
-                let first = !std::mem::replace(&mut entry.known, true);
+                let dedicated = entry.is_dedicated();
+                let first = !std::mem::replace(&mut entry.known, true) && !dedicated;
                 if leased {
                     self.lease_ready(now, id, out);
-                } else if self.survey(now, id, out) {
+                } else if !dedicated && self.survey(now, id, out) {
                     // It serves when the answer is there.
                     self.due(id, now.plus(self.config.recover_timeout));
                 } else {
@@ -220,7 +221,7 @@ impl Pooler {
         };
         let waiters: Vec<_> = self.clients.iter().filter_map(|(id, c)| Some((id, waiting(c)?))).collect();
         for (client, (settings, waiter)) in waiters {
-            if self.settings.startup_part(settings) == startup {
+            if self.startup_of(pool, settings) == startup {
                 self.with_pool(now, pool, out, |policy, _| policy.withdraw(now, waiter));
                 let report = Fatal::new(Severity::Fatal, &failed.sqlstate, &failed.message);
                 out.send(Link::Client(client), |bytes| encode::error_response(bytes, &report));

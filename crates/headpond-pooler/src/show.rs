@@ -58,6 +58,7 @@ impl Pooler {
             node: source.map_or_else(nowhere, |source| source.node.clone()),
             database: entry.database.clone(),
             mode: entry.mode,
+            replication: entry.replication,
             pool: entry.policy.figures(now),
             budget: budget.map(|(limit, _)| limit),
             budget_used: budget.map_or(0, |(_, used)| used),

@@ -1,7 +1,7 @@
 //! How things are written in console, metrics, JSON and on the page.
 
 use headpond_core::{Alarm, Marks, State, Windows};
-use headpond_pooler::config::{NodeAddress, PoolMode};
+use headpond_pooler::config::{NodeAddress, PoolMode, Replication};
 use headpond_pooler::figures::Holding;
 
 /// A state of a server connection.
@@ -34,6 +34,15 @@ pub(crate) fn mode(mode: PoolMode) -> &'static str {
         PoolMode::Session => "session",
         PoolMode::Transaction => "transaction",
         PoolMode::Statement => "statement",
+    }
+}
+
+/// What connections replicate, in PgBouncer's words.
+pub(crate) fn replication(replication: Replication) -> &'static str {
+    match replication {
+        Replication::None => "none",
+        Replication::Physical => "physical",
+        Replication::Logical => "logical",
     }
 }
 

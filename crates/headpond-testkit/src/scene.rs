@@ -5,7 +5,7 @@ use std::time::Duration;
 use headpond_core::PoolSettings;
 use headpond_pooler::Link;
 use headpond_pooler::config::{
-    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, User, Users,
+    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, Timeouts, User, Users,
 };
 use headpond_wire::postgres::md5::Md5Secret;
 use headpond_wire::postgres::scram::{ClientKeys, ClientRole, StoredSecret};
@@ -33,6 +33,7 @@ pub fn config(mode: PoolMode, auth: AuthMethod, max_size: u32) -> PoolerConfig {
         reserve: None,
         members: 1,
         mode,
+        timeouts: Timeouts::default(),
         pool,
     };
     let mut users = Users::default();
@@ -59,6 +60,8 @@ pub fn config(mode: PoolMode, auth: AuthMethod, max_size: u32) -> PoolerConfig {
         cancel_timeout: Duration::from_secs(10),
         check_query: String::new(),
         reset_query: "DISCARD ALL".to_owned(),
+        verify_reset: false,
+        max_message_size: 0,
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) const POOLS: &[Column] = &[
     int4("budget_used"),
     text("alarms"),
     int4("awaiting_credentials"),
+    text("replication"),
 ];
 
 pub(crate) fn pools(view: &View<'_>) -> Vec<Row> {
@@ -99,6 +100,7 @@ fn pool(row: &PoolRow) -> Row {
         row.budget_used,
         alarms.join(", "),
         u32::from(row.awaiting_credentials),
+        names::replication(row.replication),
     ]
 }
 

@@ -10,6 +10,7 @@ mod pond;
 mod raw;
 
 mod cancel;
+mod cancels;
 mod checks;
 mod console;
 mod control;
@@ -25,8 +26,10 @@ mod operator;
 mod outage;
 mod oversize;
 mod programs;
+mod protocol;
 mod queries;
 mod queue;
+mod replication;
 mod session;
 mod shutdown;
 mod sizes;

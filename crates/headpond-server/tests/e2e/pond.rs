@@ -49,9 +49,14 @@ pub(crate) const PID: &str = "SELECT pg_backend_pid()";
 
 /// Runs a test to its end, within the limit.
 pub(crate) fn run(test: impl Future<Output = ()>) {
+    run_within(LIMIT, test);
+}
+
+/// As [`run`], within another limit.
+pub(crate) fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     // A thread of their own for the drivers' connections: a test may block.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LIMIT, test).await.expect("the test ends in time") });
+    runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("the test ends in time") });
 }
 
 /// Waits until a condition holds.

@@ -6,7 +6,7 @@ use crate::database::database;
 use crate::pond::{Pond, SESSION, connect, run, value, ways};
 
 /// One of the programs, to be pointed at Headpond.
-fn program(pond: &Pond, name: &str, arguments: &[&str]) -> Command {
+pub(crate) fn program(pond: &Pond, name: &str, arguments: &[&str]) -> Command {
     let mut command = database().server.installation().command(name);
     let address = pond.address();
     command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "-U", &pond.user]);
@@ -15,7 +15,7 @@ fn program(pond: &Pond, name: &str, arguments: &[&str]) -> Command {
 }
 
 /// Runs it to a good end.
-fn succeed(mut command: Command) -> Output {
+pub(crate) fn succeed(mut command: Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output

@@ -35,6 +35,12 @@ impl Raw {
         Self(stream)
     }
 
+    /// The other end: a server made of bytes.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Self(stream)
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }

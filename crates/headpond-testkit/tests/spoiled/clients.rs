@@ -48,9 +48,9 @@ const STATES: &[(&str, State)] = &[
     ("in COPY IN in a transaction", read(|mode| after(mode, &["BEGIN", "COPYIN"]))),
     ("after a COPY that failed", read(|mode| after(mode, &["COPYIN", "SELECT 1"]))),
     ("in COPY OUT", read(copying_out)),
-    ("in a batch", read(|mode| batch(mode, b"SELECT 1", &[b'P', b'B', b'E']))),
-    ("in COPY IN in a batch", read(|mode| batch(mode, b"COPYIN", &[b'P', b'B', b'E']))),
-    ("in a batch that failed", read(|mode| batch(mode, b"FAIL", &[b'P', b'B', b'E']))),
+    ("in a batch", read(|mode| batch(mode, b"SELECT 1", b"PBE"))),
+    ("in COPY IN in a batch", read(|mode| batch(mode, b"COPYIN", b"PBE"))),
+    ("in a batch that failed", read(|mode| batch(mode, b"FAIL", b"PBE"))),
     ("in a batch after its Sync", read(unanswered_batch)),
     ("inside a message", unread(inside_message)),
     ("waiting", unread(waiting)),
@@ -159,7 +159,7 @@ fn batch(mode: PoolMode, text: &[u8], tags: &[u8]) -> Option<Scene> {
 }
 
 fn unanswered_batch(mode: PoolMode) -> Option<Scene> {
-    let mut scene = batch(mode, b"SLEEP", &[b'P', b'B', b'E'])?;
+    let mut scene = batch(mode, b"SLEEP", b"PBE")?;
     scene.stage.says(scene.speaker, &message(b'S', b""));
     Some(scene)
 }

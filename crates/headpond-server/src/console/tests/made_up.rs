@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::{Alarm, CloseReason, Counts, Marks, PoolFigures, PoolSettings, State, Tick, Windows};
-use headpond_pooler::config::{AuthMethod, NodeAddress, PoolMode};
+use headpond_pooler::config::{AuthMethod, NodeAddress, PoolMode, Replication};
 use headpond_pooler::figures::{
     ClientActivity, ClientRow, Holder, Holding, PoolRow, ServerRow, Snapshot, Traffic,
 };
@@ -79,6 +79,7 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
         node: NodeAddress::Tcp { host: "db.example".into(), port: 5432 },
         database: "shop".into(),
         mode: PoolMode::Session,
+        replication: Replication::None,
         pool: PoolFigures {
             settings: PoolSettings { max_size: 10, ..PoolSettings::named() },
             effective_max: 8,
