@@ -148,7 +148,7 @@ fn cancels_that_the_server_does_not_answer_are_bounded() {
         let pond = Pond::of(TRANSACTION, "somebody", &format!("cancel_timeout = \"{LIMIT:?}\"\n{source}"));
         let mut raw = Raw::connect(pond.address());
         raw.send_startup(VERSION_3_0, &[("user", "somebody"), ("database", "postgres")]);
-        let mut backend = accept(&server);
+        let mut backend = accept(&server, false);
         let ready = [message(b'K', &[1; 8]), message(b'Z', b"I")].concat();
         backend.send(&[message(b'R', &[0; 4]), ready].concat());
         // The survey of its connections: it does not say.
@@ -167,7 +167,7 @@ fn cancels_that_the_server_does_not_answer_are_bounded() {
         for _ in 0..CANCELS_MAX {
             let request = send();
             // Accepted by the server, and left without an answer.
-            under_way.push((request, accept(&server)));
+            under_way.push((request, accept(&server, true)));
         }
         // One more is closed at once.
         assert!(send().until_end().is_empty());
@@ -180,12 +180,17 @@ fn cancels_that_the_server_does_not_answer_are_bounded() {
     });
 }
 
-/// A connection to a server made of bytes, with its first packet read.
-fn accept(server: &TcpListener) -> Raw {
-    let (mut stream, _) = server.accept().unwrap();
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).unwrap();
-    let mut rest = vec![0; u32::from_be_bytes(length) as usize - 4];
-    stream.read_exact(&mut rest).unwrap();
-    Raw::of(stream)
+/// A connection to a server made of bytes, with its first packet read: the next that cancels, or the next that does not.
+/// Others find nobody, as the control connection does.
+fn accept(server: &TcpListener, cancels: bool) -> Raw {
+    loop {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut head = [0; 8];
+        stream.read_exact(&mut head).unwrap();
+        let [length, code] = [&head[..4], &head[4..]].map(|n| u32::from_be_bytes(n.try_into().unwrap()));
+        stream.read_exact(&mut vec![0; length as usize - 8]).unwrap();
+        if (code == CANCEL) == cancels {
+            return Raw::of(stream);
+        }
+    }
 }
