@@ -127,6 +127,8 @@ pub(crate) struct Exchanges {
     skipping: bool,
     /// The front request is in COPY from the client, and its end has not been sent.
     copying: bool,
+    /// It is in COPY in both directions, which may go on for ever.
+    streaming: bool,
     /// The client's entries that end with ready for query.
     boundaries: u32,
     /// The front request was answered by an error: only ready for query is to come.
@@ -152,6 +154,11 @@ impl Exchanges {
     /// The server waits for COPY data.
     pub(crate) fn is_copying(&self) -> bool {
         self.copying
+    }
+
+    /// The front request is in COPY in both directions.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming
     }
 
     /// The session's settings are being set: nobody knows yet whether they can be.
@@ -330,6 +337,7 @@ impl Exchanges {
                 self.finish_front();
                 self.boundaries -= u32::from(front.is_boundary());
                 self.copying = false;
+                self.streaming = false;
                 self.failed = false;
                 self.completed = false;
                 self.portal_ends &= first != b'I' || !self.at_rest();
@@ -351,6 +359,7 @@ impl Exchanges {
             | (Request::Execute, b'D' | b'H' | b'd' | b'c') => Kind::Part,
             // Of COPY in both directions the client's is watched: the server's end may come before or after it.
             (Request::Query | Request::Execute, b'G') | (Request::Query, b'W') => {
+                self.streaming = tag == b'W';
                 self.copy_begins(front.request);
                 Kind::Part
             }

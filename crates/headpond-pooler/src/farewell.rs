@@ -77,6 +77,24 @@ impl Pooler {
         true
     }
 
+    /// While draining, once all clients that are left only stream in both directions, which they would for ever, they are
+    /// told and closed.
+    pub(crate) fn end_streams(&mut self, now: Tick, out: &mut Actions) {
+        let streams = |client: &Client| {
+            let server = client.server().and_then(|server| self.servers.get(server));
+            server.is_some_and(|server| server.exchanges.is_streaming())
+        };
+        let goes_on = |client: &Client| client.is_logged_in() && !streams(client);
+        if !self.draining || self.clients.iter().any(|(_, client)| goes_on(client)) {
+            return;
+        }
+        for id in self.servers.ids() {
+            if self.servers.get(id).is_some_and(|server| server.client.is_some()) {
+                self.close_pair(now, id, CloseReason::Shutdown, Cause::ShuttingDown, BY_COMMAND, out);
+            }
+        }
+    }
+
     /// Drops every client and server connection of a data source (`None`: of all) at once. Who comes next waits until it
     /// is resumed.
     pub fn kill(&mut self, now: Tick, data_source: Option<&str>, out: &mut Actions) {

@@ -455,6 +455,7 @@ impl Pooler {
         self.give_permit(now, node, out);
         self.with_pool(now, pool, out, |policy, actions| policy.closed(now, conn, actions));
         self.mind_control(now, node, out);
+        self.end_streams(now, out);
     }
 
     /// A server connection must go, and with it the client that holds it, who is told why.

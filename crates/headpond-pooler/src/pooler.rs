@@ -396,6 +396,7 @@ impl Pooler {
         for node in 0..self.nodes.len() {
             self.mind_control(now, pool_index(node), out);
         }
+        self.end_streams(now, out);
     }
 
     /// Nothing is left: no client, no server connection.

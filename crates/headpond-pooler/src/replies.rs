@@ -62,6 +62,7 @@ impl Pooler {
                 Some(client) => self.read_on_if_allowed(client, id, out),
                 None => self.recover(now, id, out),
             }
+            self.end_streams(now, out);
         }
         run.at
     }

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use headpond_core::CloseReason;
 use headpond_embedded::{Options, Postgres};
-use tokio_postgres::Client;
+use headpond_server::control::Shutdown;
+use tokio_postgres::{Client, NoTls};
 
 use crate::database::{direct, postgres};
 use crate::named::closed;
@@ -50,6 +51,11 @@ fn replicates(pond: &Pond, value: &str) -> (Raw, Vec<Message>) {
         heard.push(raw.receive().unwrap());
     }
     (raw, heard)
+}
+
+/// Tells how far a client has come, which is nowhere, and asks for an answer.
+fn status() -> Vec<u8> {
+    message(b'd', &[&b"r"[..], &[0; 32], &[1]].concat())
 }
 
 /// The value in the first column of the first row.
@@ -155,7 +161,8 @@ fn what_is_committed_is_decoded_in_every_way() {
 fn a_killed_client_gives_back_its_permit_and_without_one_nobody_comes_in() {
     run(async {
         for way in MODES {
-            let pond = pond(way, "budget = 2\nmax_size = 2\nacquire_timeout = \"300ms\"").await;
+            // One of them is the control connection's.
+            let pond = pond(way, "budget = 3\nmax_size = 2\nacquire_timeout = \"300ms\"").await;
             let folder = tempfile::tempdir().unwrap();
             let (file, slot) = (folder.path().join("changes"), format!("permit_{}", pond.user));
             let client = pond.client().await;
@@ -221,11 +228,11 @@ fn a_stream_in_both_directions_ends_in_order_and_the_connection_goes_on() {
             let streams = |raw: &mut Raw| {
                 raw.send_query(&stream);
                 assert_eq!(raw.receive().unwrap().tag, b'W', "{way:?}");
-                // A keep-alive asks for nothing but shows that it streams.
+                // A status that asks for an answer gets one.
+                raw.send(&status());
                 assert_eq!(raw.receive().unwrap().tag, b'd', "{way:?}");
             };
             streams(&mut raw);
-            raw.send(&message(b'd', &[&b"r"[..], &[0; 33]].concat()));
             raw.send(&message(b'c', b""));
             let end = tags(&raw.until_ready());
             assert_eq!(end.trim_start_matches('d'), "cCCZ", "{way:?}");
@@ -239,7 +246,7 @@ fn a_stream_in_both_directions_ends_in_order_and_the_connection_goes_on() {
             assert_eq!(end[end.len() - 2].field('C'), "57014", "{way:?}");
             // So does an error of the server's: this part of the log is not there any more.
             raw.send_query("START_REPLICATION 0/0");
-            raw.send(&message(b'd', &[&b"r"[..], &[0; 33]].concat()));
+            raw.send(&status());
             let end = tags(&raw.until_ready());
             assert!(end.ends_with("EZ"), "{end}, {way:?}");
             assert_eq!(tags(&raw.query("IDENTIFY_SYSTEM")), "TDCZ", "{way:?}");
@@ -290,6 +297,34 @@ fn an_extended_query_where_none_may_be_is_an_error_and_no_more() {
         assert_eq!(tags(&raw.until_ready()), "EZ");
         assert_eq!(tags(&raw.query("IDENTIFY_SYSTEM")), "TDCZ");
         pond.assert_in_step().await;
+    });
+}
+
+#[test]
+fn a_drain_ends_streams_when_nothing_else_is_left() {
+    run(async {
+        for way in ways() {
+            let pond = pond(way, "").await;
+            let position = value(&direct(server()).await, "SELECT pg_current_wal_flush_lsn()").await;
+            let (mut raw, _) = replicates(&pond, "true");
+            raw.send_query(&format!("START_REPLICATION {position}"));
+            assert_eq!(raw.receive().unwrap().tag, b'W', "{way:?}");
+            let (client, login) = (pond.client().await, pond.login());
+            client.batch_execute("BEGIN").await.unwrap();
+            let Pond { running, user } = pond;
+            let stopped = tokio::task::spawn_blocking(move || running.stop(Shutdown::WaitForServers));
+            until("closed to newcomers", async || login.connect(NoTls).await.is_err()).await;
+            // It goes on: the server answers a status that asks for that.
+            raw.send(&status());
+            assert_eq!(raw.receive().unwrap().tag, b'd', "{way:?}");
+            client.batch_execute("COMMIT").await.unwrap();
+            let end = raw.until_end();
+            assert_eq!(end.last().unwrap().field('C'), "57P01", "{way:?}");
+            stopped.await.unwrap().unwrap();
+            let left = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}'");
+            let direct = direct(server()).await;
+            until("gone", async || value(&direct, &left).await == "0").await;
+        }
     });
 }
 
