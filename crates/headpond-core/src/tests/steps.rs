@@ -376,8 +376,13 @@ impl Reached {
 }
 
 /// Reasons that only a driver gives, and that mean nothing to the policy.
-const OF_DRIVERS: [CloseReason; 4] =
-    [CloseReason::ResetFailed, CloseReason::ClientLost, CloseReason::SettingsRefused, CloseReason::Dedicated];
+const OF_DRIVERS: [CloseReason; 5] = [
+    CloseReason::ResetFailed,
+    CloseReason::ClientLost,
+    CloseReason::SettingsRefused,
+    CloseReason::Unclean,
+    CloseReason::Dedicated,
+];
 
 /// Runs pools until so many steps are done. A failure says how to see it again.
 pub(crate) fn run(first: u64, steps: u64) -> Reached {
