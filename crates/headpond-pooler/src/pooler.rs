@@ -425,7 +425,8 @@ impl Pooler {
     /// Whether a server connection is read now, or later when its client has room.
     fn server_readable(&mut self, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
-        let blocked = matches!(server.state, ServerState::Live)
+        let blocked = !planted!(ReadsWhileBlocked)
+            && matches!(server.state, ServerState::Live)
             && server.client.and_then(|client| self.clients.get(client)).is_some_and(|client| client.blocked);
         if blocked {
             server.unread = true;

@@ -22,7 +22,7 @@ impl Pooler {
         let (pool, conn) = (server.pool, server.conn);
         let resets =
             self.pools[pool as usize].mode == PoolMode::Session && !self.config.reset_query.is_empty();
-        if !resets {
+        if !resets || planted!(ResetForgotten) {
             self.fit_again(now, id, out);
             return;
         }
