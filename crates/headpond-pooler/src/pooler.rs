@@ -49,6 +49,8 @@ pub(crate) struct PoolEntry {
     pub(crate) known: bool,
     /// What a new session of the pool has loaded, in session mode: see [`crate::reset`].
     pub(crate) loaded: Option<u32>,
+    /// A new session has yet to say so, or to say it again.
+    pub(crate) unmeasured: bool,
     /// The last failed login: SQLSTATE and text.
     pub(crate) last_error: Option<(String, String)>,
     pub(crate) traffic: Traffic,

@@ -262,7 +262,13 @@ impl Pooler {
                 let (reason, cause) = match errand {
                     Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
-                    Errand::Survey | Errand::Control | Errand::Baseline => return Step::Next,
+                    Errand::Survey | Errand::Control => return Step::Next,
+                    Errand::Baseline => {
+                        if let Some(server) = self.servers.get(id) {
+                            self.pools[server.pool as usize].unmeasured = false;
+                        }
+                        return Step::Next;
+                    }
                     // One was made to fail; the other can only be cancelled, and is answered all the same.
                     Errand::Abort | Errand::Settle => return Step::Next,
                     Errand::Check => {

@@ -328,7 +328,8 @@ impl World {
             let alive = figures.open() - figures.count(State::Closing);
             assert_eq!(figures.counts.opened - closed, u64::from(alive), "opened − closed = open");
             // What is above a limit that was made smaller goes when it comes to rest.
-            let limit = self.shared.session_limits[&row.data_source];
+            let drawn = self.shared.session_limits.get(&row.data_source).copied();
+            let limit = drawn.unwrap_or(figures.settings.max_size);
             assert!(figures.open() <= limit, "{} open", figures.open());
             assert!(row.clients_active <= figures.count(State::InUse), "{} active", row.clients_active);
             let timeout = figures.settings.acquire_timeout.as_nanos() as u64;
