@@ -125,6 +125,7 @@ impl Pooler {
     pub(crate) fn abort_again(&mut self, now: Tick, id: ClientId, server: ServerId, out: &mut Actions) {
         if let Some(client) = self.clients.get_mut(id)
             && std::mem::take(&mut client.aborted) != Aborted::No
+            && !planted!(AbortBlockForgotten)
         {
             self.run_errand(now, server, Errand::Abort, ABORT, out);
         }

@@ -165,7 +165,9 @@ impl Pooler {
     /// A permit is free again: whoever has waited longest for one may try.
     pub(crate) fn give_permit(&mut self, now: Tick, index: u32, out: &mut Actions) {
         let Some(node) = self.nodes.get_mut(index as usize) else { return };
-        node.permits.give();
+        if !planted!(PermitLost) {
+            node.permits.give();
+        }
         node.swapping = false;
         self.feed(now, index, out);
     }

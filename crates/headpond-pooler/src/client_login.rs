@@ -312,6 +312,7 @@ impl Pooler {
             reports: Vec::new(),
             known: false,
             loaded: None,
+            unmeasured: true,
             last_error: None,
             traffic: Traffic::default(),
             clients: 0,

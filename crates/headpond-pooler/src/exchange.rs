@@ -38,6 +38,8 @@ pub(crate) enum Errand {
     CleanUp,
     /// Puts a session into a failed transaction, for a client that lost the one it had.
     Abort,
+    /// Finds out which of the Syncs that were sent ahead of the data of a failed COPY are answered.
+    Settle,
 }
 
 /// What was asked. The comment says which messages answer it.
@@ -107,6 +109,8 @@ pub(crate) enum Kind {
     Unasked,
     /// An exchange is over; its transaction status.
     Ready(u8),
+    /// The server asks for COPY data, and something else was sent in their place: it will end the connection.
+    NoData,
 }
 
 /// A reply that no request allows.
@@ -129,6 +133,9 @@ pub(crate) struct Exchanges {
     copying: bool,
     /// It is in COPY in both directions, which may go on for ever.
     streaming: bool,
+    /// Syncs sent ahead of the end of a COPY. The server reads over them, unless the COPY fails before it has come
+    /// to them: then each is answered.
+    doubtful: u32,
     /// The client's entries that end with ready for query.
     boundaries: u32,
     /// The front request was answered by an error: only ready for query is to come.
@@ -148,7 +155,14 @@ impl Exchanges {
     /// Nothing is outstanding, and the server waits for a new request.
     #[inline]
     pub(crate) fn at_rest(&self) -> bool {
-        self.queue.is_empty() && !self.unsynced
+        let left = usize::from(planted!(ReleasedWithOneOutstanding));
+        self.queue.len() <= left && !self.unsynced && self.doubtful == 0
+    }
+
+    /// All that was asked is answered, and still nobody knows whether more is to come.
+    #[inline]
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubtful > 0 && self.queue.is_empty() && !self.unsynced
     }
 
     /// The server waits for COPY data.
@@ -165,6 +179,11 @@ impl Exchanges {
     #[inline]
     pub(crate) fn is_setting(&self) -> bool {
         self.queue.front().is_some_and(|front| front.owner == Owner::Pooler(Errand::Settings))
+    }
+
+    /// What is being answered is the pooler's own.
+    pub(crate) fn is_on_errand(&self) -> bool {
+        self.queue.front().is_some_and(|front| front.owner != Owner::Client)
     }
 
     /// Whether something of `owner`'s is outstanding.
@@ -254,7 +273,7 @@ impl Exchanges {
             b'E' => self.batch_ends |= self.portal_ends && !self.batch_binds,
             b'S' => {
                 self.batch_binds = false;
-                let ends = std::mem::take(&mut self.batch_ends);
+                let ends = std::mem::take(&mut self.batch_ends) && !planted!(CommitOfPipelineUnseen);
                 if let Some(sync) = self.queue.back_mut() {
                     sync.ends |= ends;
                 }
@@ -294,8 +313,13 @@ impl Exchanges {
             _ => return Err(Unexpected),
         };
         match request {
-            // Inside COPY the server reads over Sync ("Flush and Sync are ignored", protocol-flow, COPY).
-            Request::Sync if self.copying => return Ok(()),
+            // Inside COPY the server reads over Flush and Sync (protocol-flow, COPY), and ends the connection at
+            // anything else.
+            Request::Sync if self.copying => {
+                self.doubtful += 1;
+                return Ok(());
+            }
+            _ if self.copying => return Err(Unexpected),
             Request::Sync => {
                 self.unsynced = false;
                 self.failed |= std::mem::take(&mut self.skipping);
@@ -323,6 +347,11 @@ impl Exchanges {
     /// Judges a message from the server by its tag and the first byte of its body.
     #[inline]
     pub(crate) fn received(&mut self, tag: u8, first: u8) -> Result<Reply, Mismatch> {
+        if self.doubtful > 0
+            && let Some(reply) = self.settled(tag)
+        {
+            return Ok(reply);
+        }
         let Some(front) = self.queue.front().copied() else {
             let kind = match tag {
                 b'S' | b'N' | b'A' => Kind::Asynchronous,
@@ -351,6 +380,7 @@ impl Exchanges {
             }
             (Request::Query, b'C') => {
                 self.completed = true;
+                self.doubtful = 0;
                 Kind::Part
             }
             (Request::Query, b'T' | b'D' | b'I' | b'H' | b'd' | b'c')
@@ -360,8 +390,7 @@ impl Exchanges {
             // Of COPY in both directions the client's is watched: the server's end may come before or after it.
             (Request::Query | Request::Execute, b'G') | (Request::Query, b'W') => {
                 self.streaming = tag == b'W';
-                self.copy_begins(front.request);
-                Kind::Part
+                if self.copy_begins(front.request) { Kind::Part } else { Kind::NoData }
             }
             (Request::Parse, b'1')
             | (Request::Bind, b'2')
@@ -369,6 +398,7 @@ impl Exchanges {
             | (Request::Describe, b'T' | b'n')
             | (Request::Execute, b'C' | b'I' | b's') => {
                 self.copying = false;
+                self.doubtful = 0;
                 self.finish_front();
                 Kind::Part
             }
@@ -393,19 +423,37 @@ impl Exchanges {
     }
 
     /// The server asks for COPY data. What was sent ahead is either data, its end, or a Sync that it reads over.
-    fn copy_begins(&mut self, request: Request) {
-        if request == Request::Execute {
-            while let Some(sync) = self.queue.get(1).copied().filter(|next| next.request == Request::Sync) {
-                self.queue.remove(1);
-                self.boundaries -= u32::from(sync.is_boundary());
-                self.unsynced |= !self.queue.iter().skip(1).any(|later| later.request == Request::Sync);
-            }
-        }
-        if self.queue.get(1).is_some_and(|next| next.request == Request::CopyEnd) {
+    /// False: or something else.
+    fn copy_begins(&mut self, request: Request) -> bool {
+        while let Some(sync) = self.queue.get(1).copied().filter(|next| next.request == Request::Sync) {
             self.queue.remove(1);
-        } else {
-            self.copying = true;
+            self.doubtful += 1;
+            self.boundaries -= u32::from(sync.is_boundary());
+            let later = self.queue.iter().skip(1).any(|later| later.request == Request::Sync);
+            self.unsynced |= request == Request::Execute && !later;
         }
+        match self.queue.get(1).map(|next| next.request) {
+            Some(Request::CopyEnd) => drop(self.queue.remove(1)),
+            Some(_) => return false,
+            None => self.copying = true,
+        }
+        true
+    }
+
+    /// Whether a message answers one of the Syncs that were sent ahead of COPY data, which no client waits for: until
+    /// the answer to what was asked behind them tells that no more of those will come.
+    fn settled(&mut self, tag: u8) -> Option<Reply> {
+        let owner = Owner::Pooler(Errand::Settle);
+        match (self.queue.front(), tag) {
+            (None, b'Z') => self.doubtful -= 1,
+            (Some(front), b'Z') if front.owner == owner => self.doubtful -= 1,
+            (Some(front), b'I' | b'E') if front.owner == owner => {
+                self.doubtful = 0;
+                return None;
+            }
+            _ => return None,
+        }
+        Some(Reply { owner, kind: Kind::Part })
     }
 
     /// An error: in the extended protocol the server now ignores everything up to the next Sync.
@@ -415,7 +463,7 @@ impl Exchanges {
             return;
         }
         while let Some(front) = self.queue.front() {
-            if front.request == Request::Sync {
+            if front.request == Request::Sync || planted!(PipelineOutlivesError) {
                 return;
             }
             self.boundaries -= u32::from(front.is_boundary());
@@ -431,5 +479,79 @@ impl Exchanges {
         while self.queue.front().is_some_and(|front| front.request == Request::CopyEnd) {
             self.queue.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Owner = Owner::Pooler(Errand::Settle);
+
+    fn sent(exchanges: &mut Exchanges, tags: &[u8]) {
+        for tag in tags {
+            assert_eq!(exchanges.sent(*tag, Owner::Client), Ok(()), "{:?}", char::from(*tag));
+        }
+    }
+
+    fn received(exchanges: &mut Exchanges, tags: &[u8]) -> Vec<(Owner, Kind)> {
+        let reply = |tag: &u8| exchanges.received(*tag, b'I').expect("it answers something");
+        tags.iter().map(reply).map(|reply| (reply.owner, reply.kind)).collect()
+    }
+
+    /// A COPY of the extended protocol with a Sync sent ahead of its data, of which the server asks for the latter.
+    fn copy_with_early_sync() -> Exchanges {
+        let mut exchanges = Exchanges::default();
+        sent(&mut exchanges, b"PBES");
+        received(&mut exchanges, b"12G");
+        assert!(exchanges.is_copying() && exchanges.boundaries() == 0);
+        exchanges
+    }
+
+    #[test]
+    fn a_sync_ahead_of_copy_data_is_read_over() {
+        let mut exchanges = copy_with_early_sync();
+        sent(&mut exchanges, b"dcS");
+        received(&mut exchanges, b"C");
+        assert_eq!(received(&mut exchanges, b"Z"), [(Owner::Client, Kind::Ready(b'I'))]);
+        assert!(exchanges.at_rest() && !exchanges.is_in_doubt());
+    }
+
+    #[test]
+    fn a_sync_ahead_of_copy_data_that_failed_may_be_answered_before_the_client_s_own() {
+        let mut exchanges = copy_with_early_sync();
+        assert_eq!(received(&mut exchanges, b"EZ"), [(Owner::Client, Kind::Error), (OURS, Kind::Part)]);
+        assert!(!exchanges.at_rest());
+        sent(&mut exchanges, b"dfS");
+        assert_eq!(received(&mut exchanges, b"Z"), [(Owner::Client, Kind::Ready(b'I'))]);
+        assert!(exchanges.at_rest());
+    }
+
+    #[test]
+    fn a_copy_that_failed_is_not_over_before_it_is_known_which_syncs_are_answered() {
+        for answered in [false, true] {
+            let mut exchanges = copy_with_early_sync();
+            sent(&mut exchanges, b"dfS");
+            assert_eq!(
+                received(&mut exchanges, b"EZ"),
+                [(Owner::Client, Kind::Error), (Owner::Client, Kind::Ready(b'I'))]
+            );
+            assert!(exchanges.is_in_doubt() && !exchanges.at_rest());
+            exchanges.sent(b'Q', OURS).expect("the end of doubt");
+            if answered {
+                assert_eq!(received(&mut exchanges, b"Z"), [(OURS, Kind::Part)]);
+            }
+            assert_eq!(received(&mut exchanges, b"IZ"), [(OURS, Kind::Part), (OURS, Kind::Ready(b'I'))]);
+            assert!(exchanges.at_rest());
+        }
+    }
+
+    #[test]
+    fn a_request_in_place_of_copy_data_is_the_client_s_fault() {
+        let mut exchanges = copy_with_early_sync();
+        assert_eq!(exchanges.sent(b'Q', Owner::Client), Err(Unexpected));
+        let mut exchanges = Exchanges::default();
+        sent(&mut exchanges, b"QQ");
+        assert_eq!(received(&mut exchanges, b"G"), [(Owner::Client, Kind::NoData)]);
     }
 }

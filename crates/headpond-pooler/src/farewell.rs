@@ -23,6 +23,7 @@ impl Pooler {
         let Some(client) = self.forget_client(id) else { return };
         match client.lease {
             Lease::None => {}
+            Lease::Waiting(_) if planted!(WaiterForgotten) => {}
             Lease::Waiting(waiter) => {
                 self.with_pool(now, client.pool, out, |policy, _| policy.withdraw(now, waiter));
             }

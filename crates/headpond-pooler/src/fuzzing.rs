@@ -69,6 +69,7 @@ fn hear(exchanges: &mut Exchanges, tag: u8, first: u8, counts: &mut Counts) -> O
         (Kind::Unasked, _) => assert!(tag == b'E'),
         (Kind::Error | Kind::TooLarge, _) => assert!(tag == b'E' && !was_at_rest),
         (Kind::Asynchronous, _) => assert!(b"SNA".contains(&tag)),
+        (Kind::NoData, _) => assert!(tag == b'G' && !was_at_rest),
         (Kind::Part, _) => assert!(!was_at_rest && !b"ZESNA".contains(&tag)),
     }
     Some(())

@@ -120,7 +120,8 @@ impl Pooler {
         server.requested = now;
         server.transaction_begun = now;
         let startup = self.startup_of(pool, settings);
-        if self.servers.get(server_id).is_some_and(|server| server.startup != startup) {
+        let reopens = self.servers.get(server_id).is_some_and(|server| server.startup != startup);
+        if reopens && !planted!(StartupParametersIgnored) {
             self.reopen(now, server_id, out);
             return;
         }
@@ -167,7 +168,7 @@ impl Pooler {
         let (Some(client), Some(server)) = (self.clients.get(id), self.servers.get_mut(server_id)) else {
             return;
         };
-        if server.settings != client.settings {
+        if server.settings != client.settings && !planted!(SettingsOfPredecessorStay) {
             let change = self.settings.change(server.settings, client.settings);
             server.settings = client.settings;
             self.run_errand(now, server_id, Errand::Settings, &change, out);
@@ -248,12 +249,15 @@ impl Pooler {
         if client.is_inside_message() {
             return;
         }
-        client.lease = Lease::None;
+        if !planted!(LeaseKept) {
+            client.lease = Lease::None;
+        }
         client.idle_since = now;
         let unread = std::mem::take(&mut client.unread);
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;
-        let (pool, conn, cancelling) = (server.pool, server.conn, server.cancels > 0);
+        let cancelling = server.cancels > 0 && !planted!(CancelledAfterHandOver);
+        let (pool, conn) = (server.pool, server.conn);
         let owed = !cancelling && self.owes_a_sibling(pool);
         self.with_pool(now, pool, out, |policy, actions| {
             if cancelling {
@@ -264,7 +268,7 @@ impl Pooler {
                 policy.release(now, conn, actions);
             }
         });
-        if !self.close_if_draining(now, client_id, out) && unread {
+        if !self.close_if_draining(now, client_id, out) && unread && !planted!(UnreadForgotten) {
             self.client_readable(now, client_id, out);
         }
     }
@@ -319,7 +323,7 @@ impl Pooler {
         if !server.exchanges.at_rest() || server.streaming > 0 || server.blocked {
             return;
         }
-        if server.status != b'I' {
+        if server.status != b'I' && !planted!(RollbackForgotten) {
             self.run_errand(now, id, Errand::CleanUp, "ROLLBACK", out);
         } else if server.cancels == 0 {
             self.recovered(now, id, out);
@@ -441,6 +445,9 @@ impl Pooler {
     /// A server connection is gone for good, and its slot free.
     pub(crate) fn forget_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.remove(id) else { return };
+        if let Some(requester) = server.cancel_waits {
+            self.drop_client(requester, out);
+        }
         let (pool, conn, node) = (server.pool, server.conn, server.node);
         if server.is_control() {
             out.push(Action::Close(Link::Server(id)));

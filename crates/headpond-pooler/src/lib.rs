@@ -5,6 +5,20 @@
 //! over bytes, and carries out the [`Action`]s it is given. Time comes in with every call, randomness as a
 //! seed, so that a whole day of clients and faulty networks repeats from one number.
 
+/// Whether a fault is planted here, for the simulation to find: outside the tests, never.
+#[cfg(test)]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::sim::bugs::is_planted(crate::sim::bugs::Bug::$bug)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod aborted;
 mod action;
 mod budget;
@@ -37,6 +51,8 @@ mod server_auth;
 mod server_login;
 mod settings;
 mod show;
+#[cfg(test)]
+mod sim;
 mod table;
 mod timeouts;
 mod timers;

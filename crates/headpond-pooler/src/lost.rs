@@ -55,6 +55,7 @@ impl Owed {
         let outcome = match () {
             () if !outside && exchanges.only_rolls_back() => Outcome::RolledBack,
             () if outside && !exchanges.has_unknown() => Outcome::NotSent,
+            () if planted!(UnknownIsRolledBack) => Outcome::RolledBack,
             () if outside || exchanges.may_have_ended() => Outcome::Unknown,
             () => Outcome::RolledBack,
         };
@@ -130,6 +131,7 @@ impl Pooler {
         let told = owed.failed || owed.boundaries > 0 || owed.unsynced;
         client.aborted = match owed.outcome {
             _ if owed.rolls_back => Aborted::No,
+            Outcome::RolledBack if planted!(AbortedForgotten) => Aborted::No,
             Outcome::RolledBack if told => Aborted::Told,
             Outcome::RolledBack => Aborted::Untold(Cause::TransactionLost),
             Outcome::NotSent | Outcome::Unknown => Aborted::No,

@@ -51,6 +51,8 @@ pub(crate) struct PoolEntry {
     pub(crate) known: bool,
     /// What a new session of the pool has loaded, in session mode: see [`crate::reset`].
     pub(crate) loaded: Option<u32>,
+    /// A new session has yet to say so, or to say it again.
+    pub(crate) unmeasured: bool,
     /// The last failed login: SQLSTATE and text.
     pub(crate) last_error: Option<(String, String)>,
     pub(crate) traffic: Traffic,
@@ -446,7 +448,8 @@ impl Pooler {
     /// Whether a server connection is read now, or later when its client has room.
     fn server_readable(&mut self, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
-        let blocked = matches!(server.state, ServerState::Live)
+        let blocked = !planted!(ReadsWhileBlocked)
+            && matches!(server.state, ServerState::Live)
             && server.client.and_then(|client| self.clients.get(client)).is_some_and(|client| client.blocked);
         if blocked {
             server.unread = true;

@@ -8,6 +8,7 @@ use headpond_wire::postgres::backend::ErrorFields;
 use headpond_wire::postgres::frame::{self, Header, Next};
 
 use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
+use crate::client::Lease;
 use crate::config::PoolMode;
 use crate::control::Suspicion;
 use crate::exchange::{Errand, Kind, Owner};
@@ -36,6 +37,11 @@ impl Pooler {
 
     fn relay_replies(&mut self, now: Tick, id: ServerId, bytes: &[u8], out: &mut Actions) -> usize {
         let mut run = self.continue_reply(id, bytes);
+        if run.at > 0 && self.servers.get(id).is_some_and(|server| server.is_clean()) {
+            // A notice that streamed was all that kept it from rest.
+            self.forward_run(id, &mut run, out);
+            self.came_to_rest(now, id, out);
+        }
         loop {
             let header = match frame::next(&bytes[run.at..]) {
                 Ok(Next::Whole(header) | Next::Begun(header)) => header,
@@ -113,16 +119,23 @@ impl Pooler {
                 Errand::Control => self.control_row(node, row),
                 Errand::Verify => self.session_verified(id, row),
                 Errand::Baseline => self.session_measured(pool, row),
-                Errand::Settings | Errand::Abort | Errand::Check | Errand::Reset | Errand::CleanUp => {}
+                Errand::Settings
+                | Errand::Abort
+                | Errand::Settle
+                | Errand::Check
+                | Errand::Reset
+                | Errand::CleanUp => {}
             }
         }
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         let refused = matches!(reply.kind, Kind::Ready(b'T' | b'E'))
             && reply.owner == Owner::Client
             && self.pools[server.pool as usize].mode == PoolMode::Statement;
-        let ours = refused || reply.kind == Kind::TooLarge;
-        let forwards = (reply.owner == Owner::Client && !ours || reports) && server.client.is_some();
-        server.streaming_to_client = forwards;
+        let swallowed = planted!(OneReplyTooManySwallowed) && header.tag == b'n';
+        let ours = refused || reply.kind == Kind::TooLarge || swallowed;
+        let clients = reply.owner == Owner::Client && !ours || planted!(ErrandAnsweredToClient);
+        let forwards = (clients || reports) && server.client.is_some();
+        server.streaming_to_client = forwards || planted!(RestToWrongPeer);
         if !forwards {
             self.forward_run(id, run, out);
             run.from = run.at + message.len();
@@ -141,6 +154,7 @@ impl Pooler {
                 self.exchange_over(now, id, status, counts, run, out)
             }
             Kind::Error => self.request_failed(now, id, reply.owner, message, run, out),
+            Kind::NoData => self.sent_no_data(now, id, run, out),
         }
     }
 
@@ -159,6 +173,13 @@ impl Pooler {
         if counts && server.stops_by < Tick::NEVER {
             server.stops_by = Tick::NEVER;
             self.arm_lease(id, now);
+        }
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        if server.exchanges.is_in_doubt() {
+            self.run_errand(now, id, Errand::Settle, "", out);
+        }
+        if !counts {
+            self.errand_over(now, id, out);
         }
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         if counts {
@@ -242,9 +263,15 @@ impl Pooler {
                 let (reason, cause) = match errand {
                     Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
-                    Errand::Survey | Errand::Control | Errand::Baseline => return Step::Next,
-                    // It was made to fail.
-                    Errand::Abort => return Step::Next,
+                    Errand::Survey | Errand::Control => return Step::Next,
+                    Errand::Baseline => {
+                        if let Some(server) = self.servers.get(id) {
+                            self.pools[server.pool as usize].unmeasured = false;
+                        }
+                        return Step::Next;
+                    }
+                    // One was made to fail; the other can only be cancelled, and is answered all the same.
+                    Errand::Abort | Errand::Settle => return Step::Next,
                     Errand::Check => {
                         if let Some(server) = self.servers.get_mut(id) {
                             server.check_failed = true;
@@ -261,6 +288,24 @@ impl Pooler {
         }
     }
 
+    /// The server asks for COPY data where its client has sent another request: it will end the connection, and that
+    /// is the client's fault.
+    fn sent_no_data(&mut self, now: Tick, id: ServerId, run: &mut Run, out: &mut Actions) -> Step {
+        self.forward_run(id, run, out);
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        let (pool, conn) = (server.pool, server.conn);
+        if let Some(client) = server.client.take() {
+            if let Some(client) = self.clients.get_mut(client) {
+                client.lease = Lease::None;
+            }
+            self.misbehaved(now, client, "unexpected message during COPY from stdin", out);
+        }
+        self.with_pool(now, pool, out, |policy, actions| {
+            policy.close(now, conn, CloseReason::ClientLost, actions);
+        });
+        Step::Gone
+    }
+
     /// The server says why it is about to close. In session mode the client hears it as it would from the server
     /// itself; in transaction mode it stays, and hears what that means for its transaction.
     fn said_goodbye(
@@ -273,10 +318,13 @@ impl Pooler {
         out: &mut Actions,
     ) -> Step {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
-        let heard = self.pools[server.pool as usize].mode == PoolMode::Session;
+        let session = self.pools[server.pool as usize].mode == PoolMode::Session;
+        let heard = session || planted!(GoodbyePassedOn);
         server.said_goodbye = heard && server.client.is_some();
         run.at += if heard { len } else { 0 };
-        self.forward_run(id, run, out);
+        if !planted!(ClosedBeforeFlush) {
+            self.forward_run(id, run, out);
+        }
         self.server_leaves(now, id, error, out);
         self.lose_server(now, id, CloseReason::ServerLost, &error.message, out);
         Step::Gone

@@ -63,7 +63,8 @@ impl Pooler {
         let (Some(client), Some(server)) = (self.clients.get(id), self.servers.get(server_id)) else {
             return true;
         };
-        let open = matches!(server.state, ServerState::Live) && !server.blocked && server.cancels == 0;
+        let signalled = server.cancels > 0 && !planted!(CancelledAfterHandOver);
+        let open = matches!(server.state, ServerState::Live) && !server.blocked && !signalled;
         open && (client.streaming > 0 || !self.stops_at_boundary(server_id))
     }
 
@@ -71,7 +72,7 @@ impl Pooler {
     /// may end the failed transaction that would stop all others if they cannot be.
     fn escapes_guard(&self, server_id: ServerId, tag: u8, body: &[u8]) -> bool {
         let setting = self.servers.get(server_id).is_some_and(|server| server.exchanges.is_setting());
-        setting && endings::may_end_transaction(tag, body)
+        setting && endings::may_end_transaction(tag, body) && !planted!(SettingsUnguarded)
     }
 
     /// In statement mode, and in transaction mode while others wait, a client goes no further than its first request's end until the
@@ -160,6 +161,9 @@ impl Pooler {
             if !client.is_inside_message() && self.servers.get(server_id).is_some_and(|s| s.is_clean()) {
                 self.came_to_rest(now, server_id, out);
             }
+        }
+        if planted!(SentTwice) && run.from == 0 && self.clients.get(id).is_some_and(|client| client.unread) {
+            return 0;
         }
         run.at
     }
@@ -260,9 +264,14 @@ impl Pooler {
         if too_large {
             return self.refuse_large(now, id, server_id, header, take, run, out);
         }
+        let copying = server.exchanges.is_copying();
         if server.exchanges.sent(header.tag, Owner::Client).is_err() {
+            let message = match copying {
+                true => format!("unexpected message type 0x{:02X} during COPY from stdin", header.tag),
+                false => format!("invalid frontend message type {}", header.tag),
+            };
             self.forward_requests(id, run, out);
-            self.misbehaved(now, id, &format!("invalid frontend message type {}", header.tag), out);
+            self.misbehaved(now, id, &message, out);
             return Step::Gone;
         }
         server.exchanges.weigh(header.tag, body, rest == 0, server.status);
@@ -359,7 +368,10 @@ impl Pooler {
             client.idle_since = now;
             if over {
                 let status = if client.aborted == Aborted::No { b'I' } else { b'E' };
-                out.send(Link::Client(id), |bytes| encode::ready_for_query(bytes, status));
+                let times = if planted!(SyncAnsweredTwice) { 2 } else { 1 };
+                for _ in 0..times {
+                    out.send(Link::Client(id), |bytes| encode::ready_for_query(bytes, status));
+                }
                 if at < bytes.len() {
                     self.client_readable(now, id, out);
                 }

@@ -22,7 +22,7 @@ impl Pooler {
         let (pool, conn) = (server.pool, server.conn);
         let resets =
             self.pools[pool as usize].mode == PoolMode::Session && !self.config.reset_query.is_empty();
-        if !resets {
+        if !resets || planted!(ResetForgotten) {
             self.fit_again(now, id, out);
             return;
         }
@@ -42,11 +42,13 @@ impl Pooler {
         let Some(server) = self.servers.get(id) else { return false };
         let entry = &mut self.pools[server.pool as usize];
         let resets = entry.mode == PoolMode::Session && !self.config.reset_query.is_empty();
-        if !resets || entry.is_dedicated() || !self.config.verify_reset || entry.loaded.is_some() {
+        if !resets || entry.is_dedicated() || !self.config.verify_reset || !entry.unmeasured {
             return false;
         }
-        // A server that does not say is not asked for ever, and nothing is held against its sessions.
-        entry.loaded = Some(u32::MAX);
+        // A server that does not say is not asked for ever.
+        entry.unmeasured = false;
+        // Until it is known, nothing is held against sessions but what was known before.
+        entry.loaded.get_or_insert(u32::MAX);
         self.run_errand(now, id, Errand::Baseline, LEFT, out);
         self.due(id, now.plus(self.config.recover_timeout));
         true
@@ -68,7 +70,7 @@ impl Pooler {
         let grown = entry.loaded.is_some_and(|new| loaded > new);
         if grown {
             // Perhaps new sessions have it too by now.
-            entry.loaded = None;
+            entry.unmeasured = true;
         }
         server.unclean = has_schema || grown;
     }

@@ -94,6 +94,8 @@ pub(crate) struct Server {
     pub(crate) check_failed: bool,
     /// Cancel requests that are under way for it.
     pub(crate) cancels: u32,
+    /// A connection that brought one which waits for the end of an errand.
+    pub(crate) cancel_waits: Option<ClientId>,
     /// What it does now must be done by then.
     pub(crate) deadline: Tick,
     /// When its timer, if one is set, goes off: perhaps too early, never too late.
@@ -135,6 +137,7 @@ impl Server {
             unclean: false,
             check_failed: false,
             cancels: 0,
+            cancel_waits: None,
             deadline: Tick::NEVER,
             armed: Tick::NEVER,
             lease_armed: Tick::NEVER,
@@ -154,6 +157,7 @@ impl Server {
     /// Every request is answered, no transaction is open, and all that was sent has gone out: the tail of a COPY that
     /// failed may still be on its way.
     pub(crate) fn is_clean(&self) -> bool {
-        self.exchanges.at_rest() && self.status == b'I' && self.streaming == 0 && !self.blocked
+        let over = self.status == b'I' || planted!(ReleasedInTransaction);
+        self.exchanges.at_rest() && over && self.streaming == 0 && !self.blocked
     }
 }

@@ -316,7 +316,7 @@ impl Pooler {
     pub(crate) fn due(&mut self, id: ServerId, deadline: Tick) {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = deadline;
-        if deadline < server.armed {
+        if deadline < server.armed && !planted!(DeadlinesForgotten) {
             server.armed = deadline;
             self.timers.set(deadline, Timer::Server(id));
         }

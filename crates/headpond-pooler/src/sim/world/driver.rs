@@ -1,13 +1,17 @@
 //! The driver itself: turns of a loop, as with real sockets.
 
+use crate::{Action, Link, Report};
 use headpond_core::{State, Tick};
-use headpond_pooler::{Action, Link, Report};
 use headpond_wire::postgres::scram::ClientKeys;
 
 use super::{Event, Last, Peer, Ready, World};
-use crate::marked::{ANYONE, Marked, POOLER};
-use crate::net::End;
-use crate::peer::{MS, US};
+use crate::sim::cells::{self, Cell};
+use crate::sim::marked::{ANYONE, Marked, Origin, POOLER};
+use crate::sim::net::End;
+use crate::sim::peer::{MS, US};
+
+/// More than what is read in the one turn in which a link turns out to be blocked.
+const OUTBOX_MAX: usize = 200_000;
 
 impl World {
     /// One turn of the driver's loop.
@@ -23,6 +27,7 @@ impl World {
             {
                 self.shared.spurious.insert(*number);
             }
+            self.meets(link, "readable");
             self.pooler.readable(now, link, &mut self.actions);
             self.work();
         }
@@ -34,6 +39,9 @@ impl World {
             self.became_ready(number, ready);
         }
         if self.pooler.next_deadline().is_some_and(|deadline| deadline <= now) {
+            for cell in cells::overdue(&self.pooler, now) {
+                self.reaches(cell);
+            }
             self.pooler.on_timer(now, &mut self.actions);
             self.work();
             assert!(
@@ -66,15 +74,25 @@ impl World {
             && self.pump_down(number)
             && let Some(link) = self.conns[number].link
         {
+            self.meets(link, "unblocked");
             self.pooler.unblocked(now, link, &mut self.actions);
             self.work();
         }
         let conn = &mut self.conns[number];
         conn.hung_up |= ready.hung_up;
+        if conn.up.arrived.is_empty() {
+            self.shared.spurious.insert(number);
+        }
         let Some(link) = conn.link else { return };
         match link {
-            Link::Client(id) if ready.hung_up => self.pooler.hung_up(now, id, &mut self.actions),
-            _ if ready.readable || ready.hung_up => self.pooler.readable(now, link, &mut self.actions),
+            Link::Client(id) if ready.hung_up => {
+                self.meets(link, "hung up");
+                self.pooler.hung_up(now, id, &mut self.actions);
+            }
+            _ if ready.readable || ready.hung_up => {
+                self.meets(link, "readable");
+                self.pooler.readable(now, link, &mut self.actions);
+            }
             _ => {}
         }
         self.work();
@@ -116,8 +134,17 @@ impl World {
                 let at = self.now + self.dice.skewed(20 * MS);
                 self.at(at, Event::Connected(number));
             }
-            Action::Finish(link) => self.to_finish.push(link),
-            Action::Close(link) => self.to_close.push(link),
+            Action::Finish(link) => {
+                self.nothing_follows(link);
+                self.to_finish.push(link);
+            }
+            Action::Close(link) => {
+                self.nothing_follows(link);
+                if let (Link::Client(_), Some(number)) = (link, self.links.get(&link)) {
+                    self.shared.gone.insert(*number as Origin + 1);
+                }
+                self.to_close.push(link);
+            }
             Action::DeriveKeys { link, password, salt, iterations } => {
                 let number = self.fresh();
                 let keys = ClientKeys::derive(&password.0, &salt, iterations);
@@ -127,6 +154,45 @@ impl World {
             }
             Action::Report(report) => self.reported(&report),
             Action::HandOver(client) | Action::Move { client, .. } => panic!("{client:?} has nowhere to go"),
+        }
+    }
+
+    /// Notes in which states an event finds the machine.
+    pub(super) fn meets(&mut self, link: Link, event: &'static str) {
+        let event = match (link, event) {
+            (Link::Client(_), "readable") => "client readable",
+            (Link::Client(_), "received") => "client received",
+            (Link::Client(_), "closed") => "client closed",
+            (Link::Client(_), "hung up") => "client hung up",
+            (Link::Client(_), "blocked") => "client blocked",
+            (Link::Client(_), "unblocked") => "client unblocked",
+            (Link::Client(_), "derived") => "client derived",
+            (Link::Server(_), "readable") => "server readable",
+            (Link::Server(_), "received") => "server received",
+            (Link::Server(_), "closed") => "server closed",
+            (Link::Server(_), "blocked") => "server blocked",
+            (Link::Server(_), "unblocked") => "server unblocked",
+            (Link::Server(_), "connected") => "server connected",
+            (Link::Server(_), "refused") => "server refused",
+            (Link::Server(_), "derived") => "server derived",
+            (Link::Cancel(_), "connected") => "cancel connected",
+            (Link::Cancel(_), "refused") => "cancel refused",
+            (Link::Cancel(_), "closed") => "cancel closed",
+            (Link::Cancel(_), _) => return,
+            other => panic!("{other:?}"),
+        };
+        if let Some(cell) = cells::of(&self.pooler, link, event) {
+            self.reaches(cell);
+        }
+    }
+
+    pub(super) fn reaches(&mut self, cell: Cell) {
+        *self.shared.cells.entry(cell).or_default() += 1;
+    }
+
+    fn nothing_follows(&mut self, link: Link) {
+        if let Some(number) = self.links.get(&link) {
+            self.conns[*number].done = true;
         }
     }
 
@@ -145,11 +211,7 @@ impl World {
 
     fn queue(&mut self, to: Link, bytes: Marked) {
         if let Some(number) = self.links.get(&to).copied() {
-            assert_eq!(
-                self.conns[number].last,
-                Last::Open,
-                "something is sent behind the last word to {to:?}"
-            );
+            assert!(!self.conns[number].done, "something is sent behind the last word to {to:?}");
             self.sends.push((number, bytes));
         }
         // A driver may send early.
@@ -169,11 +231,14 @@ impl World {
             }
             let was_blocked = !self.conns[number].outbox.is_empty();
             self.conns[number].outbox.append(&bytes);
+            let queued = self.conns[number].outbox.len();
+            assert!(queued <= OUTBOX_MAX, "{queued} bytes wait for connection {}", number + 1);
             if !was_blocked
                 && !self.pump_down(number)
                 && let Some(link) = self.conns[number].link
             {
                 self.shared.count("blocked");
+                self.meets(link, "blocked");
                 self.pooler.blocked(link);
             }
         }
@@ -183,13 +248,16 @@ impl World {
     fn read(&mut self, link: Link) {
         let Some(number) = self.links.get(&link).copied() else { return };
         let conn = &mut self.conns[number];
-        let size = self.dice.pick(&[7, 100, 1_000, 16_384]).max(conn.held.len() / 4);
+        // A large message is not read in more than some twenty pieces.
+        let least = (conn.held.len() / 4).max(conn.up.arrived.len() / 20).min(16_384);
+        let size = self.dice.pick(&[7, 100, 1_000, 16_384]).max(least);
         let fresh = conn.up.arrived.take(size);
         let count = fresh.len();
         if count == 0
             && let Some(end) = conn.up.ended
         {
             let why = if end == End::Orderly { "the peer closed the connection" } else { "connection reset" };
+            self.meets(link, "closed");
             self.pooler.closed(Tick(self.now), link, why, &mut self.actions);
             return self.carry_out(&Marked::default());
         }
@@ -202,6 +270,7 @@ impl World {
             // Room for more of what the peer has to say.
             self.pump_up(number);
         }
+        self.meets(link, "received");
         let consumed = self.pooler.received(Tick(self.now), link, &bytes.bytes, &mut self.actions);
         assert!(consumed <= bytes.len(), "{consumed} of {} bytes consumed", bytes.len());
         if self.trace {
@@ -233,6 +302,13 @@ impl World {
             self.connecting.retain(|_, connecting| *connecting != link);
             if let Some(number) = self.links.remove(&link) {
                 let conn = &mut self.conns[number];
+                // At a drain those who wait for a cancel to be delivered are sent away too.
+                if let Peer::Canceller { of, .. } = &conn.peer
+                    && !self.shared.draining
+                    && let Some(requests) = self.shared.cancelling.get_mut(of)
+                {
+                    *requests -= 1;
+                }
                 conn.link = None;
                 conn.last = Last::Close;
                 conn.up.arrived.clear();
@@ -251,7 +327,10 @@ impl World {
             let closed: u64 = figures.counts.closed.iter().sum();
             let alive = figures.open() - figures.count(State::Closing);
             assert_eq!(figures.counts.opened - closed, u64::from(alive), "opened − closed = open");
-            assert!(figures.open() <= figures.settings.max_size, "{} open", figures.open());
+            // What is above a limit that was made smaller goes when it comes to rest.
+            let drawn = self.shared.session_limits.get(&row.data_source).copied();
+            let limit = drawn.unwrap_or(figures.settings.max_size);
+            assert!(figures.open() <= limit, "{} open", figures.open());
             assert!(row.clients_active <= figures.count(State::InUse), "{} active", row.clients_active);
             let timeout = figures.settings.acquire_timeout.as_nanos() as u64;
             assert!(

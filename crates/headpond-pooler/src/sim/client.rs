@@ -6,10 +6,10 @@ use headpond_wire::postgres::frontend;
 use headpond_wire::postgres::md5::Md5Secret;
 use headpond_wire::postgres::scram::{ClientKeys, ClientRole, Verifier};
 
-use crate::marked::{ANYONE, Origin, message, packet, text_message};
-use crate::net::End;
-use crate::peer::{Canceller, Io, MS, SECOND, Settings};
-use crate::server::{IMPOSSIBLE, row_text};
+use crate::sim::marked::{ANYONE, Origin, message, packet, text_message};
+use crate::sim::net::End;
+use crate::sim::peer::{Canceller, Io, MS, SECOND, Settings};
+use crate::sim::server::{IMPOSSIBLE, row_text};
 
 /// One statement and what is to be expected of it.
 #[derive(Clone, Debug)]
@@ -178,6 +178,12 @@ impl Client {
             stranger: false,
             scram: Scram::None,
         }
+    }
+
+    /// How many exchanges it is about.
+    pub(crate) fn intended(&self) -> usize {
+        let ends = |ask: &&Ask| matches!(ask, Ask::Query(_) | Ask::Call(..) | Ask::Sync);
+        self.flights.iter().map(|flight| flight.asks.iter().filter(ends).count()).sum()
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -358,7 +364,10 @@ impl Client {
         match self.phase {
             Phase::Dismissed => {}
             // Cut inside a message that streamed: nothing could be said any more.
-            Phase::Ready => self.lost_its_server(io, "closed without a word"),
+            Phase::Ready => {
+                assert!(!io.input.is_empty(), "closed without a word, and not inside a message");
+                self.lost_its_server(io, "closed without a word");
+            }
             _ => panic!("closed without a word during the login"),
         }
         self.finish(io, End::Orderly);
@@ -603,7 +612,7 @@ impl Client {
     /// Whether the pooler refused a request, which then never runs.
     fn was_refused(&mut self, ask: &Ask, code: &str, text: &str, io: &mut Io<'_>) -> bool {
         let by_time = text.contains("acquire_timeout");
-        let by_cancel = code == "57014" && text.starts_with("canceling") && !self.seen_by_server(ask, io);
+        let by_cancel = code == "57014" && text == "canceling statement due to user request";
         let by_server = text == "no" && io.shared.faults.logins > 0;
         if !(by_time || by_cancel || by_server || text.contains("max_waiters")) {
             return false;
@@ -638,10 +647,6 @@ impl Client {
             io.shared.refused.insert(token);
         }
         true
-    }
-
-    fn seen_by_server(&self, ask: &Ask, io: &Io<'_>) -> bool {
-        tokens(ask).iter().any(|token| io.shared.executed.contains_key(token))
     }
 
     fn ready(&mut self, status: u8, io: &mut Io<'_>) {
@@ -696,13 +701,15 @@ impl Client {
     /// Asks over another connection to cancel what runs; now and then with a key that is not its own.
     fn cancel(&mut self, io: &mut Io<'_>) {
         let Some((process, mut key)) = self.key.clone() else { return };
+        let mut of = Self::origin(io);
         if io.dice.chance(10) {
             key[0] ^= 1;
+            of = ANYONE;
         } else {
             self.cancels += 1;
         }
         let at = io.now + io.dice.skewed(10 * MS);
-        io.shared.cancellers.push(Canceller { at, process, key });
+        io.shared.cancellers.push(Canceller { of, at, process, key });
     }
 
     /// Leaves before its time, perhaps inside a message.
@@ -712,7 +719,12 @@ impl Client {
         match io.dice.below(4) {
             0 if self.phase == Phase::Ready && io.out.is_empty() => io.out.push(origin, &message(b'X', b"")),
             1 if self.phase == Phase::Ready && io.out.is_empty() && self.asks.is_empty() => {
-                if let Some(flight) = self.flights.front() {
+                if io.dice.chance(10 * io.shared.faults.large) {
+                    // Inside a message too large to be held: a query, or data that no COPY asked for, which a server
+                    // reads over.
+                    let large = text_message(io.dice.pick(b"Qd"), &"p".repeat(100_000));
+                    io.out.push(origin, &large[..io.dice.between(66_000, 99_000) as usize]);
+                } else if let Some(flight) = self.flights.front() {
                     io.out.push(origin, &flight.bytes[..io.dice.below(flight.bytes.len() as u64) as usize]);
                 }
             }
@@ -726,6 +738,7 @@ impl Client {
     }
 
     fn finish(&mut self, io: &mut Io<'_>, how: End) {
+        io.shared.gone.insert(Self::origin(io));
         self.phase = Phase::Gone;
         *io.end = Some(how);
     }

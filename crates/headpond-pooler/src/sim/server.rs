@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 
 use headpond_wire::postgres::md5::Md5Secret;
 
-use crate::marked::{ANYONE, Marked, Origin, POOLER, message, text_message};
-use crate::net::End;
-use crate::peer::{Io, MS, SECOND, Settings};
+use crate::sim::marked::{ANYONE, Marked, Origin, POOLER, message, text_message};
+use crate::sim::net::End;
+use crate::sim::peer::{Io, MS, SECOND, Settings};
 
 const CANCEL: u32 = 80_877_102;
 
@@ -49,6 +49,8 @@ struct Copy {
     token: String,
     fails_after: Option<u64>,
     taken: u64,
+    /// A Sync was read over.
+    synced: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub(crate) struct Backend {
     /// It counts as a session of its database, or as the control connection.
     counted: bool,
     control: bool,
+    /// It has let its client in.
+    served: bool,
     status: u8,
     /// Extended-protocol messages came since the last Sync.
     unsynced: bool,
@@ -95,6 +99,7 @@ impl Backend {
             database: String::new(),
             counted: false,
             control: false,
+            served: false,
             status: b'I',
             unsynced: false,
             skipping: false,
@@ -278,6 +283,9 @@ impl Backend {
         io.out.push(ANYONE, &message(b'K', &[&self.process.to_be_bytes()[..], &self.key].concat()));
         io.out.push(ANYONE, &message(b'Z', b"I"));
         self.phase = Phase::Serving;
+        self.served = true;
+        io.shared.serving += 1;
+        io.shared.most_serving = io.shared.most_serving.max(io.shared.serving);
         if io.dice.chance(io.shared.faults.deaths) {
             self.dies_at = io.now + io.dice.skewed(SECOND);
         }
@@ -317,7 +325,10 @@ impl Backend {
                     self.steps.push_front(Step::Done { tag: format!("COPY {taken}") });
                 }
                 b'f' => self.fail("57014", &format!("COPY from stdin failed: {}", text()), io),
-                b'H' | b'S' => io.shared.count("sync inside copy"),
+                b'H' | b'S' => {
+                    copy.synced = true;
+                    io.shared.count("sync inside copy");
+                }
                 b'X' => self.exit(io),
                 _ => panic!("{:?} during COPY", char::from(tag)),
             }
@@ -379,6 +390,11 @@ impl Backend {
             if self.status != b'E' && !self.skipping {
                 let wanted = io.shared.settings_of.get(&origin).cloned().unwrap_or_default();
                 assert_eq!(self.settings, wanted, "{origin} runs under other settings");
+                // What RESET goes back to is what its startup packet said.
+                let session = !io.shared.stays.contains(&self.database);
+                let own = wanted.get("search_path").filter(|_| session);
+                let opened_with = self.startup.get("search_path");
+                assert_eq!(opened_with, own, "{origin} has a connection of other startup parameters");
             }
         }
         self.origin = origin;
@@ -464,7 +480,7 @@ impl Backend {
             Step::Statement { text, simple } => self.execute(&text, simple, io),
             Step::CopyIn { token, fails_after } => {
                 self.say(&message(b'G', &[0, 0, 0]), io);
-                self.copy = Some(Copy { token, fails_after, taken: 0 });
+                self.copy = Some(Copy { token, fails_after, taken: 0, synced: false });
             }
             Step::Done { tag } => self.say(&text_message(b'C', &tag), io),
             Step::Fail { code, text } => self.fail(code, &text, io),
@@ -482,7 +498,7 @@ impl Backend {
         if self.status == b'E' && !ends(text) {
             return self.fail_aborted(io);
         }
-        if words[0] != "SELECT" {
+        if !matches!(words[0], "SELECT" | "CHECK") {
             self.executes(token(text), io);
         }
         let done = |tag: &str| Step::Done { tag: tag.to_owned() };
@@ -498,6 +514,11 @@ impl Backend {
                 steps.push(Step::Say(row(&["f", &left])));
                 steps.push(done("SELECT 1"));
             }
+            "CHECK" if io.dice.chance(io.shared.faults.checks) => {
+                io.shared.count("check fails");
+                steps.push(Step::Fail { code: "58000", text: "not fit".to_owned() });
+            }
+            "CHECK" => steps.push(done("CHECK")),
             // Asked once in a while: how many connections there are.
             "SELECT" => {
                 io.shared.count(if self.control { "control asks" } else { "survey" });
@@ -637,8 +658,10 @@ impl Backend {
 
     /// A cancel request's signal: whatever runs ends; a process that runs nothing takes no notice.
     pub(crate) fn signal(&mut self, io: &mut Io<'_>) {
-        // Whether a Sync sent ahead of the data is read over then, or answered, no client could tell: left out.
-        if self.copy.as_ref().is_some_and(|copy| copy.taken == 0) && !self.simple {
+        // A Sync that was sent ahead and comes only after the error is answered, with or without a pooler in between,
+        // and its client has one ready for query more than it can account for: left out.
+        let ahead = |copy: &Copy| copy.taken == 0 && !copy.synced && io.input.is_empty();
+        if !self.simple && self.copy.as_ref().is_some_and(ahead) {
             return;
         }
         let runs = self.copy.is_some() || self.steps.iter().any(|step| !matches!(step, Step::Ready));
@@ -647,8 +670,12 @@ impl Backend {
             return;
         }
         io.shared.count("cancel hits");
+        let asked = io.shared.cancelling.get(&self.origin).is_some_and(|requests| *requests > 0);
+        let meant = asked || self.origin == POOLER || io.shared.gone.contains(&self.origin);
+        assert!(meant, "{} is hit by a cancel that it has not asked for", self.origin);
         self.until = 0;
-        self.fail("57014", "canceling statement due to user request", io);
+        // The pooler says it without the last words.
+        self.fail("57014", "canceling statement due to user request on the server", io);
     }
 
     /// The process dies, with a word or without.
@@ -696,6 +723,7 @@ impl Backend {
     fn gone(&mut self, io: &mut Io<'_>, how: End) {
         self.phase = Phase::Exiting;
         *io.end = Some(how);
+        io.shared.serving -= u32::from(std::mem::take(&mut self.served));
         io.shared.keys.remove(&(self.process, std::mem::take(&mut self.key)));
         if std::mem::take(&mut self.counted) {
             *self.sessions(io) -= 1;
@@ -726,7 +754,9 @@ fn ends(text: &str) -> bool {
 
 fn aside(origin: Origin, io: &mut Io<'_>) {
     io.shared.count("aside");
-    let bytes = if io.dice.chance(50) {
+    let bytes = if io.dice.chance(io.shared.faults.large / 2) {
+        message(b'N', &[0; 70_000])
+    } else if io.dice.chance(50) {
         message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mby the way\0\0")
     } else {
         parameter_status("in_hot_standby", "off")

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::dice::Dice;
-use crate::marked::{Marked, Origin};
-use crate::net::End;
+use crate::sim::cells::Cells;
+use crate::sim::dice::Dice;
+use crate::sim::marked::{Marked, Origin};
+use crate::sim::net::End;
 
 pub(crate) const US: u64 = 1_000;
 pub(crate) const MS: u64 = 1_000_000;
@@ -22,6 +23,8 @@ pub(crate) struct Faults {
     pub(crate) logins: u64,
     /// A connect fails.
     pub(crate) connects: u64,
+    /// A test of an idle connection fails.
+    pub(crate) checks: u64,
     /// A client leaves before its time.
     pub(crate) departures: u64,
     /// A client cancels what it runs.
@@ -46,6 +49,8 @@ impl Faults {
 /// A connection to be made to the pooler, to cancel what another runs.
 #[derive(Debug)]
 pub(crate) struct Canceller {
+    /// Who asks.
+    pub(crate) of: Origin,
     pub(crate) at: u64,
     pub(crate) process: u32,
     pub(crate) key: Vec<u8>,
@@ -102,6 +107,9 @@ pub(crate) struct Shared {
     /// Clients that lost their server.
     pub(crate) losses: u32,
     pub(crate) exchanges: u64,
+    /// Server processes that serve, and the most there were at once.
+    pub(crate) serving: u32,
+    pub(crate) most_serving: u32,
     /// Longest a request may wait, by database; `None`: for ever.
     pub(crate) acquire_timeouts: BTreeMap<String, Option<u64>>,
     /// Clients are not asked who they are.
@@ -112,6 +120,12 @@ pub(crate) struct Shared {
     pub(crate) draining: bool,
     /// The operator has dropped all clients once.
     pub(crate) killed: bool,
+    /// Cancel requests that are being delivered, by the client that asked.
+    pub(crate) cancelling: HashMap<Origin, u32>,
+    /// Clients that have left.
+    pub(crate) gone: HashSet<Origin>,
+    /// Which events met which states.
+    pub(crate) cells: Cells,
     /// How often each kind of thing happened.
     pub(crate) coverage: BTreeMap<&'static str, u64>,
 }

@@ -5,25 +5,29 @@ mod driver;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 
+use crate::config::Secret;
+use crate::{Actions, Link, Pooler};
 use headpond_core::Tick;
-use headpond_pooler::config::Secret;
-use headpond_pooler::{Actions, Link, Pooler};
 use headpond_wire::postgres::scram::ClientKeys;
 
-use crate::client::Client;
-use crate::dice::Dice;
-use crate::marked::Marked;
-use crate::net::{End, Pipe, Weather};
-use crate::peer::{Canceller, Io, MS, Shared, US};
-use crate::server::Backend;
+use crate::sim::cells;
+use crate::sim::client::Client;
+use crate::sim::dice::Dice;
+use crate::sim::marked::{Marked, Origin, packet};
+use crate::sim::net::{End, Pipe, Weather};
+use crate::sim::peer::{Canceller, Io, MS, Shared, US};
+use crate::sim::schedule;
+use crate::sim::server::Backend;
 
 #[derive(Debug)]
 enum Peer {
     Client(Client),
     Backend(Backend),
-    /// Brings a cancel request; waits for the end.
+    /// Brings a cancel request of a client; waits for the end.
     Canceller {
+        of: Origin,
         packet: Vec<u8>,
     },
 }
@@ -48,6 +52,8 @@ struct Conn {
     /// Handed over and not consumed.
     held: Marked,
     last: Last,
+    /// The pooler has said that it will send no more.
+    done: bool,
     hung_up: bool,
     peer: Peer,
     /// What the peer has read and not used, has yet to send, and how it ends after that.
@@ -217,10 +223,21 @@ impl World {
 
     pub(crate) fn drain(&mut self) {
         self.shared.draining = true;
+        let found =
+            cells::clients(&self.pooler, "drain").into_iter().chain(cells::servers(&self.pooler, "drain"));
+        for cell in found.collect::<Vec<_>>() {
+            self.reaches(cell);
+        }
         self.pooler.drain(Tick(self.now), &mut self.actions);
         self.work();
         self.flush();
         self.arm();
+    }
+
+    fn servers_meet(&mut self, event: &'static str) {
+        for cell in cells::servers(&self.pooler, event) {
+            self.reaches(cell);
+        }
     }
 
     fn at(&mut self, at: u64, event: Event) {
@@ -248,6 +265,7 @@ impl World {
             Event::Connected(number) => self.connect_decided(number),
             Event::Derived(number) => {
                 if let Some((link, password, keys)) = self.deriving.remove(&number) {
+                    self.meets(link, "derived");
                     self.pooler.keys_derived(Tick(self.now), link, &password, &keys, &mut self.actions);
                     self.work();
                     self.flush();
@@ -260,9 +278,10 @@ impl World {
                 }
             }
             Event::Canceller(number) => {
-                if let Some(Canceller { process, key, .. }) = self.cancellers.remove(&number) {
+                if let Some(Canceller { of, process, key, .. }) = self.cancellers.remove(&number) {
+                    *self.shared.cancelling.entry(of).or_default() += 1;
                     let body = [&process.to_be_bytes()[..], &key].concat();
-                    self.visit(Peer::Canceller { packet: crate::marked::packet(80_877_102, &body) });
+                    self.visit(Peer::Canceller { of, packet: packet(80_877_102, &body) });
                 }
             }
             Event::Operator => self.operate(),
@@ -272,21 +291,30 @@ impl World {
     fn operate(&mut self) {
         let now = Tick(self.now);
         if self.suspended {
+            self.servers_meet("resume");
             self.pooler.resume(now, None, &mut self.actions);
             self.suspended = false;
         } else if std::mem::take(&mut self.shared.in_recovery) {
             self.shared.count("promoted");
         } else {
-            match self.dice.below(5) {
+            match self.dice.below(6) {
                 3 => {
                     self.shared.count("demoted");
                     self.shared.in_recovery = true;
                 }
                 0 => {
                     self.suspended = true;
+                    self.servers_meet("suspend");
                     self.pooler.suspend(now, None, &mut self.actions);
                 }
-                1 => self.pooler.renew(now, None, &mut self.actions),
+                1 => {
+                    self.servers_meet("renew");
+                    self.pooler.renew(now, None, &mut self.actions);
+                }
+                4 => {
+                    self.servers_meet("reload");
+                    self.reload();
+                }
                 2 if self.dice.below(10) == 0 => {
                     (self.suspended, self.shared.killed) = (true, true);
                     self.pooler.kill(now, None, &mut self.actions);
@@ -298,9 +326,20 @@ impl World {
         self.flush();
         self.arm();
         if self.suspended || self.shared.in_recovery || !self.clients_are_gone() {
-            let later = self.now + self.dice.skewed(500 * MS);
+            let later = self.now + self.dice.skewed(200 * MS);
             self.at(later, Event::Operator);
         }
+    }
+
+    /// New sizes for every pool.
+    fn reload(&mut self) {
+        let mut config = self.pooler.config.as_ref().clone();
+        for source in &mut config.data_sources {
+            schedule::draw_sizes(&mut source.pool, &mut self.dice);
+            let limit = self.shared.session_limits.entry(source.name.clone()).or_default();
+            *limit = (*limit).max(source.pool.max_size);
+        }
+        self.pooler.reload(Tick(self.now), Arc::new(config), &mut self.actions);
     }
 
     /// Somebody connects to the pooler.
@@ -320,6 +359,7 @@ impl World {
             outbox: Marked::default(),
             held: Marked::default(),
             last: Last::Open,
+            done: false,
             hung_up: false,
             peer,
             peer_input: Marked::default(),
@@ -339,9 +379,11 @@ impl World {
         if fails {
             self.shared.count("connect fails");
             self.shared.deaths += 1;
+            self.meets(link, "refused");
             self.pooler.closed(now, link, "connection refused", &mut self.actions);
         } else {
             let backend = self.connect(link, Peer::Backend(Backend::new()));
+            self.meets(link, "connected");
             self.pooler.connected(now, link, &mut self.actions);
             self.work();
             self.with_peer(backend, false);
@@ -386,8 +428,8 @@ impl World {
     /// The peer reads what it can take, acts, and sends.
     fn peer_reads(&mut self, number: usize) {
         let conn = &mut self.conns[number];
-        let takes = conn.appetite.unwrap_or(usize::MAX);
         let had = conn.down.arrived.len();
+        let takes = conn.appetite.map_or(usize::MAX, |most| most.max(had / 20));
         let bytes = conn.down.arrived.take(takes);
         let read = !bytes.is_empty();
         conn.peer_input.append(&bytes);
@@ -449,7 +491,7 @@ impl World {
                 }
                 backend.act(&mut io);
             }
-            Peer::Canceller { packet } => {
+            Peer::Canceller { packet, .. } => {
                 io.out.push(number as u16 + 1, &std::mem::take(packet));
                 assert!(io.input.is_empty() || io.shared.draining, "a cancel request was answered");
                 if io.ended.is_some() {

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::dice::Dice;
-use crate::marked::Marked;
+use crate::sim::dice::Dice;
+use crate::sim::marked::Marked;
 
 /// How a direction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Pooler;
+use crate::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts, Users};
 use headpond_core::{Alarm, CloseReason, PoolFigures, PoolSettings, Tick};
-use headpond_pooler::Pooler;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts, Users};
 
-use crate::client::{Ask, Client, Flight, Kind, Statement};
-use crate::dice::Dice;
-use crate::marked::text_message;
-use crate::net::Weather;
-use crate::peer::{MS, SECOND, Settings, Shared};
-use crate::world::World;
+use crate::sim::client::{Ask, Client, Flight, Kind, Statement};
+use crate::sim::dice::Dice;
+use crate::sim::marked::text_message;
+use crate::sim::net::Weather;
+use crate::sim::peer::{MS, SECOND, Settings, Shared};
+use crate::sim::world::World;
 
 const CALM: Weather = Weather { piece: 100_000, delay: 100_000, room: (1_000_000, 1_000_000) };
 

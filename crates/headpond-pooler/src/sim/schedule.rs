@@ -4,29 +4,47 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headpond_core::{PoolSettings, State, Tick};
-use headpond_pooler::Pooler;
-use headpond_pooler::config::{
+use crate::Pooler;
+use crate::config::{
     AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, Timeouts, User, Users,
 };
+use headpond_core::{PoolSettings, State, Tick};
 
 use headpond_wire::postgres::md5::Md5Secret;
 use headpond_wire::postgres::scram::StoredSecret;
 
-use crate::client::{Client, PATIENCE, SOMEONES};
-use crate::dice::Dice;
-use crate::net::Weather;
-use crate::peer::{Faults, MS, SECOND, Settings, Shared};
-use crate::script;
-use crate::server::{IMPOSSIBLE, SERVICES};
-use crate::world::World;
+use crate::sim::cells::Cells;
+use crate::sim::client::{Client, PATIENCE, SOMEONES};
+use crate::sim::dice::Dice;
+use crate::sim::net::Weather;
+use crate::sim::peer::{Faults, MS, SECOND, Settings, Shared};
+use crate::sim::script;
+use crate::sim::server::{IMPOSSIBLE, SERVICES};
+use crate::sim::world::World;
 
-/// Runs the schedule of a seed; returns how often each kind of thing happened.
-pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
+/// What a schedule came to.
+pub(crate) struct Seen {
+    /// How often each kind of thing happened.
+    pub(crate) coverage: BTreeMap<&'static str, u64>,
+    /// Which events met which states.
+    pub(crate) cells: Cells,
+    /// Requests that were answered to their end.
+    pub(crate) exchanges: u64,
+    /// The most server connections that served at once.
+    pub(crate) serving: u32,
+}
+
+/// The least that a schedule is about: clients, exchanges that they intend, server connections that there may be.
+const CLIENTS: u64 = 8;
+const EXCHANGES: usize = 50;
+const SERVERS: u32 = 2;
+
+/// Runs the schedule of a seed.
+pub(crate) fn run(seed: u64) -> Seen {
     let mut dice = Dice::new(seed);
     let faults = faults(&mut dice);
     let config = config(&mut dice);
-    let slots = u32::try_from(dice.between(1, 9)).expect("small");
+    let slots = u32::try_from(dice.between(SERVERS.into(), 9)).expect("small");
     let mut shared = Shared { faults: faults.clone(), slots, ..Shared::default() };
     shared.trusting = config.auth == AuthMethod::Trust;
     shared.server_asks = dice.pick(&[0, 0, 3, 5]);
@@ -46,27 +64,40 @@ pub(crate) fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         }
     }
     let weather = Weather {
-        piece: dice.pick(&[3, 50, 1_000, 100_000]),
+        piece: dice.pick(&[3, 50, 50, 1_000, 1_000, 100_000]),
         delay: dice.pick(&[100, 1_000, 30_000]) * 1_000,
-        room: dice.pick(&[(200, 2_000), (5_000, 50_000), (1_000_000, 1_000_000)]),
+        room: dice.pick(&[
+            if faults.large > 0 { (10_000, 20_000) } else { (200, 2_000) },
+            (5_000, 50_000),
+            (1_000_000, 1_000_000),
+        ]),
     };
-    let clients: Vec<_> = (0..dice.between(8, 14)).map(|_| client(&config, &shared, &mut dice)).collect();
+    let count = dice.between(CLIENTS, 14);
+    let mut clients: Vec<_> = (0..count).map(|_| client(&config, &shared, &mut dice)).collect();
+    while clients.iter().map(Client::intended).sum::<usize>() < EXCHANGES {
+        clients.push(client(&config, &shared, &mut dice));
+    }
     let pooler = Pooler::new(Arc::new(config), 0, 1, [dice.below(256) as u8; 32]);
     let arrivals: Vec<_> = clients.iter().map(|_| dice.skewed(300 * MS)).collect();
+    let drains_at = (faults.operator > 0 && dice.chance(50)).then(|| dice.skewed(400 * MS));
     let mut world = World::new(dice, weather, pooler, shared);
     world.start();
     for (client, at) in clients.into_iter().zip(arrivals) {
         world.client_comes(at, client);
     }
-    let drains_early = faults.operator > 0 && seed.is_multiple_of(3);
-    if drains_early {
-        world.run(200 * MS, World::clients_are_gone);
+    if let Some(at) = drains_at {
+        world.run(at, World::clients_are_gone);
         world.drain();
     }
     world.run(PATIENCE, World::clients_are_gone);
     assert!(world.clients_are_gone(), "stuck: {:#?}", world.stuck());
     comes_to_rest(&mut world);
-    world.shared.coverage
+    Seen {
+        coverage: world.shared.coverage,
+        cells: world.shared.cells,
+        exchanges: world.shared.exchanges,
+        serving: world.shared.most_serving,
+    }
 }
 
 /// After the last client everything is given back, and after a drain nothing is left.
@@ -82,6 +113,7 @@ fn comes_to_rest(world: &mut World) {
             .all(|row| row.pool.waiting == 0 && busy.iter().all(|state| row.pool.count(*state) == 0))
     };
     // What is still on its way arrives first; after that a pool may be busy with nothing but lifetimes.
+    world.run(world.now + PATIENCE, |world| world.pooler.clients() == 0);
     world.run(world.now + 10 * SECOND, |_| false);
     world.run(world.now + 20 * SECOND, at_rest);
     let snapshot = world.pooler.snapshot(Tick(world.now), true);
@@ -93,6 +125,12 @@ fn comes_to_rest(world: &mut World) {
     world.run(world.now + 20 * SECOND, |_| false);
     assert!(world.pooler.is_empty(), "something is left after a drain");
     assert_eq!(world.backends(), 0, "the server has connections left");
+    let used = snapshot_budgets(world);
+    assert!(used.iter().all(|used| *used == 0), "permits are not given back: {used:?}");
+}
+
+fn snapshot_budgets(world: &World) -> Vec<u32> {
+    world.pooler.snapshot(Tick(world.now), false).pools.iter().map(|row| row.budget_used).collect()
 }
 
 /// Half of the runs are honest: there, nobody may lose anything.
@@ -103,18 +141,22 @@ fn faults(dice: &mut Dice) -> Faults {
         deaths: sometimes(40, 20),
         logins: sometimes(30, 50),
         connects: sometimes(20, 40),
+        checks: sometimes(20, 30),
         departures: sometimes(50, 60),
         cancels: sometimes(50, 30),
         asides: sometimes(50, 30),
         slow_readers: sometimes(30, 50),
         large: sometimes(30, 10),
-        operator: sometimes(30, 1),
+        operator: sometimes(40, 1),
     }
 }
 
 fn config(dice: &mut Dice) -> PoolerConfig {
-    let data_sources =
+    let mut data_sources: Vec<_> =
         (0..dice.between(1, 2)).map(|number| data_source(&format!("app{number}"), dice)).collect();
+    if data_sources.len() == 1 {
+        data_sources[0].pool.max_size = data_sources[0].pool.max_size.max(SERVERS);
+    }
     let second = Duration::from_secs(1);
     PoolerConfig {
         data_sources,
@@ -136,7 +178,7 @@ fn config(dice: &mut Dice) -> PoolerConfig {
         recover_timeout: 2 * second,
         close_timeout: second,
         cancel_timeout: second,
-        check_query: String::new(),
+        check_query: dice.pick(&["", "CHECK"]).to_owned(),
         reset_query: dice.pick(&["DISCARD ALL", "DISCARD ALL", ""]).to_owned(),
         verify_reset: dice.chance(50),
     }
@@ -157,12 +199,10 @@ fn users(dice: &mut Dice) -> Users {
 }
 
 fn data_source(name: &str, dice: &mut Dice) -> DataSource {
-    let max_size = dice.between(1, 4) as u32;
-    let min_idle = dice.below(u64::from(max_size) + 1) as u32;
-    let initial_size = dice.below(u64::from(max_size) + 1) as u32;
     let milliseconds = |number| Duration::from_millis(number);
+    let budget = dice.pick(&[None, Some(2), Some(5)]);
     DataSource {
-        budget: dice.pick(&[None, Some(2), Some(5)]),
+        budget,
         reserve: Some(0),
         members: 1,
         name: name.to_owned(),
@@ -173,11 +213,6 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
         timeouts: Timeouts::default(),
         mode: dice.pick(&[PoolMode::Session, PoolMode::Transaction, PoolMode::Transaction]),
         pool: PoolSettings {
-            max_size,
-            max_idle: dice.between(u64::from(min_idle), u64::from(max_size)) as u32,
-            min_idle,
-            initial_size,
-            min_size: dice.below(u64::from(max_size) + 1) as u32,
             idle_timeout: milliseconds(dice.pick(&[0, 30, 1_000])),
             acquire_timeout: milliseconds(dice.pick(&[0, 30, 300, 5_000])),
             max_waiters: dice.pick(&[2, 1_000, 1_000]) as u32,
@@ -192,8 +227,25 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
             leak_after: milliseconds(dice.pick(&[0, 50])),
             leak_reclaim: dice.chance(20),
             statement_cache_size: 0,
+            ..sized(dice)
         },
     }
+}
+
+fn sized(dice: &mut Dice) -> PoolSettings {
+    let mut pool = PoolSettings::on_demand();
+    draw_sizes(&mut pool, dice);
+    pool
+}
+
+/// Draws how many connections a pool may have, and how many it keeps.
+pub(crate) fn draw_sizes(pool: &mut PoolSettings, dice: &mut Dice) {
+    let most = dice.between(1, 4);
+    pool.max_size = most as u32;
+    pool.min_idle = dice.below(most + 1) as u32;
+    pool.max_idle = dice.between(pool.min_idle.into(), most) as u32;
+    pool.initial_size = dice.below(most + 1) as u32;
+    pool.min_size = dice.below(most + 1) as u32;
 }
 
 fn client(config: &PoolerConfig, shared: &Shared, dice: &mut Dice) -> Client {
@@ -204,11 +256,13 @@ fn client(config: &PoolerConfig, shared: &Shared, dice: &mut Dice) -> Client {
             settings.insert(name.to_owned(), dice.pick(&values).to_owned());
         }
     }
-    if dice.chance(3) {
+    let impossible = dice.chance(6);
+    if impossible {
         settings.insert("search_path".to_owned(), IMPOSSIBLE.to_owned());
     }
     let dirty = shared.resets.contains(&database);
-    let flights = script::flights(dice.between(1, 14), &shared.faults, dirty, dice);
+    let escapes = impossible && dice.chance(50);
+    let flights = script::flights(dice.between(1, 9), &shared.faults, (dirty, escapes), dice);
     let mut client = Client::new(database, settings, flights);
     if dice.chance(shared.faults.departures) {
         client.leaves_at = dice.skewed(1_000 * MS);

@@ -2,14 +2,23 @@
 
 use std::collections::VecDeque;
 
-use crate::client::{Ask, CopyEnding, Flight, Kind, Statement};
-use crate::dice::Dice;
-use crate::marked::{message, text_message};
-use crate::peer::{Faults, MS};
+use crate::sim::client::{Ask, CopyEnding, Flight, Kind, Statement};
+use crate::sim::dice::Dice;
+use crate::sim::marked::{message, text_message};
+use crate::sim::peer::{Faults, MS};
 
 /// Draws the flights of one client.
-pub(crate) fn flights(exchanges: u64, faults: &Faults, dirty: bool, dice: &mut Dice) -> VecDeque<Flight> {
+pub(crate) fn flights(
+    exchanges: u64,
+    faults: &Faults,
+    (dirty, escapes): (bool, bool),
+    dice: &mut Dice,
+) -> VecDeque<Flight> {
     let mut script = Script { faults, dirty, dice, flights: VecDeque::new(), flight: Flight::default() };
+    if escapes {
+        // Out of the failed transaction that keeps others from running under settings that are not true.
+        script.one(Kind::Rollback);
+    }
     for _ in 0..exchanges {
         script.exchange();
     }
@@ -103,7 +112,7 @@ impl Script<'_> {
 
     fn size(&mut self) -> usize {
         let large = self.dice.chance(self.faults.large);
-        if large { self.dice.between(64_000, 150_000) as usize } else { self.dice.skewed(200) as usize }
+        if large { self.dice.between(66_000, 120_000) as usize } else { self.dice.skewed(200) as usize }
     }
 
     fn query(&mut self, statements: Vec<Statement>) {
