@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headpond_pooler::Link;
 use headpond_pooler::config::{AuthMethod, PoolMode};
-use headpond_testkit::messages::{Named, Spoiled, frontend, is_tagged, message};
+use headpond_testkit::messages::{FRONTEND, Named, Spoiled, is_tagged, message};
 use headpond_testkit::{Stage, config, hello};
 
 use crate::{Scene, begin, enters, query, run};
@@ -63,7 +63,7 @@ const STATES: &[(&str, State)] = &[
 
 #[test]
 fn whatever_a_client_says_in_whatever_state_nobody_else_notices() {
-    run(STATES, &frontend(), cell);
+    run(STATES, &FRONTEND, cell);
 }
 
 /// One cell. Whether there is such a state.

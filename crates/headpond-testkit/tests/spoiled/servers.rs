@@ -5,7 +5,7 @@ use std::time::Duration;
 use headpond_pooler::Link;
 use headpond_pooler::config::{AuthMethod, PoolMode};
 use headpond_testkit::Stage;
-use headpond_testkit::messages::{Named, Spoiled, backend, message};
+use headpond_testkit::messages::{BACKEND, Named, Spoiled, message};
 
 use crate::{Scene, begin, enters, query, run};
 
@@ -66,7 +66,7 @@ const SASL: &[u8] = b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0";
 
 #[test]
 fn whatever_a_server_says_in_whatever_state_only_its_client_notices() {
-    run(STATES, &backend(), cell);
+    run(STATES, &BACKEND, cell);
 }
 
 /// One cell. Whether there is such a state.
