@@ -480,9 +480,8 @@ impl Pooler {
             self.control_lost(now, id, out);
             return;
         }
-        // Inside a message that streams nothing can be said: the words would be taken for its rest.
-        let cut = server.streaming_to_client && server.streaming > 0;
-        let (pool, conn, told) = (server.pool, server.conn, server.said_goodbye || cut);
+        let told = server.said_goodbye || server.is_inside_reply();
+        let (pool, conn) = (server.pool, server.conn);
         if let Some(client) = server.client.take() {
             if let Some(client) = self.clients.get_mut(client) {
                 client.lease = Lease::None;

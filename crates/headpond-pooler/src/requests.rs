@@ -383,12 +383,18 @@ impl Pooler {
     /// A client broke the protocol: it is told and closed.
     pub(crate) fn misbehaved(&mut self, now: Tick, id: ClientId, message: &str, out: &mut Actions) {
         out.report(Report::ClientMisbehaved { message: message.to_owned() });
+        let mut heard_part = false;
         if let Some(client) = self.clients.get_mut(id)
             && let Lease::Active(server) = std::mem::replace(&mut client.lease, Lease::None)
         {
             let inside = client.is_inside_message();
+            heard_part = self.servers.get(server).is_some_and(|server| server.is_inside_reply());
             self.abandon(now, server, inside, true, out);
         }
-        self.close_client(id, Cause::ProtocolViolation, message, out);
+        if heard_part {
+            self.drop_client(id, out);
+        } else {
+            self.close_client(id, Cause::ProtocolViolation, message, out);
+        }
     }
 }

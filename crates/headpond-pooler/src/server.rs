@@ -154,6 +154,11 @@ impl Server {
         self.conn == ConnId::NONE
     }
 
+    /// The client has heard a part of a reply: whatever else it is told would be taken for the rest.
+    pub(crate) fn is_inside_reply(&self) -> bool {
+        self.streaming_to_client && self.streaming > 0
+    }
+
     /// Every request is answered, no transaction is open, and all that was sent has gone out: the tail of a COPY that
     /// failed may still be on its way.
     pub(crate) fn is_clean(&self) -> bool {

@@ -51,14 +51,13 @@ pub(crate) fn pooler(input: &[u8]) {
         config.data_sources[0].pool.leak_after = Duration::from_secs(20);
     }
     let mut stage = Stage::new(config.clone());
-    let (frontend, backend) = (messages::frontend(), messages::backend());
     let mut drains = false;
     while let Some(step) = script.byte() {
         let links = stage.links();
         let done = match step % 16 {
             0 => comes(&mut stage),
-            1..=3 => says(&mut stage, &mut script, &frontend, true),
-            4..=6 => says(&mut stage, &mut script, &backend, false),
+            1..=3 => says(&mut stage, &mut script, &messages::FRONTEND, true),
+            4..=6 => says(&mut stage, &mut script, &messages::BACKEND, false),
             7 => comes_in(&mut stage, &mut script),
             8 => script.one_of(&links).map(|link| stage.breaks(link)),
             9 => script.one_of(&links).map(|link| stage.leaves(link)),

@@ -1,5 +1,7 @@
 //! Every message of either side, and how each is spoiled.
 
+use std::sync::LazyLock;
+
 /// A message by name.
 pub type Named = (&'static str, Vec<u8>);
 
@@ -17,8 +19,7 @@ fn packet(code: u32, body: &[u8]) -> Vec<u8> {
 }
 
 /// What a client might say, in a state in which it makes sense or not.
-#[must_use]
-pub fn frontend() -> Vec<Named> {
+pub static FRONTEND: LazyLock<Vec<Named>> = LazyLock::new(|| {
     vec![
         ("Query", message(b'Q', b"SELECT 1\0")),
         ("Query BEGIN", message(b'Q', b"BEGIN\0")),
@@ -57,11 +58,10 @@ pub fn frontend() -> Vec<Named> {
         ("unknown tag", message(b'?', b"\0")),
         ("tag 0", message(0, b"\0")),
     ]
-}
+});
 
 /// What a server might say.
-#[must_use]
-pub fn backend() -> Vec<Named> {
+pub static BACKEND: LazyLock<Vec<Named>> = LazyLock::new(|| {
     let error = |severity: &str| {
         message(b'E', format!("S{severity}\0V{severity}\0C57P01\0Mthe server has had enough\0\0").as_bytes())
     };
@@ -113,7 +113,7 @@ pub fn backend() -> Vec<Named> {
         ("unknown tag", message(b'?', b"\0")),
         ("tag 0", message(0, b"\0")),
     ]
-}
+});
 
 /// What is done to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Spoiled {
     }
 }
 
-/// Whether a message of [`frontend`] has a tag in front of its length.
+/// Whether a message of [`FRONTEND`] has a tag in front of its length.
 #[must_use]
 pub fn is_tagged(name: &str) -> bool {
     !name.ends_with("Request") && !name.starts_with("StartupMessage")

@@ -154,6 +154,13 @@ impl Stage {
         self.links().into_iter().filter(|link| matches!(link, Link::Server(_))).collect()
     }
 
+    /// The server connection that a client used last.
+    #[must_use]
+    pub fn server_of(&self, client: Link) -> Option<Link> {
+        let used = |wire: &&Wire| wire.turnover.client == Some(client);
+        self.wires.iter().rfind(used).map(|wire| wire.link)
+    }
+
     /// Whether the machine has closed a link.
     #[must_use]
     pub fn is_closed(&self, link: Link) -> bool {

@@ -64,3 +64,18 @@ fn a_client_hears_the_whole_of_a_row_before_it_hears_that_its_server_talks_nonse
     assert!(stage.is_closed(ann) && stage.mismatches == 1);
     stage.is_well_at_last();
 }
+
+#[test]
+fn who_breaks_the_protocol_inside_a_row_is_closed_without_a_word() {
+    let (mut stage, [ann, bob], server) = two_clients(PoolMode::Transaction);
+    stage.says(ann, &message(b'Q', b"SLEEP\0"));
+    stage.serve(&[]);
+    stage.says(server, &message(b'D', &[0; 100_000])[..70_000]);
+    // The stage checks that no error comes inside the row.
+    stage.says(ann, b"Q\0\0\0\x03");
+    assert!(stage.is_closed(ann) && stage.misbehaved == 1);
+    stage.says(server, &[&[0; 30_005][..], b"C\0\0\0\x05\0Z\0\0\0\x05I"].concat());
+    stage.breaks(server);
+    assert_eq!(stage.asks(bob, &[]), Ok(()));
+    stage.is_well_at_last();
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headpond_pooler::Link;
 use headpond_pooler::config::{AuthMethod, PoolMode};
-use headpond_testkit::messages::{Named, Spoiled, frontend, is_tagged, message};
+use headpond_testkit::messages::{FRONTEND, Named, Spoiled, is_tagged, message};
 use headpond_testkit::{Stage, config, hello};
 
 use crate::{Scene, begin, enters, query, run};
@@ -63,7 +63,7 @@ const STATES: &[(&str, State)] = &[
 
 #[test]
 fn whatever_a_client_says_in_whatever_state_nobody_else_notices() {
-    run(STATES, &frontend(), cell);
+    run(STATES, &FRONTEND, cell);
 }
 
 /// One cell. Whether there is such a state.
@@ -135,14 +135,9 @@ fn after(mode: PoolMode, queries: &[&str]) -> Option<Scene> {
     scene(stage, speaker, bystander)
 }
 
-/// The server connection that the last client got.
-fn last_server(stage: &Stage) -> Link {
-    *stage.servers().last().expect("a server connection")
-}
-
 fn copying_out(mode: PoolMode) -> Option<Scene> {
     let mut scene = after(mode, &["SLEEP"])?;
-    let server = last_server(&scene.stage);
+    let server = scene.stage.server_of(scene.speaker)?;
     scene.stage.says(server, &[message(b'H', &[0, 0, 0]), message(b'd', b"row")].concat());
     Some(scene)
 }
@@ -188,7 +183,7 @@ fn refused(mode: PoolMode) -> Option<Scene> {
 
 fn aborted(mode: PoolMode) -> Option<Scene> {
     let mut scene = after(mode, &["BEGIN"])?;
-    let server = last_server(&scene.stage);
+    let server = scene.stage.server_of(scene.speaker)?;
     scene.stage.breaks(server);
     // In session mode the client goes with its server.
     (mode == PoolMode::Transaction).then_some(scene)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use headpond_pooler::Link;
 use headpond_pooler::config::{AuthMethod, PoolMode};
-use headpond_testkit::Stage;
-use headpond_testkit::messages::{Named, Spoiled, backend, message};
+use headpond_testkit::messages::{BACKEND, Named, Spoiled, message};
+use headpond_testkit::{Stage, config, hello};
 
 use crate::{Scene, begin, enters, query, run};
 
@@ -33,7 +33,8 @@ const STATES: &[(&str, State)] = &[
     ("logging in by md5", read(|mode| logging_in(mode, Some(&[&MD5])))),
     ("begun SASL", read(|mode| logging_in(mode, Some(&[SASL])))),
     ("logged in", read(|mode| logging_in(mode, Some(&[&OK])))),
-    ("asked for its size", read(surveyed)),
+    ("asked for its size at first", read(|mode| surveyed(mode, true))),
+    ("asked for its size", read(|mode| surveyed(mode, false))),
     ("idle", read(idle)),
     ("being checked", read(checked)),
     ("being reset", read(reset)),
@@ -66,7 +67,7 @@ const SASL: &[u8] = b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0";
 
 #[test]
 fn whatever_a_server_says_in_whatever_state_only_its_client_notices() {
-    run(STATES, &backend(), cell);
+    run(STATES, &BACKEND, cell);
 }
 
 /// One cell. Whether there is such a state.
@@ -98,7 +99,7 @@ fn pair(mode: PoolMode) -> (Stage, Link, Link, Link) {
     stage.serve(&[]);
     let client = enters(&mut stage);
     stage.asks(client, &[]).expect("a second connection");
-    let server = *stage.servers().last().expect("two of them");
+    let server = stage.server_of(client).expect("it was used");
     (stage, bystander, client, server)
 }
 
@@ -112,8 +113,9 @@ fn logging_in(mode: PoolMode, said: Option<&[&[u8]]>) -> Option<Scene> {
     query(&mut stage, bystander, "BEGIN");
     stage.serve(&[]);
     let client = enters(&mut stage);
+    let before = stage.servers();
     query(&mut stage, client, "SELECT 1");
-    let server = *stage.servers().last()?;
+    let server = stage.servers().into_iter().find(|server| !before.contains(server))?;
     if let Some(said) = said {
         stage.connects(server);
         said.iter().for_each(|said| stage.says(server, said));
@@ -121,19 +123,25 @@ fn logging_in(mode: PoolMode, said: Option<&[&[u8]]>) -> Option<Scene> {
     scene(stage, server, bystander)
 }
 
-/// A minute after the last one.
-fn surveyed(mode: PoolMode) -> Option<Scene> {
-    let (mut stage, bystander) = begin(mode, AuthMethod::Trust, 2);
-    query(&mut stage, bystander, "BEGIN");
-    stage.serve(&[]);
-    stage.passes(Duration::from_secs(61));
-    let client = enters(&mut stage);
-    query(&mut stage, client, "SELECT 1");
-    let server = *stage.servers().last()?;
-    stage.connects(server);
-    stage.says(server, &[&OK[..], &message(b'Z', b"I")].concat());
-    assert!(stage.takes(server).windows(15).any(|part| part == b"max_connections"));
-    scene(stage, server, bystander)
+/// The first connection of all, or later the control connection.
+fn surveyed(mode: PoolMode, at_first: bool) -> Option<Scene> {
+    let (stage, bystander) = if at_first {
+        let mut stage = Stage::new(config(mode, AuthMethod::Trust, 2));
+        let client = stage.comes();
+        stage.says(client, &hello("ann"));
+        let server = stage.servers()[0];
+        stage.connects(server);
+        stage.says(server, &[&OK[..], &message(b'Z', b"I")].concat());
+        (stage, None)
+    } else {
+        let (mut stage, bystander) = begin(mode, AuthMethod::Trust, 2);
+        // It is asked every ten seconds.
+        stage.passes(Duration::from_secs(11));
+        (stage, Some(bystander))
+    };
+    let asked = |server: &Link| stage.peek(*server).windows(15).any(|part| part == b"max_connections");
+    let speaker = stage.servers().into_iter().find(asked).expect("it is asked how many connections it has");
+    Some(Scene { stage, speaker, bystander, silent: vec![speaker], drains: false })
 }
 
 /// Its client is gone, in peace.
@@ -167,8 +175,8 @@ fn setting(mode: PoolMode) -> Option<Scene> {
     headpond_wire::postgres::startup::encode(&mut hello, words.into_iter());
     stage.says(other, &hello);
     query(&mut stage, other, "SELECT 1");
-    let speaker = *stage.servers().last()?;
-    assert!(stage.peek(speaker).windows(5).any(|part| part == b"other"));
+    let told = |server: &Link| stage.peek(*server).windows(5).any(|part| part == b"other");
+    let speaker = stage.servers().into_iter().find(told).expect("a server is told");
     scene(stage, speaker, bystander?)
 }
 
