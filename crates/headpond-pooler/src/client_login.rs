@@ -297,7 +297,7 @@ impl Pooler {
         let settings = self.config.settings_for(source, server_user, replication);
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
-        let timeouts = source.timeouts;
+        let timeouts = source.timeouts_for(replication);
         let pool = pool_index(self.pools.len());
         self.pools.push(PoolEntry {
             policy,

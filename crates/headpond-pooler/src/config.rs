@@ -178,6 +178,13 @@ pub struct PoolerConfig {
     pub verify_reset: bool,
 }
 
+impl DataSource {
+    /// The time-outs of a pool: a stream has none, for it may be quiet, and last, for as long as it likes.
+    pub(crate) fn timeouts_for(&self, replication: Replication) -> Timeouts {
+        if replication == Replication::None { self.timeouts } else { Timeouts::default() }
+    }
+}
+
 impl PoolerConfig {
     /// The data source that a client asking for `database` gets: the one of that name, else `*`.
     #[must_use]

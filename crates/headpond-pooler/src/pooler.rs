@@ -336,8 +336,9 @@ impl Pooler {
             entry.data_source = place;
             entry.node = node;
             entry.mode = mode;
-            let same_times = std::mem::replace(&mut entry.timeouts, source.timeouts) == source.timeouts;
-            entry.patience = source.timeouts.of_leases();
+            let timeouts = source.timeouts_for(entry.replication);
+            let same_times = std::mem::replace(&mut entry.timeouts, timeouts) == timeouts;
+            entry.patience = timeouts.of_leases();
             if let Some(database) = &source.database {
                 entry.database.clone_from(database);
             }

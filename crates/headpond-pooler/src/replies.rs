@@ -293,12 +293,17 @@ impl Pooler {
     fn sent_no_data(&mut self, now: Tick, id: ServerId, run: &mut Run, out: &mut Actions) -> Step {
         self.forward_run(id, run, out);
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
-        let (pool, conn) = (server.pool, server.conn);
+        let (pool, conn, cut) = (server.pool, server.conn, server.is_inside_reply());
         if let Some(client) = server.client.take() {
             if let Some(client) = self.clients.get_mut(client) {
                 client.lease = Lease::None;
             }
-            self.misbehaved(now, client, "unexpected message during COPY from stdin", out);
+            if cut {
+                // The words would be taken for the rest of the message.
+                self.drop_client(client, out);
+            } else {
+                self.misbehaved(now, client, "unexpected message during COPY from stdin", out);
+            }
         }
         self.with_pool(now, pool, out, |policy, actions| {
             policy.close(now, conn, CloseReason::ClientLost, actions);

@@ -46,7 +46,7 @@ const STATES: &[(&str, State)] = &[
     ("in a failed transaction", read(|mode| after(mode, &["BEGIN", "FAIL"]))),
     ("in COPY IN", read(|mode| after(mode, &["COPYIN"]))),
     ("in COPY IN in a transaction", read(|mode| after(mode, &["BEGIN", "COPYIN"]))),
-    ("after a COPY that failed", read(|mode| after(mode, &["COPYIN", "SELECT 1"]))),
+    ("after a COPY that failed", read(copy_failed)),
     ("in COPY OUT", read(copying_out)),
     ("in a batch", read(|mode| batch(mode, b"SELECT 1", b"PBE"))),
     ("in COPY IN in a batch", read(|mode| batch(mode, b"COPYIN", b"PBE"))),
@@ -133,6 +133,13 @@ fn after(mode: PoolMode, queries: &[&str]) -> Option<Scene> {
         stage.serve(&[]);
     }
     scene(stage, speaker, bystander)
+}
+
+fn copy_failed(mode: PoolMode) -> Option<Scene> {
+    let mut scene = after(mode, &["COPYIN"])?;
+    scene.stage.says(scene.speaker, &message(b'f', b"no\0"));
+    scene.stage.serve(&[]);
+    Some(scene)
 }
 
 fn copying_out(mode: PoolMode) -> Option<Scene> {

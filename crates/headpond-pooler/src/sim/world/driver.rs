@@ -11,7 +11,7 @@ use crate::sim::net::End;
 use crate::sim::peer::{MS, US};
 
 /// More than what is read in the one turn in which a link turns out to be blocked.
-const OUTBOX_MAX: usize = 200_000;
+const OUTBOX_MAX: usize = 120_000;
 
 impl World {
     /// One turn of the driver's loop.
