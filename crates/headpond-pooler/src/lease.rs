@@ -14,6 +14,9 @@ use crate::server::{Server, ServerState};
 use crate::settings::SettingsId;
 use crate::timers::Timer;
 
+/// A portal that nobody has; the name is what the server's log shows.
+const NO_PORTAL: &str = "Headpond: the client left without a Sync";
+
 impl Pooler {
     /// Speaks to a pool's policy and carries out what it decides.
     pub(crate) fn with_pool<R>(
@@ -317,8 +320,16 @@ impl Pooler {
         if server.exchanges.is_copying() && server.exchanges.sent(b'f', owner).is_ok() {
             out.send(link, |bytes| frontend::copy_fail(bytes, "the client is gone"));
         }
-        if server.exchanges.is_unsynced() && server.exchanges.sent(b'S', owner).is_ok() {
-            out.send(link, frontend::sync);
+        // A Sync would commit what the client never synced, so it comes behind something that fails.
+        let spoiler = Owner::Pooler(Errand::Abort);
+        if server.exchanges.is_unsynced()
+            && server.exchanges.sent(b'D', spoiler).is_ok()
+            && server.exchanges.sent(b'S', owner).is_ok()
+        {
+            out.send(link, |bytes| {
+                frontend::describe_portal(bytes, NO_PORTAL);
+                frontend::sync(bytes);
+            });
         }
         if !server.exchanges.at_rest() || server.streaming > 0 || server.blocked {
             return;

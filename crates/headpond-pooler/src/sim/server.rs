@@ -355,6 +355,11 @@ impl Backend {
             }
             b'F' => self.call(&body, io),
             b'S' => {
+                let gone = origin == POOLER && self.status == b'I' && !self.skipping;
+                assert!(
+                    !gone || self.transaction.is_empty(),
+                    "what a client left without a Sync is committed"
+                );
                 self.skipping = false;
                 self.unsynced = false;
                 self.steps.push_back(Step::Ready);
@@ -423,6 +428,8 @@ impl Backend {
                 }
                 None => self.fail("26000", "no such statement", io),
             },
+            // Of names, only the empty one is ever given to anything.
+            b'D' if body.get(1) != Some(&0) => self.fail("34000", "no such portal", io),
             b'D' => {
                 if body.first() == Some(&b'S') {
                     self.say(&message(b't', &[0, 0]), io);
