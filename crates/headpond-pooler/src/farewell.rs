@@ -64,7 +64,10 @@ impl Pooler {
         let idle = match (&client.state, client.lease) {
             (ClientState::Refused(_), _) | (_, Lease::Waiting(_)) => false,
             (_, Lease::None) => true,
-            (_, Lease::Active(server)) => self.servers.get(server).is_some_and(|server| server.is_clean()),
+            (_, Lease::Active(server)) => {
+                let clean = self.servers.get(server).is_some_and(|server| server.is_clean());
+                clean && !client.is_inside_message()
+            }
         };
         if !idle {
             return false;

@@ -79,3 +79,19 @@ fn who_breaks_the_protocol_inside_a_row_is_closed_without_a_word() {
     assert_eq!(stage.asks(bob, &[]), Ok(()));
     stage.is_well_at_last();
 }
+
+#[test]
+fn a_drain_ends_no_client_inside_a_message() {
+    let (mut stage, [ann, _], server) = two_clients(PoolMode::Session);
+    stage.says(ann, &message(b'Q', b"COPYIN\0"));
+    stage.serve(&[]);
+    stage.operates(|pooler, now, out| pooler.drain(now, out));
+    let data = message(b'd', &[b'x'; 100_000]);
+    stage.says(ann, &data[..70_000]);
+    // The stage checks that no reset goes inside the message.
+    stage.says(server, &[message(b'E', b"SERROR\0\0"), message(b'Z', b"I")].concat());
+    assert!(!stage.is_closed(ann));
+    stage.says(ann, &data[70_000..]);
+    assert!(stage.is_closed(ann) && stage.peek(server).starts_with(b"d"));
+    stage.ends();
+}
