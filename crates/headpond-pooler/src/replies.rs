@@ -107,6 +107,13 @@ impl Pooler {
             return self.mismatch(now, id, header.tag, out);
         };
         server.streaming = u32::try_from(header.size - message.len()).unwrap_or(0);
+        let plain = reply.kind == Kind::Part && reply.owner == Owner::Client && server.client.is_some();
+        if plain && !planted!(OneReplyTooManySwallowed) {
+            // Nearly all that servers say goes through here.
+            server.streaming_to_client = true;
+            run.at += message.len();
+            return Step::Next;
+        }
         // What its settings turn out to be, a client hears though it was we who set them.
         let reports = reply.owner == Owner::Pooler(Errand::Settings) && header.tag == b'S';
         if header.tag == b'D'
@@ -170,12 +177,12 @@ impl Pooler {
     ) -> Step {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         server.status = status;
+        let in_doubt = server.exchanges.is_in_doubt();
         if counts && server.stops_by < Tick::NEVER {
             server.stops_by = Tick::NEVER;
             self.arm_lease(id, now);
         }
-        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
-        if server.exchanges.is_in_doubt() {
+        if in_doubt {
             self.run_errand(now, id, Errand::Settle, "", out);
         }
         if !counts {

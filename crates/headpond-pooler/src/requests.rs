@@ -226,7 +226,8 @@ impl Pooler {
                 return Step::Stop;
             }
         }
-        if client.aborted != Aborted::No && !of_copy {
+        let aborted = client.aborted != Aborted::No;
+        if aborted && !of_copy {
             // Of a message that is not all there nothing is taken for known.
             let whole = bytes.get(run.at + frame::HEADER..run.at + take).filter(|_| rest == 0);
             match self.answer_aborted(id, header.tag, whole.unwrap_or_default(), out) {
@@ -253,7 +254,9 @@ impl Pooler {
             }
             return Step::Stop;
         }
-        self.abort_again(now, id, server_id, out);
+        if aborted {
+            self.abort_again(now, id, server_id, out);
+        }
         let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
         if server.exchanges.at_rest() {
             server.query_begun = now;
