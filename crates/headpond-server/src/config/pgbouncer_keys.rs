@@ -146,9 +146,9 @@ pub(super) static USER_ANSWERS: Answers = &[
     (&["max_user_client_connections"], "not supported yet: limit all clients with max_client_conn"),
     (
         &["query_timeout", "idle_transaction_timeout", "transaction_timeout"],
-        "not supported yet: use ALTER ROLE … SET statement_timeout, idle_in_transaction_session_timeout or transaction_timeout",
+        "not supported yet for a user: set it for all",
     ),
-    (&["client_idle_timeout"], "not supported yet: idle clients stay, and cost a few hundred bytes each"),
+    (&["client_idle_timeout"], "not supported yet for a user: set it for all"),
 ];
 
 /// Of the lines in `[databases]`.
