@@ -175,6 +175,8 @@ impl Pooler {
         let severity = if cause == Cause::ShuttingDown { Severity::Fatal } else { Severity::Error };
         let report = Fields::new(severity, &code, &message);
         let report = if detail.is_empty() { report } else { report.detail(&detail) };
+        let (_, hint) = cause.words();
+        let report = if hint.is_empty() { report } else { report.hint(hint) };
         out.send(Link::Client(id), |bytes| encode::error_response(bytes, &report));
     }
 

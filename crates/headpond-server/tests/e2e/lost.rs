@@ -31,8 +31,10 @@ fn a_transaction_whose_server_is_lost_is_a_failed_one_and_its_client_goes_on() {
             let client = pond.client().await;
             client.batch_execute("BEGIN; CREATE TEMP TABLE t (a int) ON COMMIT DROP").await.unwrap();
             kill(pid_of(&client).await).await;
-            let failed = client.batch_execute("INSERT INTO t VALUES (1)").await;
-            assert_eq!(code(failed), SqlState::T_R_SERIALIZATION_FAILURE, "{way:?}");
+            let failed = client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap_err();
+            let failed = failed.as_db_error().unwrap();
+            assert_eq!(failed.code(), &SqlState::T_R_SERIALIZATION_FAILURE, "{way:?}");
+            assert_eq!(failed.hint(), Some("Run the transaction again."), "{way:?}");
             // As after any other error, savepoints included: a real server says so.
             let aborted = SqlState::IN_FAILED_SQL_TRANSACTION;
             assert_eq!(code(client.batch_execute("SELECT 1").await), aborted, "{way:?}");
