@@ -81,6 +81,12 @@ impl Pool {
         self.advance(now, out);
     }
 
+    /// Whether a request that has to wait now would make the pool open a connection for it.
+    #[must_use]
+    pub fn would_open(&self) -> bool {
+        self.waiters.len() < self.room() && !self.suspended && !self.draining
+    }
+
     /// Whether an idle connection could go to a sibling without touching the floors.
     #[must_use]
     pub fn can_spare(&self) -> bool {

@@ -282,6 +282,11 @@ impl Exchanges {
         }
     }
 
+    /// Something was sent that is not answered.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Messages were sent that only a Sync can conclude.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.unsynced

@@ -320,6 +320,11 @@ impl Pooler {
         if server.exchanges.is_copying() && server.exchanges.sent(b'f', owner).is_ok() {
             out.send(link, |bytes| frontend::copy_fail(bytes, "the client is gone"));
         }
+        if server.exchanges.is_unsynced() && server.exchanges.is_awaited() {
+            // It may be a COPY, in which nothing else must come: its answers tell.
+            out.send(link, frontend::flush);
+            return;
+        }
         // A Sync would commit what the client never synced, so it comes behind something that fails.
         let spoiler = Owner::Pooler(Errand::Abort);
         if server.exchanges.is_unsynced()

@@ -61,7 +61,7 @@ impl Pooler {
         }
         self.forward_run(id, &mut run, out);
         if let Some(server) = self.servers.get(id)
-            && server.exchanges.is_copying()
+            && (server.exchanges.is_copying() || server.client.is_none() && server.exchanges.is_unsynced())
         {
             match server.client {
                 // Its data may have been stopped at the boundary.

@@ -44,10 +44,12 @@ impl Pooler {
             }
             (ClientState::Ready, Lease::None) => {
                 let pool = &self.pools[client.pool as usize];
-                // With a connection at hand the message is read first: it may need none, or not be whole.
+                // With a connection at hand, or one to be opened, the message is read first: it may need none, as a
+                // goodbye does, or not be whole.
                 let rest = client.copy_tail || client.streaming > 0;
                 let local = rest || client.hung_up || client.aborted != Aborted::No;
-                if local || pool.policy.has_trusted_idle(now) || self.wants_server(now, id, out) {
+                let at_hand = pool.policy.has_trusted_idle(now) || pool.policy.would_open();
+                if local || at_hand || self.wants_server(now, id, out) {
                     out.push(Action::Read(Link::Client(id)));
                 }
             }

@@ -278,3 +278,39 @@ fn messages_without_a_sync_keep_their_connection_until_it_comes() {
         }
     });
 }
+
+#[test]
+fn what_a_client_leaves_without_a_sync_is_rolled_back() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "max_size = 1").await;
+            let client = pond.client().await;
+            client.batch_execute("CREATE TABLE IF NOT EXISTS left_open (a int)").await.unwrap();
+            drop(client);
+            for says_goodbye in [false, true] {
+                let mut raw = pond.raw();
+                let statement = whole("INSERT INTO left_open VALUES (1)");
+                raw.send(&[statement, bare(b'H')].concat());
+                // The last of what it asked is answered, so it has run.
+                while raw.receive().unwrap().tag != b'C' {}
+                if says_goodbye {
+                    raw.send(&bare(b'X'));
+                }
+                drop(raw);
+                assert_eq!(
+                    value(&pond.client().await, "SELECT count(*) FROM left_open").await,
+                    "0",
+                    "{way:?}"
+                );
+            }
+            // And of a COPY that it does not know to have begun.
+            let mut raw = pond.raw();
+            raw.send(&whole("COPY left_open FROM STDIN"));
+            drop(raw);
+            let client = pond.client().await;
+            assert_eq!(value(&client, "SELECT count(*) FROM left_open").await, "0", "{way:?}");
+            client.batch_execute("DROP TABLE left_open").await.unwrap();
+            pond.assert_in_step().await;
+        }
+    });
+}

@@ -17,6 +17,11 @@ pub fn describe_portal(out: &mut Vec<u8>, name: &str) {
     });
 }
 
+/// Asks for the answers so far to a run of extended-protocol messages.
+pub fn flush(out: &mut Vec<u8>) {
+    message(out, b'H', |_| {});
+}
+
 /// Ends a run of extended-protocol messages.
 pub fn sync(out: &mut Vec<u8>) {
     message(out, b'S', |_| {});
