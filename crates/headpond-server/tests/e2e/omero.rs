@@ -1,6 +1,7 @@
 //! What OMERO asks of a pool in front of PostgreSQL: 500 at once where the server has 64 connections.
 
 use futures_util::future::join_all;
+use headpond_core::State;
 use headpond_embedded::{Options, Postgres};
 
 use crate::database::direct;
@@ -44,6 +45,8 @@ fn five_hundred_at_once_on_64_connections_see_no_error() {
             assert!(budget < CONNECTIONS && (1..=i64::from(budget)).contains(&most), "{most} of {budget}");
             assert_eq!((pool.counts.logins_failed, pool.counts.refused, pool.counts.waits_failed), (0, 0, 0));
             pond.assert_in_step().await;
+            // A Headpond that ends at once cuts off what it still asks the server: sessions are being reset.
+            pond.until_pool("at rest", |pool| pool.count(State::Idle) == pool.open()).await;
         }
         let log = std::fs::read_to_string(server.log_file()).unwrap();
         assert!(!log.contains("FATAL"), "{log}");
