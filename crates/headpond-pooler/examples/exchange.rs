@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use headpond_core::{Acquired, Pool, PoolSettings, Request, Tick};
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts, Users};
+use headpond_pooler::config::{DataSource, NodeAddress, PoolMode, PoolerConfig};
 use headpond_pooler::{Action, Actions, Link, Pooler};
 use headpond_wire::postgres::{encode, frontend, startup};
 
@@ -143,36 +143,6 @@ impl Stage {
 
 fn config() -> PoolerConfig {
     let node = NodeAddress::Tcp { host: "127.0.0.1".to_owned(), port: 5432 };
-    let mode = PoolMode::Transaction;
-    let source = DataSource {
-        name: "shop".to_owned(),
-        node,
-        database: None,
-        user: None,
-        password: None,
-        budget: None,
-        reserve: None,
-        members: 1,
-        mode,
-        timeouts: Timeouts::default(),
-        pool: settings(),
-    };
-    PoolerConfig {
-        data_sources: vec![source],
-        auth: AuthMethod::Trust,
-        users: Users::default(),
-        weights: Default::default(),
-        admin_users: Vec::new(),
-        stats_users: Vec::new(),
-        max_clients: 100,
-        max_message_size: 0,
-        client_login_timeout: Duration::from_secs(60),
-        connect_timeout: Duration::from_secs(15),
-        recover_timeout: Duration::from_secs(5),
-        close_timeout: Duration::from_secs(10),
-        cancel_timeout: Duration::from_secs(10),
-        check_query: String::new(),
-        reset_query: String::new(),
-        verify_reset: false,
-    }
+    let source = DataSource::new("shop", node, PoolMode::Transaction, settings());
+    PoolerConfig::new(vec![source])
 }

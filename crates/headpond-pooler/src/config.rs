@@ -179,6 +179,24 @@ pub struct PoolerConfig {
 }
 
 impl DataSource {
+    /// A data source of which nothing is said but where it is, how it is used, and its pools.
+    #[must_use]
+    pub fn new(name: &str, node: NodeAddress, mode: PoolMode, pool: PoolSettings) -> Self {
+        Self {
+            name: name.to_owned(),
+            node,
+            database: None,
+            user: None,
+            password: None,
+            budget: None,
+            reserve: None,
+            members: 1,
+            mode,
+            timeouts: Timeouts::default(),
+            pool,
+        }
+    }
+
     /// The time-outs of a pool: a stream has none, for it may be quiet, and last, for as long as it likes.
     pub(crate) fn timeouts_for(&self, replication: Replication) -> Timeouts {
         if replication == Replication::None { self.timeouts } else { Timeouts::default() }
@@ -186,6 +204,29 @@ impl DataSource {
 }
 
 impl PoolerConfig {
+    /// What holds where nothing is said.
+    #[must_use]
+    pub fn new(data_sources: Vec<DataSource>) -> Self {
+        Self {
+            data_sources,
+            auth: AuthMethod::Trust,
+            users: Users::default(),
+            weights: BTreeMap::new(),
+            admin_users: Vec::new(),
+            stats_users: Vec::new(),
+            max_clients: 10_000,
+            max_message_size: 0,
+            client_login_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(15),
+            recover_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(10),
+            cancel_timeout: Duration::from_secs(10),
+            check_query: String::new(),
+            reset_query: "DISCARD ALL".to_owned(),
+            verify_reset: true,
+        }
+    }
+
     /// The data source that a client asking for `database` gets: the one of that name, else `*`.
     #[must_use]
     pub fn data_source(&self, database: &str) -> Option<(usize, &DataSource)> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use headpond_core::PoolSettings;
 use headpond_pooler::Link;
 use headpond_pooler::config::{
-    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, Timeouts, User, Users,
+    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, User, Users,
 };
 use headpond_wire::postgres::md5::Md5Secret;
 use headpond_wire::postgres::scram::{ClientKeys, ClientRole, StoredSecret};
@@ -23,19 +23,8 @@ const LONG: Duration = Duration::from_secs(100);
 #[must_use]
 pub fn config(mode: PoolMode, auth: AuthMethod, max_size: u32) -> PoolerConfig {
     let pool = PoolSettings { max_size, ..PoolSettings::on_demand() };
-    let source = DataSource {
-        name: "shop".to_owned(),
-        node: NodeAddress::Tcp { host: "127.0.0.1".to_owned(), port: 5432 },
-        database: None,
-        user: None,
-        password: None,
-        budget: None,
-        reserve: None,
-        members: 1,
-        mode,
-        timeouts: Timeouts::default(),
-        pool,
-    };
+    let node = NodeAddress::Tcp { host: "127.0.0.1".to_owned(), port: 5432 };
+    let source = DataSource::new("shop", node, mode, pool);
     let mut users = Users::default();
     for name in ["ann", "bob"] {
         let secret = User {
@@ -45,24 +34,7 @@ pub fn config(mode: PoolMode, auth: AuthMethod, max_size: u32) -> PoolerConfig {
         };
         users.insert(name.to_owned(), secret);
     }
-    PoolerConfig {
-        data_sources: vec![source],
-        auth,
-        users,
-        weights: Default::default(),
-        admin_users: Vec::new(),
-        stats_users: Vec::new(),
-        max_clients: 100,
-        client_login_timeout: Duration::from_secs(60),
-        connect_timeout: Duration::from_secs(15),
-        recover_timeout: Duration::from_secs(5),
-        close_timeout: Duration::from_secs(10),
-        cancel_timeout: Duration::from_secs(10),
-        check_query: String::new(),
-        reset_query: "DISCARD ALL".to_owned(),
-        verify_reset: false,
-        max_message_size: 0,
-    }
+    PoolerConfig { auth, users, verify_reset: false, ..PoolerConfig::new(vec![source]) }
 }
 
 /// The first packet of a client who wants to use `shop`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Pooler;
-use crate::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts, Users};
+use crate::config::{DataSource, NodeAddress, PoolMode, PoolerConfig};
 use headpond_core::{Alarm, CloseReason, PoolFigures, PoolSettings, Tick};
 
 use crate::sim::client::{Ask, Client, Flight, Kind, Statement};
@@ -26,46 +26,28 @@ fn before(size: u32, budget: Option<u32>, shared: Shared) -> World {
 }
 
 fn source(name: &str, size: u32, budget: Option<u32>) -> DataSource {
-    DataSource {
-        budget,
-        reserve: Some(0),
-        members: 1,
-        name: name.to_owned(),
-        node: NodeAddress::Tcp { host: "server".to_owned(), port: 5432 },
-        database: None,
-        user: Some("service".to_owned()),
-        password: None,
-        mode: PoolMode::Transaction,
-        timeouts: Timeouts::default(),
-        pool: PoolSettings {
-            max_size: size.max(1),
-            min_idle: size,
-            initial_size: size,
-            acquire_timeout: Duration::ZERO,
-            ..PoolSettings::on_demand()
-        },
-    }
+    let node = NodeAddress::Tcp { host: "server".to_owned(), port: 5432 };
+    let pool = PoolSettings {
+        max_size: size.max(1),
+        min_idle: size,
+        initial_size: size,
+        acquire_timeout: Duration::ZERO,
+        ..PoolSettings::on_demand()
+    };
+    let user = Some("service".to_owned());
+    DataSource { budget, reserve: Some(0), user, ..DataSource::new(name, node, PoolMode::Transaction, pool) }
 }
 
 fn of(data_sources: Vec<DataSource>, shared: Shared) -> World {
     let second = Duration::from_secs(1);
     let config = PoolerConfig {
-        data_sources,
-        auth: AuthMethod::Trust,
-        users: Users::default(),
-        weights: Default::default(),
-        admin_users: Vec::new(),
-        stats_users: Vec::new(),
-        max_clients: 1_000,
-        max_message_size: 0,
         client_login_timeout: Duration::ZERO,
         connect_timeout: second,
         recover_timeout: second,
         close_timeout: second,
         cancel_timeout: second,
-        check_query: String::new(),
         reset_query: String::new(),
-        verify_reset: false,
+        ..PoolerConfig::new(data_sources)
     };
     let pooler = Pooler::new(Arc::new(config), 0, 1, [7; 32]);
     let mut world = World::new(Dice::new(7), CALM, pooler, shared);

@@ -159,7 +159,6 @@ fn config(dice: &mut Dice) -> PoolerConfig {
     }
     let second = Duration::from_secs(1);
     PoolerConfig {
-        data_sources,
         auth: dice.pick(&[
             AuthMethod::Trust,
             AuthMethod::Trust,
@@ -168,11 +167,6 @@ fn config(dice: &mut Dice) -> PoolerConfig {
             AuthMethod::ScramSha256,
         ]),
         users: users(dice),
-        weights: Default::default(),
-        admin_users: Vec::new(),
-        stats_users: Vec::new(),
-        max_clients: 1_000,
-        max_message_size: 0,
         client_login_timeout: Duration::ZERO,
         connect_timeout: second,
         recover_timeout: 2 * second,
@@ -181,6 +175,7 @@ fn config(dice: &mut Dice) -> PoolerConfig {
         check_query: dice.pick(&["", "CHECK"]).to_owned(),
         reset_query: dice.pick(&["DISCARD ALL", "DISCARD ALL", ""]).to_owned(),
         verify_reset: dice.chance(50),
+        ..PoolerConfig::new(data_sources)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, Timeouts};
+use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode};
 
 use super::diagnostic::{At, Diagnostic};
 use super::entries::{self, Entries, Entry, Scope};
@@ -51,19 +51,7 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
 /// A data source that says nothing but its name.
 pub(super) fn data_source(name: &str, mode: PoolMode, pool: PoolSettings) -> DataSource {
     let node = NodeAddress::Tcp { host: "127.0.0.1".into(), port: 5432 };
-    DataSource {
-        name: name.to_owned(),
-        node,
-        database: None,
-        user: None,
-        password: None,
-        budget: None,
-        reserve: None,
-        members: 1,
-        mode,
-        timeouts: Timeouts::default(),
-        pool,
-    }
+    DataSource::new(name, node, mode, pool)
 }
 
 /// Entries by what they are for.

@@ -80,23 +80,16 @@ impl Config {
             check_interval: NO_TIME,
             ..PoolSettings::on_demand()
         };
-        let pooler = PoolerConfig {
-            data_sources: Vec::new(),
-            auth: if ini { AuthMethod::Md5 } else { AuthMethod::Trust },
-            users: Default::default(),
-            weights: Default::default(),
-            admin_users: Vec::new(),
-            stats_users: Vec::new(),
-            max_clients: if ini { 100 } else { 10_000 },
-            max_message_size: if ini { MESSAGE_MAX } else { 0 },
-            client_login_timeout: seconds(60),
-            connect_timeout: seconds(15),
-            recover_timeout: seconds(5),
-            close_timeout: seconds(10),
-            cancel_timeout: seconds(10),
-            check_query: String::new(),
-            reset_query: "DISCARD ALL".into(),
-            verify_reset: !ini,
+        let pooler = match dialect {
+            Dialect::Toml => PoolerConfig::new(Vec::new()),
+            // As in PgBouncer.
+            Dialect::Ini => PoolerConfig {
+                auth: AuthMethod::Md5,
+                max_clients: 100,
+                max_message_size: MESSAGE_MAX,
+                verify_reset: false,
+                ..PoolerConfig::new(Vec::new())
+            },
         };
         Self {
             pooler: Arc::new(pooler),
