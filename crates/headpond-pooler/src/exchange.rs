@@ -186,6 +186,11 @@ impl Exchanges {
         self.queue.front().is_some_and(|front| front.owner != Owner::Client)
     }
 
+    /// Something of the client's relies on an errand ahead of it: a cancel could strike that, and not what it guards.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.is_on_errand() && self.is_on(Owner::Client)
+    }
+
     /// Whether something of `owner`'s is outstanding.
     pub(crate) fn is_on(&self, owner: Owner) -> bool {
         self.queue.iter().any(|exchange| exchange.owner == owner)

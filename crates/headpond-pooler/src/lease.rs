@@ -297,7 +297,7 @@ impl Pooler {
             self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
             return;
         }
-        let runs = server.exchanges.has_boundary();
+        let runs = server.exchanges.has_boundary() && !server.exchanges.is_guarded();
         let unread = std::mem::take(&mut server.unread);
         self.due(id, deadline);
         self.with_pool(now, pool, out, |policy, actions| {
@@ -448,11 +448,12 @@ impl Pooler {
             // A server that is stuck in sending would never get to read that it is to go.
             out.push(Action::Read(Link::Server(id)));
         }
+        let guarded = server.exchanges.is_guarded();
         server.state = ServerState::Closing;
         self.due(id, deadline);
-        if busy {
+        if busy && !guarded {
             self.start_cancel(now, id, None, out);
-        } else if speaks {
+        } else if speaks && !busy {
             out.send(Link::Server(id), frontend::terminate);
         }
         out.push(Action::Finish(Link::Server(id)));

@@ -36,7 +36,10 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(id) else { return };
         match (&client.state, client.lease) {
             (ClientState::Ready, Lease::Active(server)) => {
-                if self.may_send(id, server) {
+                // What was held back until its settings are true is not added to.
+                let held =
+                    client.unread && self.servers.get(server).is_some_and(|s| s.exchanges.is_setting());
+                if !held && self.may_send(id, server) {
                     out.push(Action::Read(Link::Client(id)));
                 } else if let Some(client) = self.clients.get_mut(id) {
                     client.unread = true;

@@ -39,14 +39,16 @@ impl Pooler {
 
     /// Asks a new session of a pool that does not know what a new one is like. Whether it did.
     pub(crate) fn measures_session(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
-        let Some(server) = self.servers.get(id) else { return false };
+        let Some(server) = self.servers.get_mut(id) else { return false };
         let entry = &mut self.pools[server.pool as usize];
         let resets = entry.mode == PoolMode::Session && !self.config.reset_query.is_empty();
         if !resets || entry.is_dedicated() || !self.config.verify_reset || !entry.unmeasured {
             return false;
         }
         // A server that does not say is not asked for ever.
-        entry.unmeasured = false;
+        if std::mem::replace(&mut server.measured, true) {
+            return false;
+        }
         // Until it is known, nothing is held against sessions but what was known before.
         entry.loaded.get_or_insert(u32::MAX);
         self.run_errand(now, id, Errand::Baseline, LEFT, out);
@@ -56,8 +58,10 @@ impl Pooler {
 
     /// What a new session has loaded.
     pub(crate) fn session_measured(&mut self, pool: u32, row: &[u8]) {
+        let entry = &mut self.pools[pool as usize];
         if let Some((_, loaded)) = read(row) {
-            self.pools[pool as usize].loaded = Some(loaded);
+            entry.unmeasured = false;
+            entry.loaded = Some(loaded);
         }
     }
 

@@ -88,6 +88,8 @@ pub(crate) struct Server {
     pub(crate) client_ended: bool,
     /// The server said why it ends the connection, and the client has heard it.
     pub(crate) said_goodbye: bool,
+    /// It was asked, when new, what its session has.
+    pub(crate) measured: bool,
     /// Its session was reset, and is still not like a new one.
     pub(crate) unclean: bool,
     /// It answered the test with an error.
@@ -134,6 +136,7 @@ impl Server {
             lost: false,
             client_ended: false,
             said_goodbye: false,
+            measured: false,
             unclean: false,
             check_failed: false,
             cancels: 0,
