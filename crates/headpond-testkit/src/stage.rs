@@ -91,6 +91,8 @@ impl Turnover {
         if self.client.replace(client) != Some(client) {
             let answered = self.unsure || self.asked <= self.ready;
             assert!(answered, "{client:?} gets a connection with a request unanswered: {self:?}");
+            // What an error made the server skip is not awaited from the next either.
+            self.asked = self.asked.min(self.ready);
             self.unsure = false;
         }
         self.asked += std::mem::take(&mut self.errands);
