@@ -104,13 +104,19 @@ impl Pool {
 
     /// The connection that is to be asked about the test needs a place: if there is none, one that failed makes it.
     pub(crate) fn make_place_for_fresh(&mut self, now: Tick, out: &mut Vec<Action>) {
-        if self.tester.wants_fresh()
-            && self.room() == 0
-            && self.slots.count(State::Opening) + self.slots.count(State::Closing) == 0
+        if self.lacks_place_for_fresh()
             && let Some(conn) = self.tester.failed.last().copied()
         {
             self.begin_close(now, conn, CloseReason::CheckFailed, out);
         }
+    }
+
+    /// Nothing is on its way that could become the connection to be asked, and nothing can be. The budget may say so
+    /// when the login was asked for already: then it is found at the next deadline, which is at once.
+    pub(crate) fn lacks_place_for_fresh(&self) -> bool {
+        self.tester.wants_fresh()
+            && self.room() == 0
+            && self.slots.count(State::Opening) + self.slots.count(State::Closing) == 0
     }
 
     /// Connections that are being tested; those that failed and wait for the verdict are not.

@@ -16,6 +16,7 @@ impl Pool {
             .min(self.leak_deadline())
             .min(self.login_deadline())
             .min(self.alarms.deadline())
+            .min(if self.lacks_place_for_fresh() { now } else { Tick::NEVER })
             .max(now)
     }
 

@@ -287,3 +287,14 @@ impl Model {
         self.conns.get(&id).map(|conn| conn.state)
     }
 }
+
+#[test]
+fn who_failed_makes_place_for_the_fresh_one_when_the_budget_has_none() {
+    let (mut pool, ids) = stale(tested(4), 1);
+    pool.ask(0);
+    pool.denies = true;
+    pool.check_failed(ids[0]);
+    assert_eq!(pool.count(State::Opening), 0, "the budget denied it");
+    pool.pass(ms(1));
+    assert_eq!(pool.count_closed(CloseReason::CheckFailed), 1);
+}
