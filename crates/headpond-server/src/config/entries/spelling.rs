@@ -7,10 +7,11 @@ pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>)
     if word.len() > 40 {
         return String::new();
     }
-    let near = known.map(|k| (distance(&word, k), k)).min();
-    near.filter(|(d, k)| *d <= k.len().max(3) / 3)
-        .map(|(_, k)| format!("; did you mean {k}?"))
-        .unwrap_or_default()
+    // At least the difference of their lengths has to be inserted or removed.
+    let reach = |k: &str| k.len().max(3) / 3;
+    let comparable = known.filter(|k| k.len().abs_diff(word.len()) <= reach(k));
+    let near = comparable.map(|k| (distance(&word, k), k)).min();
+    near.filter(|(d, k)| *d <= reach(k)).map(|(_, k)| format!("; did you mean {k}?")).unwrap_or_default()
 }
 
 /// How many characters to insert, remove or change (Levenshtein).
