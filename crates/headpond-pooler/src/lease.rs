@@ -4,18 +4,15 @@ use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, R
 use headpond_wire::postgres::frontend;
 
 use crate::aborted::Aborted;
-use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
+use crate::action::{Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Lease};
 use crate::config::PoolMode;
 use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
-use crate::server::{Server, ServerState};
+use crate::server::ServerState;
 use crate::settings::SettingsId;
 use crate::timers::Timer;
-
-/// A portal that nobody has; the name is what the server's log shows.
-const NO_PORTAL: &str = "Headpond: the client left without a Sync";
 
 impl Pooler {
     /// Speaks to a pool's policy and carries out what it decides.
@@ -183,35 +180,6 @@ impl Pooler {
         self.pools[pool as usize].startup_of(&self.settings, settings)
     }
 
-    /// A leased connection was opened with the wrong startup parameters: it goes, and a new one takes its place
-    /// once the server has let it go.
-    fn reopen(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let deadline = now.plus(self.config.close_timeout);
-        let Some(server) = self.servers.get_mut(id) else { return };
-        server.state = ServerState::Reopening;
-        self.due(id, deadline);
-        out.send(Link::Server(id), frontend::terminate);
-        out.push(Action::Finish(Link::Server(id)));
-    }
-
-    /// The old connection is gone: the new one is opened, for the client that holds the lease.
-    pub(crate) fn open_anew(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(old) = self.servers.remove(id) else { return };
-        out.push(Action::Close(Link::Server(id)));
-        let settings = old.client.and_then(|client| self.clients.get(client)).map(|client| client.settings);
-        let startup = self.startup_of(old.pool, settings.unwrap_or(SettingsId::NONE));
-        let new = self.begin_login(now, old.pool, old.conn, startup, out);
-        if let Some(client) = old.client
-            && let Some(server) = self.servers.get_mut(new)
-        {
-            server.client = old.client;
-            if let Some(client) = self.clients.get_mut(client) {
-                client.lease = Lease::Active(new);
-            }
-        }
-        self.pools[old.pool as usize].policy.reopened(now, old.conn, CloseReason::Repurposed);
-    }
-
     /// The server connection has nothing outstanding, no transaction, and no message under way.
     pub(crate) fn came_to_rest(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get(id) else { return };
@@ -276,101 +244,6 @@ impl Pooler {
         }
     }
 
-    /// The client of a server connection is gone. `abrupt`: without a word, so what still runs is cancelled.
-    pub(crate) fn abandon(
-        &mut self,
-        now: Tick,
-        id: ServerId,
-        inside_message: bool,
-        abrupt: bool,
-        out: &mut Actions,
-    ) {
-        let deadline = now.plus(self.config.recover_timeout);
-        let Some(server) = self.servers.get_mut(id) else { return };
-        server.client = None;
-        server.streaming_to_client = false;
-        server.stops_by = Tick::NEVER;
-        let (pool, conn) = (server.pool, server.conn);
-        let dedicated = self.pools[pool as usize].is_dedicated();
-        if dedicated || inside_message || !matches!(server.state, ServerState::Live) {
-            let reason = if dedicated { CloseReason::Dedicated } else { CloseReason::ClientLost };
-            self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
-            return;
-        }
-        let runs = server.exchanges.has_boundary() && !server.exchanges.is_guarded();
-        let unread = std::mem::take(&mut server.unread);
-        self.due(id, deadline);
-        self.with_pool(now, pool, out, |policy, actions| {
-            policy.retire(now, conn, State::Recovering, actions);
-        });
-        if abrupt && runs {
-            self.start_cancel(now, id, None, out);
-        }
-        if unread {
-            out.push(Action::Read(Link::Server(id)));
-        }
-        self.recover(now, id, out);
-    }
-
-    /// Brings a connection whose client left back to rest, step by step: whatever it waits for is ended.
-    pub(crate) fn recover(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        let owner = Owner::Pooler(Errand::CleanUp);
-        let link = Link::Server(id);
-        if server.exchanges.is_copying() && server.exchanges.sent(b'f', owner).is_ok() {
-            out.send(link, |bytes| frontend::copy_fail(bytes, "the client is gone"));
-        }
-        if server.exchanges.is_unsynced() && server.exchanges.is_awaited() {
-            // It may be a COPY, in which nothing else must come: its answers tell.
-            out.send(link, frontend::flush);
-            return;
-        }
-        // A Sync would commit what the client never synced, so it comes behind something that fails.
-        let spoiler = Owner::Pooler(Errand::Abort);
-        if server.exchanges.is_unsynced()
-            && server.exchanges.sent(b'D', spoiler).is_ok()
-            && server.exchanges.sent(b'S', owner).is_ok()
-        {
-            out.send(link, |bytes| {
-                frontend::describe_portal(bytes, NO_PORTAL);
-                frontend::sync(bytes);
-            });
-        }
-        if !server.exchanges.at_rest() || server.streaming > 0 || server.blocked {
-            return;
-        }
-        if server.status != b'I' && !planted!(RollbackForgotten) {
-            self.run_errand(now, id, Errand::CleanUp, "ROLLBACK", out);
-        } else if server.cancels == 0 {
-            self.recovered(now, id, out);
-        }
-    }
-
-    /// The test was answered with an error. Whether that is held against the connection, the policy decides.
-    fn check_failed(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        server.check_failed = false;
-        server.deadline = Tick::NEVER;
-        let (pool, conn) = (server.pool, server.conn);
-        self.with_pool(now, pool, out, |policy, actions| policy.check_failed(now, conn, actions));
-    }
-
-    pub(crate) fn fit_again(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        server.deadline = Tick::NEVER;
-        let (pool, conn) = (server.pool, server.conn);
-        // After a test it has yet to serve: two pools that gave up such ones would never serve anybody.
-        let tested = self.pools[pool as usize].policy.state(conn) == Some(State::Checking);
-        let owed = !tested && self.owes_a_sibling(pool);
-        self.with_pool(now, pool, out, |policy, actions| {
-            if owed {
-                policy.close(now, conn, CloseReason::FairShare, actions);
-            } else {
-                policy.ready(now, conn, actions);
-            }
-        });
-    }
-
     /// Runs a query of the pooler's own; its replies are swallowed.
     pub(crate) fn run_errand(
         &mut self,
@@ -385,101 +258,6 @@ impl Pooler {
             server.query_begun = now;
             out.send(Link::Server(id), |bytes| frontend::query(bytes, text));
         }
-    }
-
-    /// Opens a connection, with the startup parameters of whoever waits longest.
-    fn open_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
-        if !self.take_permit(now, pool) {
-            self.with_pool(now, pool, out, |policy, _| policy.open_denied(conn));
-            return;
-        }
-        let waiter = self.pools[pool as usize].policy.oldest_waiter().map(ClientId::unpacked);
-        let settings = waiter.and_then(|id| self.clients.get(id)).map(|client| client.settings);
-        let startup = self.startup_of(pool, settings.unwrap_or(SettingsId::NONE));
-        self.begin_login(now, pool, conn, startup, out);
-    }
-
-    fn begin_login(
-        &mut self,
-        now: Tick,
-        pool: u32,
-        conn: ConnId,
-        startup: SettingsId,
-        out: &mut Actions,
-    ) -> ServerId {
-        let timeout = self.config.connect_timeout;
-        let deadline = if timeout.is_zero() { Tick::NEVER } else { now.plus(timeout) };
-        let id = self.servers.insert(Server::new(now, pool, self.pools[pool as usize].node, conn, startup));
-        self.due(id, deadline);
-        let entry = &mut self.pools[pool as usize];
-        if entry.servers.len() <= conn.index() {
-            entry.servers.resize(conn.index() + 1, None);
-        }
-        entry.servers[conn.index()] = Some(id);
-        out.push(Action::Connect { link: Link::Server(id), data_source: entry.data_source });
-        id
-    }
-
-    /// Tests an idle connection: the server must be there and answer without an error.
-    fn check_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
-        let Some(id) = self.server_of(pool, conn) else { return };
-        self.due(id, now.plus(self.config.recover_timeout));
-        let query = self.config.check_query.clone();
-        self.run_errand(now, id, Errand::Check, &query, out);
-    }
-
-    fn close_server(&mut self, now: Tick, pool: u32, conn: ConnId, out: &mut Actions) {
-        if let Some(id) = self.server_of(pool, conn) {
-            self.end_server(now, id, out);
-        }
-    }
-
-    /// Tells the server that a connection goes; its slot is free when the server has closed it.
-    pub(crate) fn end_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let deadline = now.plus(self.config.close_timeout);
-        let Some(server) = self.servers.get_mut(id) else { return };
-        if server.lost || matches!(server.state, ServerState::Connecting) {
-            self.forget_server(now, id, out);
-            return;
-        }
-        let speaks = matches!(server.state, ServerState::Live);
-        let busy = !server.exchanges.at_rest();
-        if std::mem::take(&mut server.unread) {
-            // A server that is stuck in sending would never get to read that it is to go.
-            out.push(Action::Read(Link::Server(id)));
-        }
-        let guarded = server.exchanges.is_guarded();
-        server.state = ServerState::Closing;
-        self.due(id, deadline);
-        if busy && !guarded {
-            self.start_cancel(now, id, None, out);
-        } else if speaks && !busy {
-            out.send(Link::Server(id), frontend::terminate);
-        }
-        out.push(Action::Finish(Link::Server(id)));
-    }
-
-    /// A server connection is gone for good, and its slot free.
-    pub(crate) fn forget_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.remove(id) else { return };
-        if let Some(requester) = server.cancel_waits {
-            self.drop_client(requester, out);
-        }
-        let (pool, conn, node) = (server.pool, server.conn, server.node);
-        if server.is_control() {
-            out.push(Action::Close(Link::Server(id)));
-            self.control_gone(now, node, out);
-            return;
-        }
-        if let Some(place) = self.pools[pool as usize].servers.get_mut(conn.index()) {
-            *place = None;
-        }
-        out.push(Action::Close(Link::Server(id)));
-        // Whoever waits for a permit gets it before this pool asks for another.
-        self.give_permit(now, node, out);
-        self.with_pool(now, pool, out, |policy, actions| policy.closed(now, conn, actions));
-        self.mind_control(now, node, out);
-        self.end_streams(now, out);
     }
 
     /// A server connection must go, and with it the client that holds it, who is told why.
