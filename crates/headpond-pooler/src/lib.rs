@@ -56,6 +56,8 @@ mod show;
 #[cfg(test)]
 mod sim;
 mod table;
+#[cfg_attr(not(test), allow(dead_code, reason = "transaction mode builds on it"))]
+mod text;
 mod timeouts;
 mod timers;
 mod users;

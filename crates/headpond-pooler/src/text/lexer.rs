@@ -1,0 +1,355 @@
+//! SQL cut into tokens as PostgreSQL does it (`src/backend/parser/scan.l`), for whoever only looks for words.
+//!
+//! What PostgreSQL would refuse is cut somehow: it has no effect there but an error.
+
+use memchr::{memchr, memchr2, memmem};
+
+use crate::text::words::{self, ODD};
+
+/// How a server reads the texts of a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    /// `standard_conforming_strings` is off: a backslash escapes in any string.
+    pub(crate) escapes: bool,
+    /// What `client_encoding` means for where characters end.
+    pub(crate) encoding: Encoding,
+}
+
+/// Encodings by how they may hide ASCII in the second byte of a character
+/// (<https://www.postgresql.org/docs/current/multibyte.html>; lengths as in `src/common/wchar.c`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// They do not.
+    #[default]
+    Safe,
+    Sjis,
+    /// BIG5, GBK, UHC: two bytes if the first is no ASCII.
+    Pairs,
+    Gb18030,
+    Johab,
+}
+
+impl Encoding {
+    /// By the name that a server reports.
+    pub(crate) fn named(name: &[u8]) -> Self {
+        match name {
+            b"SJIS" | b"SHIFT_JIS_2004" => Self::Sjis,
+            b"BIG5" | b"GBK" | b"UHC" => Self::Pairs,
+            b"GB18030" => Self::Gb18030,
+            b"JOHAB" => Self::Johab,
+            _ => Self::Safe,
+        }
+    }
+
+    fn length(self, first: u8, second: u8) -> usize {
+        match (self, first) {
+            (Self::Safe, _) | (_, ..0x80) | (Self::Sjis, 0xa1..=0xdf) => 1,
+            (Self::Gb18030, _) if second.is_ascii_digit() => 4,
+            (Self::Johab, 0x8f) => 3,
+            _ => 2,
+        }
+    }
+
+    /// The text with nothing in its characters that looks like ASCII and is not.
+    pub(super) fn plain(self, text: &[u8]) -> Vec<u8> {
+        let mut plain = text.to_vec();
+        let mut at = 0;
+        while let Some(first) = text.get(at) {
+            let second = text.get(at + 1).copied().unwrap_or(0);
+            let end = (at + self.length(*first, second)).min(text.len());
+            plain[at + 1..end].fill(0xff);
+            at = end;
+        }
+        plain
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token<'a> {
+    /// Without quotes; the key is of its lower case.
+    Word {
+        text: &'a [u8],
+        key: u64,
+    },
+    /// What stands between double quotes, doubled ones still doubled.
+    Quoted(&'a [u8]),
+    /// A string, and its value if that is what is written.
+    Literal(Option<&'a [u8]>),
+    /// U&"…": it may spell any name.
+    Unicode,
+    /// Any other byte; of a number or parameter the first.
+    Mark(u8),
+    End,
+}
+
+impl Token<'_> {
+    /// Whether it is this keyword.
+    pub(super) fn is(self, keyword: &str) -> bool {
+        matches!(self, Token::Word { text, .. } if text.eq_ignore_ascii_case(keyword.as_bytes()))
+    }
+
+    /// Whether it is one of these keywords.
+    pub(super) fn is_any(self, keywords: &[&str]) -> bool {
+        keywords.iter().any(|keyword| self.is(keyword))
+    }
+
+    /// Whether a statement ends here.
+    pub(super) fn ends(self) -> bool {
+        matches!(self, Token::Mark(b';') | Token::End)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Space,
+    Word,
+    Digit,
+    Quote,
+    DoubleQuote,
+    Dollar,
+    Minus,
+    Slash,
+    End,
+    Other,
+}
+
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            0 => Class::End,
+            b' ' | b'\t' | b'\n' | b'\r' | b'\x0b' | b'\x0c' => Class::Space,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::Word,
+            b'0'..=b'9' => Class::Digit,
+            b'\'' => Class::Quote,
+            b'"' => Class::DoubleQuote,
+            b'$' => Class::Dollar,
+            b'-' => Class::Minus,
+            b'/' => Class::Slash,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+#[derive(Clone)]
+pub(super) struct Lexer<'a> {
+    text: &'a [u8],
+    at: usize,
+    escapes: bool,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) fn new(text: &'a [u8], escapes: bool) -> Self {
+        Self { text, at: 0, escapes }
+    }
+
+    /// The next token. After the end there is always the end.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Token<'a> {
+        loop {
+            let Some(&byte) = self.text.get(self.at) else { return Token::End };
+            match CLASSES[byte as usize] {
+                Class::Space => self.at += 1,
+                Class::Word => return self.word(),
+                Class::Other => {
+                    self.at += 1;
+                    return Token::Mark(byte);
+                }
+                Class::End => {
+                    self.at = self.text.len();
+                    return Token::End;
+                }
+                Class::Digit => {
+                    self.digits();
+                    return Token::Mark(b'0');
+                }
+                Class::Minus if self.follows(b'-') => self.line_comment(),
+                Class::Slash if self.follows(b'*') => self.comment(),
+                Class::Minus | Class::Slash => {
+                    self.at += 1;
+                    return Token::Mark(byte);
+                }
+                Class::Quote => return self.string(self.escapes),
+                Class::DoubleQuote => return Token::Quoted(self.quoted()),
+                Class::Dollar => return self.dollar(),
+            }
+        }
+    }
+
+    /// The next token, where it need not be fast.
+    #[cold]
+    pub(super) fn token(&mut self) -> Token<'a> {
+        self.next()
+    }
+
+    /// The token after this one.
+    pub(super) fn peek(&self) -> Token<'a> {
+        self.clone().token()
+    }
+
+    fn follows(&self, byte: u8) -> bool {
+        self.text.get(self.at + 1) == Some(&byte)
+    }
+
+    #[inline(always)]
+    fn word(&mut self) -> Token<'a> {
+        let start = self.at;
+        let (length, key) = words::scan(&self.text[start..]);
+        self.at += length;
+        let text = &self.text[start..self.at];
+        if length == 1
+            && let Some(token) = self.prefix(text[0])
+        {
+            return token;
+        }
+        Token::Word { text, key }
+    }
+
+    /// What one letter begins together with a quote right after it.
+    fn prefix(&mut self, letter: u8) -> Option<Token<'a>> {
+        match (letter | 0x20, self.text.get(self.at)?) {
+            (b'e', b'\'') => Some(self.string(true)),
+            (b'b' | b'x', b'\'') => Some(self.string(false)),
+            (b'n', b'\'') => Some(self.string(self.escapes)),
+            (b'u', b'&') if self.follows(b'\'') => {
+                self.at += 1;
+                self.string(false);
+                Some(Token::Literal(None))
+            }
+            (b'u', b'&') if self.follows(b'"') => {
+                self.at += 1;
+                self.quoted();
+                Some(Token::Unicode)
+            }
+            _ => None,
+        }
+    }
+
+    fn digits(&mut self) {
+        let rest = &self.text[self.at..];
+        self.at += rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
+    }
+
+    fn line_comment(&mut self) {
+        self.at = memchr2(b'\n', b'\r', &self.text[self.at..]).map_or(self.text.len(), |end| self.at + end);
+    }
+
+    fn comment(&mut self) {
+        let mut depth = 0_usize;
+        loop {
+            match self.text.get(self.at..self.at + 2) {
+                Some(b"/*") => {
+                    depth += 1;
+                    self.at += 2;
+                }
+                Some(b"*/") => {
+                    depth -= 1;
+                    self.at += 2;
+                    if depth == 0 {
+                        return;
+                    }
+                }
+                Some(_) => self.at += 1,
+                None => {
+                    self.at = self.text.len();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// From the opening quote to the closing one, and on where a string goes on in another line.
+    fn string(&mut self, escapes: bool) -> Token<'a> {
+        let start = self.at + 1;
+        let mut exact = true;
+        self.at = start;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let found = if escapes { memchr2(b'\'', b'\\', rest) } else { memchr(b'\'', rest) };
+            let Some(found) = found else {
+                self.at = self.text.len();
+                return Token::End;
+            };
+            let end = self.at + found;
+            self.at = end + 1;
+            match self.text.get(end + 1) {
+                _ if self.text[end] == b'\\' => self.at += 1,
+                Some(b'\'') => self.at += 1,
+                // A further part is read as the first was: only with escapes in one of them does it matter which.
+                _ if escapes || self.escapes => match self.continued() {
+                    Some(at) => self.at = at,
+                    None => return Token::Literal(exact.then_some(&self.text[start..end])),
+                },
+                _ => return Token::Literal(exact.then_some(&self.text[start..end])),
+            }
+            exact = false;
+        }
+    }
+
+    /// Where a string that just ended goes on: after a line break, with nothing but space and comments between.
+    fn continued(&self) -> Option<usize> {
+        let (mut at, mut breaks) = (self.at, false);
+        loop {
+            match self.text.get(at)? {
+                b'\'' if breaks => return Some(at + 1),
+                b'\n' | b'\r' => breaks = true,
+                byte if CLASSES[*byte as usize] == Class::Space => {}
+                b'-' if self.text.get(at + 1) == Some(&b'-') => {
+                    at += memchr2(b'\n', b'\r', &self.text[at..])?;
+                    breaks = true;
+                }
+                _ => return None,
+            }
+            at += 1;
+        }
+    }
+
+    fn quoted(&mut self) -> &'a [u8] {
+        let start = self.at + 1;
+        self.at = start;
+        loop {
+            let Some(found) = memchr(b'"', &self.text[self.at..]) else {
+                self.at = self.text.len();
+                return &[];
+            };
+            let end = self.at + found;
+            self.at = end + 1;
+            if self.text.get(self.at) != Some(&b'"') {
+                return &self.text[start..end];
+            }
+            self.at += 1;
+        }
+    }
+
+    /// A parameter, a string in dollar quotes, or a dollar that means nothing.
+    fn dollar(&mut self) -> Token<'a> {
+        let start = self.at;
+        self.at += 1;
+        let rest = &self.text[self.at..];
+        let is_tag = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;
+        let length = rest.iter().take_while(|byte| is_tag(byte)).count();
+        if rest.first().is_some_and(u8::is_ascii_digit) {
+            self.digits();
+            return Token::Mark(b'$');
+        }
+        if rest.get(length) != Some(&b'$') {
+            return Token::Mark(b'$');
+        }
+        let body = self.at + length + 1;
+        let tag = &self.text[start..body];
+        let Some(end) = memmem::find(&self.text[body..], tag) else {
+            self.at = self.text.len();
+            return Token::End;
+        };
+        self.at = body + end + tag.len();
+        Token::Literal(Some(&self.text[body..body + end]))
+    }
+}
+
+/// The key of a name that stands in double quotes.
+pub(super) fn quoted_key(name: &[u8]) -> u64 {
+    if memchr(b'"', name).is_some() { ODD } else { words::exact_key(name) }
+}

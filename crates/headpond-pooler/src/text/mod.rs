@@ -1,0 +1,91 @@
+//! What the text of a client's statements may leave behind in the session that runs it.
+//!
+//! Only what it *may* do is said, and in doubt it may: what is really left is asked of the server afterwards. A text is
+//! cut into tokens, its words are looked up, and a few statements are understood: those that set settings, and those
+//! that name what they prepare or give up. Names of functions and relations that have effects in this database come
+//! from its catalogue, as a [`Verdict`].
+
+mod effects;
+mod known;
+mod lexer;
+mod reader;
+mod statements;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use crate::text::reader::Reader;
+use crate::text::words::{ODD, Table, exact_key};
+
+pub(crate) use crate::text::effects::Effects;
+pub(crate) use crate::text::lexer::{Dialect, Encoding};
+
+/// What a text may do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) effects: Effects,
+    /// The settings that it sets or resets beyond its transaction, in lower case, each perhaps more than once.
+    pub(crate) settings: Vec<Box<[u8]>>,
+    pub(crate) sole: Sole,
+}
+
+/// A text that is a single statement of a kind that may be answered, or changed, without being executed as it is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sole {
+    #[default]
+    Other,
+    /// DEALLOCATE of this name.
+    Deallocate(Box<[u8]>),
+    DeallocateAll,
+    DiscardAll,
+}
+
+/// What the catalogue of a database says of names that texts may mention.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    is_known: bool,
+    /// What any text may do: through operators, casts, types.
+    everything: Effects,
+    names: Table,
+}
+
+impl Verdict {
+    /// Before anything is known: whatever calls a function or touches a relation may do anything.
+    pub(crate) fn unknown() -> Self {
+        Self { is_known: false, everything: Effects::NONE, names: Table::default() }
+    }
+
+    /// What any text may do, and what those may that mention one of these names.
+    pub(crate) fn of<'a>(everything: Effects, names: impl IntoIterator<Item = (&'a [u8], Effects)>) -> Self {
+        let mut keys = Vec::new();
+        for (name, effects) in names {
+            keys.push((exact_key(name), effects));
+            // What a client calls by a longer name may have been cut within a character that is not ASCII.
+            if name.len() > words::NAME_MAX - 4 {
+                keys.push((ODD, effects));
+            }
+        }
+        Self { is_known: true, everything, names: Table::of(keys) }
+    }
+
+    /// It has nothing to say of any word.
+    fn is_silent(&self) -> bool {
+        self.is_known && self.names.is_empty()
+    }
+
+    fn word(&self, key: u64, is_safe: bool) -> Effects {
+        match self.is_known {
+            true => self.names.get(key),
+            false if is_safe => Effects::NONE,
+            false => Effects::ANYTHING,
+        }
+    }
+}
+
+/// What a text may do. It ends at its first null byte, or with the slice.
+pub(crate) fn read(text: &[u8], how: Dialect, verdict: &Verdict) -> Text {
+    if how.encoding == Encoding::Safe {
+        return Reader::new(text, how.escapes, verdict).read();
+    }
+    Reader::new(&how.encoding.plain(text), how.escapes, verdict).read()
+}

@@ -1,0 +1,164 @@
+//! Reads a text word by word.
+
+use crate::text::effects::Effects;
+use crate::text::known::{self, Act};
+use crate::text::lexer::{Lexer, Token, quoted_key};
+use crate::text::{Sole, Text, Verdict};
+
+/// Blocks within blocks are read so deep.
+const DEPTH_MAX: u8 = 4;
+
+pub(super) struct Reader<'a> {
+    pub(super) lexer: Lexer<'a>,
+    pub(super) text: Text,
+    verdict: &'a Verdict,
+    /// What the names in it do.
+    pub(super) named: Effects,
+    statements: usize,
+    escapes: bool,
+    /// How many blocks of PL/pgSQL it is in.
+    depth: u8,
+    before: Act,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a [u8], escapes: bool, verdict: &'a Verdict) -> Self {
+        let lexer = Lexer::new(text, escapes);
+        let effects = verdict.everything;
+        let text = Text { effects, ..Text::default() };
+        Self {
+            lexer,
+            text,
+            verdict,
+            named: Effects::NONE,
+            statements: 0,
+            escapes,
+            depth: 0,
+            before: Act::None,
+        }
+    }
+
+    pub(super) fn read(mut self) -> Text {
+        self.run();
+        let Self { mut text, statements, named, .. } = self;
+        if text.effects.has(Effects::UPDATES | Effects::SETTINGS_VIEW) {
+            text.effects |= Effects::OPAQUE;
+        }
+        if statements != 1 {
+            text.sole = Sole::Other;
+            // What the first statement makes, the second may use.
+            if text.effects.any(Effects::CODE) {
+                text.effects |= Effects::ANYTHING;
+            }
+        }
+        if text.effects.any(Effects::DDL) && named.without(Effects::CAN_NEXTVAL) != Effects::NONE {
+            text.effects |= Effects::CODE;
+        }
+        text
+    }
+
+    fn run(&mut self) {
+        let mut begins = true;
+        loop {
+            match self.lexer.next() {
+                Token::Word { text: _, key } => {
+                    let known = known::find(key);
+                    self.statements += usize::from(begins);
+                    if !self.verdict.is_silent() {
+                        self.name(self.verdict.word(key, known.is_some_and(|word| word.is_safe)));
+                    }
+                    match known {
+                        Some(word) => begins = self.known(word, begins),
+                        None => {
+                            self.before = Act::None;
+                            begins = false;
+                        }
+                    }
+                }
+                Token::Mark(b';') => begins = true,
+                Token::Mark(mark) => {
+                    self.before = Act::None;
+                    // A label of PL/pgSQL ends so.
+                    begins = mark == b'>' && self.depth > 0;
+                    if !self.verdict.is_known && !matches!(mark, b',' | b'0' | b'$' | b';') {
+                        self.text.effects |= Effects::ANYTHING;
+                    }
+                }
+                Token::Quoted(name) => {
+                    let key = quoted_key(name);
+                    self.name(self.verdict.word(key, false));
+                    self.before = Act::None;
+                    begins = false;
+                    if let Some(word) = known::find(key).filter(|word| word.is_name) {
+                        self.known(word, false);
+                    }
+                }
+                Token::Unicode => {
+                    self.text.effects |= Effects::ANYTHING;
+                    begins = false;
+                }
+                Token::Literal(_) => begins = false,
+                Token::End => return,
+            }
+        }
+    }
+
+    /// Whether a statement begins after this word.
+    fn known(&mut self, word: &known::Word, begins: bool) -> bool {
+        let before = std::mem::replace(&mut self.before, word.act);
+        let happens = match word.act {
+            Act::None | Act::Insert => true,
+            Act::Into => before != Act::Insert,
+            Act::Hold => before != Act::Without,
+            Act::Execute => self.executes(),
+            Act::SetConfig => self.set_config(),
+            Act::Create => self.creates(begins),
+            Act::Opens => return self.depth > 0,
+            _ => begins && self.statement(word.act),
+        };
+        if happens {
+            self.text.effects |= word.effects;
+            self.named |= if word.is_name { word.effects } else { Effects::NONE };
+        }
+        false
+    }
+
+    fn name(&mut self, effects: Effects) {
+        self.text.effects |= effects;
+        self.named |= effects;
+    }
+
+    /// Reads a block of PL/pgSQL.
+    pub(super) fn block(&mut self, body: &'a [u8]) {
+        if self.depth == DEPTH_MAX {
+            self.text.effects |= Effects::ANYTHING;
+            return;
+        }
+        let outer = std::mem::replace(&mut self.lexer, Lexer::new(body, self.escapes));
+        self.depth += 1;
+        self.run();
+        self.depth -= 1;
+        self.lexer = outer;
+    }
+
+    /// EXECUTE, but for that of CREATE TRIGGER. In PL/pgSQL it runs any text.
+    fn executes(&mut self) -> bool {
+        let executes = !self.lexer.peek().is_any(&["function", "procedure"]);
+        if executes && self.depth > 0 {
+            self.text.effects |= Effects::ANYTHING;
+        }
+        executes
+    }
+
+    fn creates(&mut self, begins: bool) -> bool {
+        let mut ahead = self.lexer.clone();
+        let mut token = ahead.token();
+        while token.is_any(&["or", "replace", "trusted", "procedural"]) {
+            token = ahead.token();
+        }
+        if begins && token.is_any(&["function", "procedure", "extension", "language"]) {
+            self.text.effects |= Effects::CODE;
+        }
+        true
+    }
+}
