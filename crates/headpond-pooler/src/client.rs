@@ -61,7 +61,11 @@ pub(crate) struct Client {
     pub(crate) pool: u32,
     /// Interned name it logged in with.
     pub(crate) user: u32,
+    /// The settings of its session, and those of its startup packet, to which resets go back.
     pub(crate) settings: SettingsId,
+    pub(crate) layer: SettingsId,
+    /// A server has accepted those.
+    pub(crate) accepted: bool,
     /// Half of its cancel key, or its seed (protocol 3.2).
     pub(crate) secret: u32,
     /// It can be cancelled by a long key.
@@ -101,6 +105,8 @@ impl Client {
             pool: u32::MAX,
             user: 0,
             settings: SettingsId::NONE,
+            layer: SettingsId::NONE,
+            accepted: false,
             secret,
             long_key: false,
             unread: false,

@@ -19,6 +19,7 @@ use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
 use crate::settings::{BadParameter, SettingsId, options};
+use crate::text::Verdict;
 
 /// The databases that stand for the console.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
@@ -123,6 +124,7 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(id) else { return size };
         client.user = user;
         client.settings = settings;
+        client.layer = settings;
         client.long_key = wanted.minor >= 2;
         let link = Link::Client(id);
         if wanted.minor > NEWEST_MINOR || !wanted.unknown.is_empty() {
@@ -308,6 +310,8 @@ impl Pooler {
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
             mode: if replication == Replication::None { source.mode } else { PoolMode::Session },
             replication,
+            verdict: Verdict::of(crate::text::Effects::NONE, []),
+            settings_error: None,
             servers: Vec::new(),
             reports: Vec::new(),
             known: false,

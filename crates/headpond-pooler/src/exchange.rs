@@ -40,6 +40,10 @@ pub(crate) enum Errand {
     Abort,
     /// Finds out which of the Syncs that were sent ahead of the data of a failed COPY are answered.
     Settle,
+    /// Finds out what a client's transaction left in its session.
+    Probe,
+    /// Sets again what a client's startup packet said, after a reset.
+    Layer,
 }
 
 /// What was asked. The comment says which messages answer it.
@@ -75,9 +79,18 @@ struct Exchange {
     rolls_back: bool,
     /// It stands for one that was too large to be passed on: its error is ours to word.
     stands_in: bool,
+    /// It came behind settings that could not be restored, so it does nothing.
+    unguarded: bool,
+    /// Ready for query ends it, and settings that were reset.
+    returns: bool,
 }
 
 impl Exchange {
+    fn new(request: Request, owner: Owner) -> Self {
+        let no = false;
+        Self { request, owner, ends: no, rolls_back: no, stands_in: no, unguarded: no, returns: no }
+    }
+
     /// Whether ready for query ends it, and the client hears that.
     #[inline]
     fn is_boundary(self) -> bool {
@@ -107,8 +120,12 @@ pub(crate) enum Kind {
     TooLarge,
     /// An error nobody asked for: the server is about to close.
     Unasked,
+    /// An error of a request that came behind settings which could not be restored.
+    Unguarded,
     /// An exchange is over; its transaction status.
     Ready(u8),
+    /// An exchange is over that came behind settings which could not be restored.
+    ReadyUnguarded(u8),
     /// The server asks for COPY data, and something else was sent in their place: it will end the connection.
     NoData,
 }
@@ -149,6 +166,14 @@ pub(crate) struct Exchanges {
     /// So might a portal of the present transaction, and the unnamed statement, if it is bound.
     portal_ends: bool,
     unnamed_ends: bool,
+    /// What was executed since the last Sync resets settings.
+    batch_returns: bool,
+    /// So does a request that is outstanding.
+    returning: bool,
+    /// One that did is over; whether it failed.
+    returned: Option<bool>,
+    /// Whatever the client sends comes behind settings that could not be restored.
+    unguarded: bool,
 }
 
 impl Exchanges {
@@ -279,12 +304,49 @@ impl Exchanges {
             b'S' => {
                 self.batch_binds = false;
                 let ends = std::mem::take(&mut self.batch_ends) && !planted!(CommitOfPipelineUnseen);
+                let returns = std::mem::take(&mut self.batch_returns);
                 if let Some(sync) = self.queue.back_mut() {
                     sync.ends |= ends;
+                    sync.returns |= returns;
+                    self.returning |= returns;
                 }
             }
             _ => {}
         }
+    }
+
+    /// What the client just sent resets settings.
+    pub(crate) fn returns(&mut self) {
+        match self.queue.back_mut() {
+            Some(query) if query.request == Request::Query => {
+                query.returns = true;
+                self.returning = true;
+            }
+            _ => self.batch_returns = true,
+        }
+    }
+
+    /// A request is outstanding that resets settings.
+    #[inline]
+    pub(crate) fn is_returning(&self) -> bool {
+        self.returning
+    }
+
+    /// A request that reset settings is over: whether it failed.
+    #[inline]
+    pub(crate) fn take_returned(&mut self) -> Option<bool> {
+        self.returned.take()
+    }
+
+    /// All that is outstanding of the client's, and what it sends from now on, does nothing.
+    pub(crate) fn unguard(&mut self) {
+        self.unguarded = true;
+        self.queue.iter_mut().for_each(|exchange| exchange.unguarded = exchange.owner == Owner::Client);
+    }
+
+    /// What the client sends from now on is carried out.
+    pub(crate) fn guard(&mut self) {
+        self.unguarded = false;
     }
 
     /// Something was sent that is not answered.
@@ -338,7 +400,8 @@ impl Exchanges {
             Request::Query | Request::FunctionCall => self.unsynced = false,
             _ => self.unsynced = true,
         }
-        let exchange = Exchange { request, owner, ends: false, rolls_back: false, stands_in: false };
+        let unguarded = self.unguarded && owner == Owner::Client;
+        let exchange = Exchange { unguarded, ..Exchange::new(request, owner) };
         self.boundaries += u32::from(exchange.is_boundary());
         self.queue.push_back(exchange);
         Ok(())
@@ -377,16 +440,24 @@ impl Exchanges {
                 self.boundaries -= u32::from(front.is_boundary());
                 self.copying = false;
                 self.streaming = false;
-                self.failed = false;
+                let failed = std::mem::take(&mut self.failed);
+                if front.returns {
+                    self.returning = false;
+                    self.returned = Some(failed);
+                }
                 self.completed = false;
                 self.portal_ends &= first != b'I' || !self.at_rest();
-                Kind::Ready(first)
+                if front.unguarded { Kind::ReadyUnguarded(first) } else { Kind::Ready(first) }
             }
             (_, b'S' | b'N' | b'A') => Kind::Asynchronous,
             (request, b'E') => {
                 self.copying = false;
                 self.failed(request);
-                if front.stands_in { Kind::TooLarge } else { Kind::Error }
+                match () {
+                    () if front.unguarded => Kind::Unguarded,
+                    () if front.stands_in => Kind::TooLarge,
+                    () => Kind::Error,
+                }
             }
             (Request::Query, b'C') => {
                 self.completed = true;
@@ -422,13 +493,7 @@ impl Exchanges {
         if self.copying {
             self.copying = false;
         } else if !self.queue.is_empty() && !self.skipping {
-            self.queue.push_back(Exchange {
-                request: Request::CopyEnd,
-                owner,
-                ends: false,
-                rolls_back: false,
-                stands_in: false,
-            });
+            self.queue.push_back(Exchange::new(Request::CopyEnd, owner));
         }
     }
 

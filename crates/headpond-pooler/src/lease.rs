@@ -165,14 +165,7 @@ impl Pooler {
             self.welcome(now, id, out);
         }
         self.correct_parameters(id, server_id, out);
-        let (Some(client), Some(server)) = (self.clients.get(id), self.servers.get_mut(server_id)) else {
-            return;
-        };
-        if server.settings != client.settings && !planted!(SettingsOfPredecessorStay) {
-            let change = self.settings.change(server.settings, client.settings);
-            server.settings = client.settings;
-            self.run_errand(now, server_id, Errand::Settings, &change, out);
-        }
+        self.restore(now, server_id, id, out);
         self.abort_again(now, id, server_id, out);
     }
 
@@ -191,20 +184,24 @@ impl Pooler {
             return;
         }
         let (pool, conn) = (server.pool, server.conn);
-        let entry = &self.pools[pool as usize];
+        let (check_failed, cancels, unclean) = (server.check_failed, server.cancels, server.unclean);
+        let (entry, client) = (&self.pools[pool as usize], server.client);
+        let session = entry.mode == PoolMode::Session;
         match entry.policy.state(conn) {
-            Some(State::InUse) => match server.client {
-                Some(client) if entry.mode != PoolMode::Session => self.end_lease(now, id, client, out),
-                Some(client) => {
-                    self.close_if_draining(now, client, out);
+            Some(State::InUse) => match client {
+                Some(client) if session || self.stays(now, id, client, out) => {
+                    if !self.close_if_draining(now, client, out) {
+                        self.read_on_if_allowed(client, id, out);
+                    }
                 }
+                Some(client) => self.end_lease(now, id, client, out),
                 None => {}
             },
             Some(State::Recovering) => self.recover(now, id, out),
-            Some(State::BeingCancelled) if server.cancels == 0 => self.recovered(now, id, out),
+            Some(State::BeingCancelled) if cancels == 0 => self.recovered(now, id, out),
             Some(State::Opening) => self.serves(now, id, out),
-            Some(State::Checking) if server.check_failed => self.check_failed(now, id, out),
-            Some(State::Resetting) if server.unclean => {
+            Some(State::Checking) if check_failed => self.check_failed(now, id, out),
+            Some(State::Resetting) if unclean => {
                 self.with_pool(now, pool, out, |policy, actions| {
                     policy.close(now, conn, CloseReason::Unclean, actions);
                 });
@@ -224,6 +221,7 @@ impl Pooler {
             client.lease = Lease::None;
         }
         client.idle_since = now;
+        client.accepted = true;
         let unread = std::mem::take(&mut client.unread);
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;

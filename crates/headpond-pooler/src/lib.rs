@@ -51,12 +51,12 @@ mod reset;
 mod server;
 mod server_auth;
 mod server_login;
+mod session;
 mod settings;
 mod show;
 #[cfg(test)]
 mod sim;
 mod table;
-#[cfg_attr(not(test), allow(dead_code, reason = "transaction mode builds on it"))]
 mod text;
 mod timeouts;
 mod timers;

@@ -11,9 +11,11 @@ use crate::aborted::Aborted;
 use crate::action::{Actions, ClientId, Link, ServerId};
 use crate::client::{ClientState, Discard, Lease};
 use crate::config::PoolMode;
-use crate::exchange::{Errand, Exchanges, Owner};
+use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
+use crate::server::Server;
+use crate::session::Refusal;
 
 /// What a lost connection means for what its client had under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(crate) enum Outcome {
     RolledBack,
     /// It may have been carried out, or not.
     Unknown,
+    /// It was not: its settings could not be restored.
+    Refused,
 }
 
 /// What a client still expects of a lost connection.
@@ -48,18 +52,22 @@ struct Owed {
 }
 
 impl Owed {
-    fn of(exchanges: &Exchanges, status: u8) -> Self {
+    fn of(server: &Server) -> Self {
+        let (exchanges, status) = (&server.exchanges, server.status);
+        let refused = server.session.refusal != Refusal::None;
         // A connection that is being put into a failed transaction serves a client that was told of it.
         let aborting = exchanges.is_on(Owner::Pooler(Errand::Abort));
         let outside = status == b'I' && !aborting;
         let outcome = match () {
+            () if refused => Outcome::Refused,
             () if !outside && exchanges.only_rolls_back() => Outcome::RolledBack,
             () if outside && !exchanges.has_unknown() => Outcome::NotSent,
             () if planted!(UnknownIsRolledBack) => Outcome::RolledBack,
             () if outside || exchanges.may_have_ended() => Outcome::Unknown,
             () => Outcome::RolledBack,
         };
-        let failed = status == b'E' || aborting || exchanges.is_skipping() || exchanges.has_failed();
+        let failed =
+            status == b'E' && !refused || aborting || exchanges.is_skipping() || exchanges.has_failed();
         let goes_on = outcome == Outcome::RolledBack && !failed;
         let quiet = if goes_on { exchanges.leading_quiet() } else { Vec::new() };
         // Nothing but a Close came after the last Sync.
@@ -73,7 +81,7 @@ impl Owed {
             rolls_back: !outside && exchanges.only_rolls_back(),
             completed: exchanges.has_completed(),
             first_failed: exchanges.has_failed(),
-            first_failed_inside: !outside && exchanges.has_failed_inside(),
+            first_failed_inside: !outside && !refused && exchanges.has_failed_inside(),
             unsynced: exchanges.is_unsynced() && !only_closed,
             skipping: exchanges.is_skipping(),
         }
@@ -94,13 +102,16 @@ impl Pooler {
         let (pool, conn) = (server.pool, server.conn);
         // Inside a message that streams nothing can be said: the words would be taken for its rest.
         let cut = server.streaming_to_client && server.streaming > 0;
-        let stays = self.pools[pool as usize].mode != PoolMode::Session && !cut;
+        let kept = server.session.is_kept();
+        let stays = self.pools[pool as usize].mode != PoolMode::Session && !cut && !kept;
         let Some(client) = server.client.take_if(|_| stays) else {
             self.totals.losses.cut += u64::from(cut && server.client.is_some());
-            self.close_pair(now, id, reason, Cause::ServerLost, why, out);
+            let cause = if kept { Cause::SessionLost } else { Cause::ServerLost };
+            let words = if kept { cause.words().0 } else { why };
+            self.close_pair(now, id, reason, cause, words, out);
             return;
         };
-        let owed = Owed::of(&server.exchanges, server.status);
+        let owed = Owed::of(server);
         self.tell_outcome(client, &owed, why, out);
         self.idle_from(now, client);
         self.with_pool(now, pool, out, |policy, actions| policy.close(now, conn, reason, actions));
@@ -121,10 +132,11 @@ impl Pooler {
             Outcome::RolledBack if owed.failed => (Some(Cause::InFailedTransaction), b'E'),
             Outcome::RolledBack => (Some(Cause::TransactionLost), b'E'),
             Outcome::Unknown => (Some(Cause::OutcomeUnknown), b'I'),
+            Outcome::Refused => (Some(Cause::SettingsRefused), b'I'),
         };
         let first = if owed.first_failed_inside { b'E' } else { status };
         match owed.outcome {
-            Outcome::NotSent => self.totals.losses.unsent += 1,
+            Outcome::NotSent | Outcome::Refused => self.totals.losses.unsent += 1,
             Outcome::RolledBack => self.totals.losses.rolled_back += 1,
             Outcome::Unknown => self.totals.losses.unknown += 1,
         }
@@ -134,7 +146,7 @@ impl Pooler {
             Outcome::RolledBack if planted!(AbortedForgotten) => Aborted::No,
             Outcome::RolledBack if told => Aborted::Told,
             Outcome::RolledBack => Aborted::Untold(Cause::TransactionLost),
-            Outcome::NotSent | Outcome::Unknown => Aborted::No,
+            Outcome::NotSent | Outcome::Unknown | Outcome::Refused => Aborted::No,
         };
         client.copy_tail = true;
         let link = Link::Client(id);

@@ -21,6 +21,7 @@ use crate::proof::Learned;
 use crate::server::{Reports, Server, ServerState};
 use crate::settings::{SettingsId, SettingsSets};
 use crate::table::Table;
+use crate::text::Verdict;
 use crate::timers::Timers;
 
 /// Server connections of one (data source, node, identity), their waiters, and what is known of the server.
@@ -53,6 +54,10 @@ pub(crate) struct PoolEntry {
     pub(crate) loaded: Option<u32>,
     /// A new session has yet to say so, or to say it again.
     pub(crate) unmeasured: bool,
+    /// What names in its database may do.
+    pub(crate) verdict: Verdict,
+    /// Why a client's settings could last not be restored.
+    pub(crate) settings_error: Option<String>,
     /// The last failed login: SQLSTATE and text.
     pub(crate) last_error: Option<(String, String)>,
     pub(crate) traffic: Traffic,
@@ -112,6 +117,8 @@ pub struct Pooler {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) users: Names,
     pub(crate) settings: SettingsSets,
+    /// What is thought of a database before its catalogue was asked.
+    pub(crate) unknown: Verdict,
     /// What logins of clients taught, by user: it opens connections to the server.
     pub(crate) learned: HashMap<String, Learned>,
     /// Clients whose keys are to be derived.
@@ -179,6 +186,7 @@ impl Pooler {
             budgets: Arc::default(),
             users: Names::default(),
             settings: SettingsSets::new(),
+            unknown: Verdict::unknown(),
             learned: HashMap::new(),
             derivations: Derivations::default(),
             derived_keys: HashMap::new(),

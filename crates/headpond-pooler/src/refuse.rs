@@ -36,13 +36,15 @@ pub(crate) enum Cause {
     ShuttingDown,
     /// The server connection broke.
     ServerLost,
+    /// It broke, and with it what pinned its client to it.
+    SessionLost,
     /// It broke in a transaction, which is rolled back.
     TransactionLost,
     /// The client was told that its transaction is rolled back, and goes on in it.
     InFailedTransaction,
     /// It broke, and what was sent may have been carried out or not.
     OutcomeUnknown,
-    /// The startup settings cannot be made true.
+    /// The client's settings cannot be restored on the connection that it got.
     SettingsRefused,
     /// The login took too long.
     LoginTimeout,
@@ -73,7 +75,7 @@ impl Cause {
             Self::TransactionLost => "40001",
             Self::InFailedTransaction => "25P02",
             Self::OutcomeUnknown => "40003",
-            Self::ShuttingDown | Self::Reclaimed => "57P01",
+            Self::ShuttingDown | Self::Reclaimed | Self::SessionLost => "57P01",
             Self::SettingsRefused => "22023",
             Self::LoginTimeout => "08006",
             Self::MessageTooLarge => "54000",
@@ -86,6 +88,11 @@ impl Cause {
     /// What a client is told of a lost server, and what it may do about it.
     pub(crate) fn words(self) -> (&'static str, &'static str) {
         match self {
+            Self::SessionLost => ("the session is gone: its server connection was lost", ""),
+            Self::SettingsRefused => (
+                "the session's settings cannot be restored on a server connection",
+                "The statement was not executed. Connect anew, or see the detail for what the server refuses.",
+            ),
             Self::TransactionLost => (
                 "the transaction was rolled back: its server connection was lost",
                 "Run the transaction again.",
@@ -211,6 +218,9 @@ impl Pooler {
             Cause::Cancelled => (code, "canceling statement due to user request".to_owned(), String::new()),
             Cause::ShuttingDown => {
                 (code, "terminating connection due to administrator command".to_owned(), String::new())
+            }
+            Cause::SettingsRefused => {
+                (code, cause.words().0.to_owned(), pool.settings_error.clone().unwrap_or_default())
             }
             _ => (code, cause.words().0.to_owned(), String::new()),
         }

@@ -115,7 +115,8 @@ impl Pooler {
             return Step::Next;
         }
         // What its settings turn out to be, a client hears though it was we who set them.
-        let reports = reply.owner == Owner::Pooler(Errand::Settings) && header.tag == b'S';
+        let sets = matches!(reply.owner, Owner::Pooler(Errand::Settings | Errand::Layer));
+        let reports = sets && header.tag == b'S';
         if header.tag == b'D'
             && let Owner::Pooler(errand) = reply.owner
         {
@@ -126,7 +127,9 @@ impl Pooler {
                 Errand::Control => self.control_row(node, row),
                 Errand::Verify => self.session_verified(id, row),
                 Errand::Baseline => self.session_measured(pool, row),
+                Errand::Probe => self.probe_row(id, row),
                 Errand::Settings
+                | Errand::Layer
                 | Errand::Abort
                 | Errand::Settle
                 | Errand::Check
@@ -139,7 +142,8 @@ impl Pooler {
             && reply.owner == Owner::Client
             && self.pools[server.pool as usize].mode == PoolMode::Statement;
         let swallowed = planted!(OneReplyTooManySwallowed) && header.tag == b'n';
-        let ours = refused || reply.kind == Kind::TooLarge || swallowed;
+        let replaced = matches!(reply.kind, Kind::TooLarge | Kind::Unguarded | Kind::ReadyUnguarded(_));
+        let ours = refused || replaced || swallowed;
         let clients = reply.owner == Owner::Client && !ours || planted!(ErrandAnsweredToClient);
         let forwards = (clients || reports) && server.client.is_some();
         server.streaming_to_client = forwards || planted!(RestToWrongPeer);
@@ -155,10 +159,18 @@ impl Pooler {
                 }
                 Step::Next
             }
+            Kind::Unguarded => {
+                self.tell_refusal(now, id, out);
+                Step::Next
+            }
             Kind::Part | Kind::Asynchronous | Kind::Unasked => Step::Next,
             Kind::Ready(status) => {
                 let counts = reply.owner == Owner::Client;
                 self.exchange_over(now, id, status, counts, run, out)
+            }
+            Kind::ReadyUnguarded(status) => {
+                self.end_refused(id, out);
+                self.exchange_over(now, id, status, true, run, out)
             }
             Kind::Error => self.request_failed(now, id, reply.owner, message, run, out),
             Kind::NoData => self.sent_no_data(now, id, run, out),
@@ -189,6 +201,18 @@ impl Pooler {
             self.errand_over(now, id, out);
         }
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        if server.session.is_probed() && !server.exchanges.is_on(Owner::Pooler(Errand::Probe)) {
+            self.probe_over(id);
+        }
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
+        if counts && status == b'I' {
+            server.session.transaction_over();
+        }
+        if let Some(failed) = server.exchanges.take_returned() {
+            self.forward_run(id, run, out);
+            self.reset_over(now, id, failed, status, out);
+        }
+        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         if counts {
             let traffic = &mut self.pools[server.pool as usize].traffic;
             traffic.query_time += now.0.saturating_sub(server.query_begun.0);
@@ -212,6 +236,9 @@ impl Pooler {
         if clean || client.is_none() {
             self.forward_run(id, run, out);
         }
+        if self.recants(now, id, out) {
+            return Step::Next;
+        }
         let held = client.filter(|client| {
             // Its settings are true now, and its message waited for that: the lease begins only here.
             !counts && self.clients.get(*client).is_some_and(|client| client.unread)
@@ -233,7 +260,7 @@ impl Pooler {
         Step::Next
     }
 
-    fn read_on_if_allowed(&mut self, client: ClientId, server: ServerId, out: &mut Actions) {
+    pub(crate) fn read_on_if_allowed(&mut self, client: ClientId, server: ServerId, out: &mut Actions) {
         if self.clients.get(client).is_some_and(|client| client.unread) && self.may_send(client, server) {
             self.read_on(client, out);
         }
@@ -268,7 +295,11 @@ impl Pooler {
                 self.forward_run(id, run, out);
                 let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
                 let (reason, cause) = match errand {
-                    Errand::Settings => (CloseReason::SettingsRefused, Cause::SettingsRefused),
+                    Errand::Settings if self.restore_failed(now, id, &error.message, out) => {
+                        return Step::Next;
+                    }
+                    Errand::Settings => return Step::Gone,
+                    Errand::Layer => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
                     Errand::Survey | Errand::Control => return Step::Next,
                     Errand::Baseline => {
@@ -279,6 +310,8 @@ impl Pooler {
                     }
                     // One was made to fail; the other can only be cancelled, and is answered all the same.
                     Errand::Abort | Errand::Settle => return Step::Next,
+                    // What it was to find out is not known, then.
+                    Errand::Probe => return Step::Next,
                     Errand::Check => {
                         if let Some(server) = self.servers.get_mut(id) {
                             server.check_failed = true;

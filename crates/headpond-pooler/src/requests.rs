@@ -15,6 +15,7 @@ use crate::exchange::Owner;
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::ServerState;
+use crate::session::Refusal;
 use crate::timers::Timer;
 
 /// Bytes of one event that go on together: from where, and up to where.
@@ -69,7 +70,10 @@ impl Pooler {
             return true;
         };
         let signalled = server.cancels > 0 && !planted!(CancelledAfterHandOver);
-        let open = matches!(server.state, ServerState::Live) && !server.blocked && !signalled;
+        let session = &server.session;
+        let refused = session.refusal != Refusal::None && !server.exchanges.is_unsynced();
+        let held = session.is_probed() || server.exchanges.is_returning() || refused;
+        let open = matches!(server.state, ServerState::Live) && !server.blocked && !signalled && !held;
         open && (client.streaming > 0 || !self.stops_at_boundary(server_id))
     }
 
@@ -283,6 +287,13 @@ impl Pooler {
             return Step::Gone;
         }
         server.exchanges.weigh(header.tag, body, rest == 0, server.status);
+        match header.tag {
+            b'Q' => self.text_runs(server_id, body, rest == 0),
+            b'P' => self.statement_runs(server_id, body, rest == 0),
+            b'F' => self.function_runs(server_id, body),
+            _ => {}
+        }
+        let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
         let pool = &mut self.pools[server.pool as usize];
         if let Some(at) = pool.patience.map(|patience| now.plus(patience))
             && at < server.lease_armed

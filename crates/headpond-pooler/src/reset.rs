@@ -3,36 +3,53 @@
 //! What no reset undoes is asked for afterwards: a temporary schema, which changes what a transaction may do, and
 //! libraries, which change what settings there are. A connection with either is closed.
 
-use headpond_core::{State, Tick};
+use headpond_core::{CloseReason, State, Tick};
 
 use crate::action::{Actions, ServerId};
 use crate::config::PoolMode;
 use crate::exchange::Errand;
 use crate::pooler::Pooler;
+use crate::session::Session;
 use crate::verdicts::Columns;
 
 /// Whether there is a temporary schema, and how many settings come from libraries.
 const LEFT: &str = "SELECT pg_my_temp_schema() <> 0, \
     (SELECT count(*) FROM pg_settings WHERE category = 'Customized Options')";
 
+/// What undoes all that a client may have left behind, but for libraries.
+const DISCARD: &str = "DISCARD ALL";
+
 impl Pooler {
-    /// A connection without a client is clean as far as transactions go. In session mode its session is reset.
+    /// A connection without a client is clean as far as transactions go. In session mode its session is reset, and in
+    /// others if something may be left in it.
     pub(crate) fn recovered(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
         let (pool, conn) = (server.pool, server.conn);
-        let resets =
-            self.pools[pool as usize].mode == PoolMode::Session && !self.config.reset_query.is_empty();
-        if !resets || planted!(ResetForgotten) {
+        let session = self.pools[pool as usize].mode == PoolMode::Session;
+        let reset = match session {
+            true => self.config.reset_query.as_str(),
+            false if server.session.is_dirty() => DISCARD,
+            false => "",
+        };
+        if reset.is_empty() || planted!(ResetForgotten) {
             self.fit_again(now, id, out);
             return;
         }
+        if !session && server.session.is_beyond_reset() {
+            self.with_pool(now, pool, out, |policy, actions| {
+                policy.close(now, conn, CloseReason::Unclean, actions);
+            });
+            return;
+        }
+        let reset = reset.to_owned();
         server.settings = server.startup;
+        server.session = Session::default();
+        server.exchanges.guard();
         self.with_pool(now, pool, out, |policy, actions| {
             policy.retire(now, conn, State::Resetting, actions);
         });
-        let reset = self.config.reset_query.clone();
         self.run_errand(now, id, Errand::Reset, &reset, out);
-        if self.config.verify_reset {
+        if session && self.config.verify_reset {
             self.run_errand(now, id, Errand::Verify, LEFT, out);
         }
     }

@@ -7,6 +7,7 @@ use headpond_wire::postgres::scram::{Challenge, ClientRole, Verifier};
 
 use crate::action::ClientId;
 use crate::exchange::Exchanges;
+use crate::session::Session;
 use crate::settings::SettingsId;
 
 /// How far a server connection is.
@@ -71,8 +72,9 @@ pub(crate) struct Server {
     pub(crate) reported: Vec<(String, String)>,
     /// All of that, after the login.
     pub(crate) reports: Reports,
-    /// The startup settings its session has.
+    /// The settings its session has.
     pub(crate) settings: SettingsId,
+    pub(crate) session: Session,
     pub(crate) key: BackendKey,
     /// The reply being streamed goes to the client.
     pub(crate) streaming_to_client: bool,
@@ -128,6 +130,7 @@ impl Server {
             reported: Vec::new(),
             reports: Reports::default(),
             settings: startup,
+            session: Session::default(),
             key: BackendKey::default(),
             streaming_to_client: false,
             streaming: 0,

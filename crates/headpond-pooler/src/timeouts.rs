@@ -194,7 +194,8 @@ impl Pooler {
     /// next says something.
     fn roll_back(&mut self, now: Tick, id: ServerId, client_id: ClientId, cause: Cause, out: &mut Actions) {
         let Some(server) = self.servers.get(id) else { return };
-        let session = self.pools[server.pool as usize].mode == PoolMode::Session;
+        let kept = server.session.is_kept();
+        let session = self.pools[server.pool as usize].mode == PoolMode::Session || kept;
         let failed = server.status == b'E';
         let Some(client) = self.clients.get_mut(client_id) else { return };
         let inside = client.is_inside_message();

@@ -164,7 +164,8 @@ impl Script<'_> {
         let token = self.statement(Kind::Begin).token;
         let argument = format!("{} {token}", if fails { "FAIL" } else { "ECHO" });
         let length = u32::try_from(argument.len()).expect("short").to_be_bytes();
-        let body = [&[0, 0, 0, 7, 0, 0, 0, 1][..], &length, argument.as_bytes(), &[0, 0]].concat();
+        // The number is that of a function of large objects, which leaves nothing in the session.
+        let body = [&[0, 0, 3, 0xbb, 0, 0, 0, 1][..], &length, argument.as_bytes(), &[0, 0]].concat();
         self.ask(Ask::Call(token, fails), &message(b'F', &body));
     }
 

@@ -456,7 +456,9 @@ impl Backend {
         let length = u32::from_be_bytes(body[8..12].try_into().expect("four bytes")) as usize;
         let argument = String::from_utf8_lossy(&body[12..12 + length]).into_owned();
         self.simple = true;
-        self.executes(token(&argument), io);
+        if self.status != b'E' {
+            self.executes(token(&argument), io);
+        }
         let wait = io.dice.skewed(2 * MS);
         self.steps.push_back(Step::Wait(wait));
         if self.status == b'E' {
@@ -514,6 +516,18 @@ impl Backend {
             "SELECT" if text.ends_with("::int4") => {
                 io.shared.count("lost transaction goes on");
                 steps.push(Step::Fail { code: "22P02", text: text.to_owned() });
+            }
+            "SELECT" if text.starts_with("SELECT pg_catalog.set_config(") => {
+                let quoted = |number: usize| text.split('\'').nth(2 * number + 1).unwrap_or_default();
+                let (name, value) = (quoted(0), quoted(1));
+                if value == IMPOSSIBLE {
+                    steps.push(Step::Fail { code: "22023", text: "invalid value".to_owned() });
+                } else {
+                    self.settings.insert(name.to_owned(), value.to_owned());
+                    steps.push(Step::Say(row_description("set_config")));
+                    steps.push(Step::Say(row(&[value])));
+                    steps.push(done("SELECT 1"));
+                }
             }
             "SELECT" if text.contains("pg_my_temp_schema") => {
                 let left = self.has_left.to_string();

@@ -91,11 +91,11 @@ impl Effects {
     }
 
     /// These but for those.
-    pub(super) const fn without(self, those: Self) -> Self {
+    pub(crate) const fn without(self, those: Self) -> Self {
         Self(self.0 & !those.0)
     }
 
-    pub(super) const fn and(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

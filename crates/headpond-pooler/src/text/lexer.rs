@@ -29,6 +29,15 @@ pub(crate) enum Encoding {
     Johab,
 }
 
+impl Dialect {
+    /// By the values of `standard_conforming_strings` and `client_encoding`; `None`: as nearly everywhere.
+    pub(crate) fn of(conforming: Option<&str>, encoding: Option<&str>) -> Self {
+        let encoding = encoding.map(|name| Encoding::named(name.to_ascii_uppercase().as_bytes()));
+        let off = |value: &str| ["off", "false", "no", "0"].iter().any(|off| value.eq_ignore_ascii_case(off));
+        Self { escapes: conforming.is_some_and(off), encoding: encoding.unwrap_or_default() }
+    }
+}
+
 impl Encoding {
     /// By the name that a server reports.
     pub(crate) fn named(name: &[u8]) -> Self {

@@ -24,9 +24,18 @@ pub(crate) use crate::text::lexer::{Dialect, Encoding};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text {
     pub(crate) effects: Effects,
-    /// The settings that it sets or resets beyond its transaction, in lower case, each perhaps more than once.
-    pub(crate) settings: Vec<Box<[u8]>>,
+    /// The settings that it sets or resets beyond its transaction, in its order, each perhaps more than once.
+    pub(crate) settings: Vec<Setting>,
     pub(crate) sole: Sole,
+}
+
+/// A setting that gets another value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// In lower case. Empty for all there are, when they are reset.
+    pub(crate) name: Box<[u8]>,
+    /// It is its default.
+    pub(crate) resets: bool,
 }
 
 /// A text that is a single statement of a kind that may be answered, or changed, without being executed as it is.

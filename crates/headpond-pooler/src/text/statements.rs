@@ -1,12 +1,12 @@
 //! The statements whose words have to be understood. They are read up to their end.
 //! (<https://www.postgresql.org/docs/current/sql-set.html>; `src/backend/parser/gram.y`, from `VariableSetStmt` on)
 
-use crate::text::Sole;
 use crate::text::effects::Effects;
 use crate::text::known::Act;
 use crate::text::lexer::Token;
 use crate::text::reader::Reader;
 use crate::text::words::NAME_MAX;
+use crate::text::{Setting, Sole};
 
 impl<'a> Reader<'a> {
     /// What comes after the first word of a statement. Whether the word has the effects it is known for.
@@ -100,6 +100,7 @@ impl<'a> Reader<'a> {
         let name = match () {
             () if token.is("all") => {
                 self.text.effects |= Effects::RESETS | Effects::RESET_ALL;
+                self.text.settings.push(Setting { name: Box::default(), resets: true });
                 self.skip();
                 return;
             }
@@ -135,9 +136,9 @@ impl<'a> Reader<'a> {
             Some(_) if is_local => {}
             Some(name) => {
                 self.text.effects |= effects;
-                self.text.settings.push(name.into());
+                self.text.settings.push(Setting { name: name.into(), resets });
                 if name == b"session_authorization" {
-                    self.text.settings.push((*b"role").into());
+                    self.text.settings.push(Setting { name: (*b"role").into(), resets: true });
                 }
             }
         }
@@ -186,6 +187,7 @@ impl<'a> Reader<'a> {
                 | Effects::LISTENS
                 | Effects::CURSORS
                 | Effects::DEALLOCATES;
+            self.text.settings.push(Setting { name: Box::default(), resets: true });
             if self.lexer.peek().ends() {
                 self.text.sole = Sole::DiscardAll;
             }

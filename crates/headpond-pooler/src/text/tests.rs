@@ -26,7 +26,8 @@ fn effects(sql: &str) -> Effects {
 }
 
 fn settings(sql: &str) -> Vec<String> {
-    text(sql).settings.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    let settings = text(sql).settings;
+    settings.iter().map(|setting| String::from_utf8_lossy(&setting.name).into_owned()).collect()
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod console;
 mod control;
 mod copy;
 mod departure;
+mod follows;
 mod handshake;
 mod login;
 mod lost;

@@ -1,0 +1,253 @@
+//! The virtual session: in transaction and statement mode, what a client sets on its session is true on whatever
+//! connection it gets, and what cannot be moved keeps the connection with it.
+//!
+//! The text of a statement tells what it *may* leave behind (`text`); what *is* there when its transaction is over, a
+//! probe on the connection tells: the values of the settings that were touched, and what pins. So nothing here needs to
+//! know what was rolled back, or what a function did.
+
+mod pins;
+mod probe;
+mod resets;
+mod restore;
+
+use headpond_core::Tick;
+
+use crate::action::{Actions, ClientId, ServerId};
+use crate::config::PoolMode;
+use crate::exchange::Errand;
+use crate::pooler::Pooler;
+use crate::server::Server;
+use crate::settings::SettingsId;
+use crate::text::{self, Effects, Text};
+
+pub(crate) use pins::Pins;
+use probe::{Answer, Probe};
+use resets::Returning;
+pub(crate) use restore::Refusal;
+
+/// Effects that outlive their transaction, or may.
+const LASTING: Effects = Effects::TEMP
+    .and(Effects::LOCKS)
+    .and(Effects::LISTENS)
+    .and(Effects::CURSORS)
+    .and(Effects::PREPARES)
+    .and(Effects::SEED)
+    .and(Effects::LOADS)
+    .and(Effects::SETTINGS)
+    .and(Effects::RESET_ALL)
+    .and(Effects::OPAQUE);
+
+/// The functions of large objects, which libpq calls by number: what they open ends with the transaction
+/// (`src/include/catalog/pg_proc.dat`).
+const LARGE_OBJECTS: [u32; 14] = [715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171];
+
+/// More settings than this in one transaction are not told apart.
+const NAMES_MAX: usize = 100;
+
+/// What is known of the session on one server connection, beyond its settings.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// What may have been done to it since the last probe was sent.
+    touched: Effects,
+    /// The settings among that.
+    names: Vec<Box<str>>,
+    /// Some of that was in a transaction that is over.
+    settled: bool,
+    probe: Option<Box<Probe>>,
+    /// Why it stays with its client.
+    pub(crate) pins: Pins,
+    /// What is reset by requests under way.
+    returning: Option<Box<Returning>>,
+    /// What its settings were before the errand that restores a client's, and whether that failed.
+    before: SettingsId,
+    pub(crate) refusal: Refusal,
+}
+
+impl Session {
+    /// Whether something in it is neither known nor that of a new one, so that it can serve nobody else.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.touched.any(LASTING) || self.is_kept() || self.refusal != Refusal::None
+    }
+
+    /// Whether it holds what a client was told is there, and no other connection has.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.settled || self.probe.is_some() || !self.pins.is_empty()
+    }
+
+    /// What it holds is being found out: its client is to wait.
+    #[inline]
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// How texts are to be read may have changed.
+    fn reads_otherwise(&self) -> bool {
+        const DIALECT: [&str; 2] = ["client_encoding", "standard_conforming_strings"];
+        self.names.iter().any(|name| DIALECT.contains(&&**name))
+    }
+
+    /// A library was loaded, which no reset undoes.
+    pub(crate) fn is_beyond_reset(&self) -> bool {
+        self.pins.has(Pins::LOADS) || self.touched.any(Effects::LOADS)
+    }
+
+    /// The transaction is over in which it was touched.
+    #[inline]
+    pub(crate) fn transaction_over(&mut self) {
+        self.settled |= self.touched.any(LASTING);
+    }
+
+    /// Nothing that was sent since the last probe was carried out.
+    fn untouched(&mut self) {
+        self.touched = Effects::NONE;
+        self.names.clear();
+        self.settled = false;
+        self.returning = None;
+    }
+
+    fn touch(&mut self, text: &Text) {
+        self.touched |= text.effects;
+        for setting in &text.settings {
+            let name = str::from_utf8(&setting.name).unwrap_or("?");
+            if name.is_empty() {
+                continue;
+            }
+            if !crate::settings::is_name(name) || self.names.len() >= NAMES_MAX {
+                self.touched |= Effects::OPAQUE;
+            } else if !self.names.iter().any(|other| **other == *name) {
+                self.names.push(name.into());
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Whether it is its client's alone, beyond the end of a transaction.
+    pub(crate) fn is_pinned(&self) -> bool {
+        !self.session.pins.is_empty()
+    }
+}
+
+impl Pooler {
+    /// A client's text is about to run on its connection. `whole`: all of it is here.
+    #[inline]
+    pub(crate) fn text_runs(&mut self, server_id: ServerId, text: &[u8], whole: bool) {
+        let Some(server) = self.servers.get_mut(server_id) else { return };
+        let entry = &self.pools[server.pool as usize];
+        if entry.mode == PoolMode::Session {
+            return;
+        }
+        if !whole || server.session.reads_otherwise() {
+            server.session.touched |= Effects::ANYTHING;
+            return;
+        }
+        // Of what its transaction has made, nobody knows what it does.
+        let news = server.session.touched.any(Effects::CODE);
+        let verdict = if news { &self.unknown } else { &entry.verdict };
+        let text = text::read(text, self.settings.dialect(server.settings), verdict);
+        if text.effects != Effects::NONE {
+            server.session.touch(&text);
+            if server.session.returns(&text) {
+                server.exchanges.returns();
+            }
+        }
+    }
+
+    /// A client's statement is about to be prepared on its connection: it may be executed there. `body` is that of the
+    /// Parse.
+    #[inline]
+    pub(crate) fn statement_runs(&mut self, server_id: ServerId, body: &[u8], whole: bool) {
+        let name = body.iter().position(|byte| *byte == 0);
+        self.text_runs(server_id, name.map_or(&[][..], |end| &body[end + 1..]), whole && name.is_some());
+    }
+
+    /// A client calls a function by its number.
+    pub(crate) fn function_runs(&mut self, server_id: ServerId, body: &[u8]) {
+        let harmless =
+            body.first_chunk().is_some_and(|oid| LARGE_OBJECTS.contains(&u32::from_be_bytes(*oid)));
+        if let Some(server) = self.servers.get_mut(server_id).filter(|_| !harmless) {
+            server.session.touched |= Effects::ANYTHING;
+        }
+    }
+
+    /// Whether a leased connection at rest stays with its client: for a reason, or until it is known whether there is
+    /// one.
+    pub(crate) fn stays(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) -> bool {
+        let (Some(server), Some(client)) = (self.servers.get_mut(id), self.clients.get(client_id)) else {
+            return false;
+        };
+        let session = &mut server.session;
+        let touched = std::mem::take(&mut session.touched);
+        if touched == Effects::NONE {
+            return !session.pins.is_empty();
+        }
+        let mut names = std::mem::take(&mut session.names);
+        if touched.any(Effects::RESET_ALL) {
+            let others = self.settings.pairs(client.settings).map(|(name, _)| Box::from(name));
+            names.extend(others.filter(|name: &Box<str>| !names.contains(name)).collect::<Vec<_>>());
+        }
+        session.pins = session.pins.with(Pins::declared_by(touched));
+        let doubtful = session.pins.doubtful(touched);
+        if doubtful.is_empty() && names.is_empty() {
+            session.settled = false;
+            return !session.pins.is_empty();
+        }
+        let probe = Probe { doubtful, names, answer: None };
+        let question = probe.question();
+        session.probe = Some(Box::new(probe));
+        self.run_errand(now, id, Errand::Probe, &question, out);
+        true
+    }
+
+    /// The row that answers a probe.
+    pub(crate) fn probe_row(&mut self, id: ServerId, row: &[u8]) {
+        if let Some(probe) = self.servers.get_mut(id).and_then(|server| server.session.probe.as_mut()) {
+            probe.answered(row);
+        }
+    }
+
+    /// A probe is over: from now on the client has what was found.
+    pub(crate) fn probe_over(&mut self, id: ServerId) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let Some(client_id) = server.client else { return };
+        let Some(probe) = server.session.probe.take() else { return };
+        server.session.settled = false;
+        let Some(Answer { pins, values }) = probe.answer else {
+            server.session.pins = server.session.pins.with(Pins::OPAQUE);
+            return;
+        };
+        server.session.pins = server.session.pins.without(probe.doubtful).with(pins);
+        if probe.names.is_empty() {
+            return;
+        }
+        let (Some(client), settings) = (self.clients.get(client_id), &mut self.settings) else { return };
+        let set = settings.with(client.settings, probe.names.into_iter().zip(values).collect());
+        match set {
+            Ok(set) => self.has_settings(client_id, id, set),
+            Err(_) => {
+                if let Some(server) = self.servers.get_mut(id) {
+                    server.session.pins = server.session.pins.with(Pins::OPAQUE);
+                }
+            }
+        }
+    }
+
+    /// A client and its connection have these settings.
+    fn has_settings(&mut self, client: ClientId, server: ServerId, set: SettingsId) {
+        if let Some(client) = self.clients.get_mut(client) {
+            client.settings = set;
+        }
+        if let Some(server) = self.servers.get_mut(server) {
+            server.settings = set;
+        }
+        if self.settings.is_full() {
+            let clients = self.clients.iter().flat_map(|(_, client)| [client.settings, client.layer]);
+            let servers = self
+                .servers
+                .iter()
+                .flat_map(|(_, server)| [server.settings, server.startup, server.session.before]);
+            let reports = self.pools.iter().flat_map(|pool| pool.reports.iter().map(|(startup, _)| *startup));
+            self.settings.keep_only(clients.chain(servers).chain(reports));
+        }
+    }
+}
