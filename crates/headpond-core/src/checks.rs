@@ -92,7 +92,7 @@ impl Pool {
         while !self.is_halted()
             && !planted!(WaitsBesideIdle)
             && self.under_test() < self.waiters.len()
-            && let Some(conn) = self.slots.newest_idle()
+            && let Some(conn) = self.next_idle()
         {
             if !self.is_trusted(now, conn) {
                 self.begin_check(now, conn, out);

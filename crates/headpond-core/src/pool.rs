@@ -103,7 +103,7 @@ impl Pool {
             return self.refuse(Refusal::Draining);
         }
         if self.has_trusted_idle(now)
-            && let Some(conn) = self.slots.newest_idle()
+            && let Some(conn) = self.next_idle()
         {
             self.lease(now, conn);
             if !self.is_content() {
@@ -131,7 +131,16 @@ impl Pool {
     pub fn has_trusted_idle(&self, now: Tick) -> bool {
         !self.is_halted()
             && (self.waiters.len() == 0 || planted!(NewcomerOvertakes))
-            && self.slots.newest_idle().is_some_and(|conn| self.is_trusted(now, conn))
+            && self.next_idle().is_some_and(|conn| self.is_trusted(now, conn))
+    }
+
+    /// The idle connection that serves next.
+    #[inline]
+    pub(crate) fn next_idle(&self) -> Option<ConnId> {
+        if self.settings.round_robin {
+            return self.slots.oldest_idle().map(|(conn, _)| conn);
+        }
+        self.slots.newest_idle()
     }
 
     /// How long a request of `application` would wait at the least, in nanoseconds; `None` while too little is known.

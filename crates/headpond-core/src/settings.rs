@@ -41,6 +41,8 @@ pub struct PoolSettings {
     pub leak_after: Duration,
     /// Whether a lease that is reported is also taken back.
     pub leak_reclaim: bool,
+    /// The idle connection that was used longest ago is used next, rather than the one that was used last.
+    pub round_robin: bool,
     /// Prepared statements kept on each connection: carried for the driver, the policy does not look at it.
     pub statement_cache_size: u32,
 }
@@ -68,6 +70,7 @@ impl PoolSettings {
             login_retry: Duration::from_secs(1),
             leak_after: Duration::ZERO,
             leak_reclaim: false,
+            round_robin: false,
             statement_cache_size: 200,
         }
     }

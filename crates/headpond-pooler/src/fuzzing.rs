@@ -66,7 +66,7 @@ fn hear(exchanges: &mut Exchanges, tag: u8, first: u8, counts: &mut Counts) -> O
     let was_at_rest = exchanges.at_rest();
     let reply = exchanges.received(tag, first).ok()?;
     match (reply.kind, reply.owner) {
-        (Kind::Ready(status), owner) => {
+        (Kind::Ready(status) | Kind::ReadyUnguarded(status), owner) => {
             assert!(tag == b'Z' && status == first && !was_at_rest);
             match owner {
                 Owner::Client => counts.client_ready += 1,
@@ -74,7 +74,7 @@ fn hear(exchanges: &mut Exchanges, tag: u8, first: u8, counts: &mut Counts) -> O
             }
         }
         (Kind::Unasked, _) => assert!(tag == b'E'),
-        (Kind::Error | Kind::TooLarge, _) => assert!(tag == b'E' && !was_at_rest),
+        (Kind::Error | Kind::TooLarge | Kind::Unguarded, _) => assert!(tag == b'E' && !was_at_rest),
         (Kind::Asynchronous, _) => assert!(b"SNA".contains(&tag)),
         (Kind::NoData, _) => return None,
         (Kind::Part, Owner::Pooler(Errand::Settle)) => assert!(!was_at_rest),

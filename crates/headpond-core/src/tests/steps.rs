@@ -50,7 +50,7 @@ impl Dice {
             initial_size: self.size(max_size + 1),
             min_size: self.size(max_size + 1),
             idle_timeout: self.millis(&[0, 50, 5_000]),
-            shrink_interval: self.millis(&[0, 200, 20_000]),
+            shrink_interval: self.millis(&[0, 100, 200, 20_000]),
             acquire_timeout: self.millis(&[0, 100, 10_000]),
             max_waiters: self.pick(&[0, 3, 20, 10_000, 10_000, 10_000]),
             check: !self.one_in(3),
@@ -62,6 +62,7 @@ impl Dice {
             login_retry: self.millis(&[0, 50, 1_000]),
             leak_after: self.millis(&[0, 10, 1_000]),
             leak_reclaim: self.one_in(2),
+            round_robin: self.one_in(8),
             statement_cache_size: 0,
         }
     }

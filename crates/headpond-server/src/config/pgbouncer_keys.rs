@@ -59,10 +59,6 @@ pub(super) static ANSWERS: Answers = &[
         &["max_db_client_connections", "max_user_client_connections"],
         "not supported yet: limit all clients with max_client_conn",
     ),
-    (
-        &["server_round_robin"],
-        "has no effect here: the connection used last is used next, so that the others can be closed",
-    ),
     (&["autodb_idle_timeout", "pool_idle_timeout"], "has no effect here: an empty pool costs nothing"),
     (
         &["track_extra_parameters"],

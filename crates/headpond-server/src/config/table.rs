@@ -411,6 +411,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Whether such a connection is also taken back: its client is closed with an error that says so.",
     ),
     setting(
+        "round_robin",
+        Pool(|p| Slot::Switch(&mut p.round_robin)),
+        "Whether the idle connection that was used longest ago serves next, rather than the one used last: load is spread \
+         over all of them, and none is left idle for long enough to be closed.",
+    )
+    .pgbouncer("server_round_robin"),
+    setting(
         "statement_cache_size",
         Pool(|p| Slot::Number(&mut p.statement_cache_size, 0..=STATEMENTS_MAX)),
         "Prepared statements kept on each server connection; 0: none. Without effect yet: it will hold once prepared \

@@ -89,6 +89,7 @@ struct Settings {
     login_retry_ms: u128,
     leak_after_ms: u128,
     leak_reclaim: bool,
+    round_robin: bool,
     statement_cache_size: u32,
 }
 
@@ -305,6 +306,7 @@ fn settings(settings: &PoolSettings) -> Settings {
         login_retry_ms: settings.login_retry.as_millis(),
         leak_after_ms: settings.leak_after.as_millis(),
         leak_reclaim: settings.leak_reclaim,
+        round_robin: settings.round_robin,
         statement_cache_size: settings.statement_cache_size,
     }
 }

@@ -218,6 +218,18 @@ fn an_idle_connection_is_reused_newest_first() {
 }
 
 #[test]
+fn with_round_robin_the_idle_connection_that_was_used_longest_ago_is_next() {
+    let mut pool = Model::of(PoolSettings { round_robin: true, ..plain(3) });
+    let ids: Vec<_> = (0..3).map(|_| pool.lease_new()).collect();
+    for id in &ids {
+        pool.now = pool.now.plus(ms(1));
+        pool.release(*id);
+    }
+    assert_eq!(pool.acquire(0, None), Acquired::Granted(ids[0]));
+    assert_eq!(pool.acquire(0, None), Acquired::Granted(ids[1]));
+}
+
+#[test]
 fn without_a_permit_of_the_budget_a_login_never_was() {
     let mut pool = Model::of(plain(3));
     let id = pool.lease_new();
