@@ -4,7 +4,7 @@
 //! object descriptors, snapshots and the like end with it.
 
 use crate::text::effects::Effects;
-use crate::text::words::{exact_key, slot};
+use crate::text::words::{Filter, exact_key, slot};
 
 /// What is to be done at a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,8 +193,24 @@ static TABLE: ([u64; SLOTS], [Word; SLOTS]) = {
     (keys, words)
 };
 
+/// Passes the words with effects.
+pub(super) const fn filter() -> Filter {
+    const FILTER: [Filter; 1] = {
+        let (mut filter, mut index) = (Filter::new(), 0);
+        while index < WORDS.len() {
+            let (name, word) = WORDS[index];
+            if !matches!(word.act, Act::None) || word.effects.0 != 0 {
+                filter = filter.with(name.as_bytes());
+            }
+            index += 1;
+        }
+        [filter]
+    };
+    let [filter] = FILTER;
+    filter
+}
+
 /// What is known of the word with this key.
-#[inline(always)]
 pub(super) fn find(key: u64) -> Option<&'static Word> {
     let mut at = slot(key, BITS);
     loop {

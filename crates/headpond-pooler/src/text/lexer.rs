@@ -4,7 +4,7 @@
 
 use memchr::{memchr, memchr2, memmem};
 
-use crate::text::words::{self, ODD};
+use crate::text::words::{Filter, ODD, exact_key};
 
 /// How a server reads the texts of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,11 +66,8 @@ impl Encoding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
-    /// Without quotes; the key is of its lower case.
-    Word {
-        text: &'a [u8],
-        key: u64,
-    },
+    /// Without quotes.
+    Word(&'a [u8]),
     /// What stands between double quotes, doubled ones still doubled.
     Quoted(&'a [u8]),
     /// A string, and its value if that is what is written.
@@ -85,7 +82,7 @@ pub(super) enum Token<'a> {
 impl Token<'_> {
     /// Whether it is this keyword.
     pub(super) fn is(self, keyword: &str) -> bool {
-        matches!(self, Token::Word { text, .. } if text.eq_ignore_ascii_case(keyword.as_bytes()))
+        matches!(self, Token::Word(text) if text.eq_ignore_ascii_case(keyword.as_bytes()))
     }
 
     /// Whether it is one of these keywords.
@@ -109,12 +106,13 @@ enum Class {
     Dollar,
     Minus,
     Slash,
+    Semicolon,
     End,
-    Other,
+    Mark,
 }
 
 static CLASSES: [Class; 256] = {
-    let mut classes = [Class::Other; 256];
+    let mut classes = [Class::Mark; 256];
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
@@ -127,12 +125,39 @@ static CLASSES: [Class; 256] = {
             b'$' => Class::Dollar,
             b'-' => Class::Minus,
             b'/' => Class::Slash,
-            _ => Class::Other,
+            b';' => Class::Semicolon,
+            _ => Class::Mark,
         };
         byte += 1;
     }
     classes
 };
+
+static CONTINUES: [bool; 256] = {
+    let mut continues = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        continues[byte] = matches!(CLASSES[byte], Class::Word | Class::Digit | Class::Dollar);
+        byte += 1;
+    }
+    continues
+};
+
+/// How many bytes of a word a text begins with.
+#[inline(always)]
+fn word_length(text: &[u8]) -> usize {
+    let mut length = 0;
+    while let Some(bytes) = text[length..].first_chunk::<8>() {
+        for (index, byte) in bytes.iter().enumerate() {
+            if !CONTINUES[usize::from(*byte)] {
+                return length + index;
+            }
+        }
+        length += 8;
+    }
+    let rest = &text[length..];
+    length + rest.iter().take_while(|byte| CONTINUES[usize::from(**byte)]).count()
+}
 
 #[derive(Clone)]
 pub(super) struct Lexer<'a> {
@@ -147,14 +172,13 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token. After the end there is always the end.
-    #[inline(always)]
     pub(super) fn next(&mut self) -> Token<'a> {
         loop {
             let Some(&byte) = self.text.get(self.at) else { return Token::End };
             match CLASSES[byte as usize] {
                 Class::Space => self.at += 1,
                 Class::Word => return self.word(),
-                Class::Other => {
+                Class::Mark | Class::Semicolon => {
                     self.at += 1;
                     return Token::Mark(byte);
                 }
@@ -179,33 +203,85 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The next token, where it need not be fast.
-    #[cold]
-    pub(super) fn token(&mut self) -> Token<'a> {
-        self.next()
-    }
-
     /// The token after this one.
     pub(super) fn peek(&self) -> Token<'a> {
-        self.clone().token()
+        self.clone().next()
+    }
+
+    /// Goes on to a word that may be known, a semicolon, or the end. Whether there was anything before.
+    pub(super) fn skim(&mut self, filter: &Filter) -> bool {
+        let text = self.text;
+        let mut at = self.at;
+        let mut skims = false;
+        while let Some(&byte) = text.get(at) {
+            let class = CLASSES[byte as usize];
+            if class == Class::Space {
+                at += 1;
+                continue;
+            }
+            let start = at;
+            match class {
+                Class::Word => {
+                    at += word_length(&text[at..]);
+                    let word = &text[start..at];
+                    let is_prefix = word.len() == 1 && matches!(text.get(at), Some(b'\'' | b'&'));
+                    if is_prefix || filter.passes(word) {
+                        self.at = start;
+                        return skims;
+                    }
+                    // A single space comes after most.
+                    at += usize::from(text.get(at) == Some(&b' '));
+                }
+                Class::Mark | Class::Digit => at += 1,
+                Class::DoubleQuote => {
+                    self.at = at;
+                    let name = self.quoted();
+                    at = self.at;
+                    if filter.passes(name) {
+                        self.at = start;
+                        return skims;
+                    }
+                }
+                Class::Semicolon | Class::End => {
+                    self.at = at;
+                    return skims;
+                }
+                Class::Minus if text.get(at + 1) != Some(&b'-') => at += 1,
+                Class::Slash if text.get(at + 1) != Some(&b'*') => at += 1,
+                _ => {
+                    self.at = at;
+                    match class {
+                        Class::Minus => self.line_comment(),
+                        Class::Slash => self.comment(),
+                        Class::Quote => _ = self.string(self.escapes),
+                        _ => _ = self.dollar(),
+                    }
+                    at = self.at;
+                    skims |= !matches!(class, Class::Minus | Class::Slash);
+                    continue;
+                }
+            }
+            skims = true;
+        }
+        self.at = at;
+        skims
     }
 
     fn follows(&self, byte: u8) -> bool {
         self.text.get(self.at + 1) == Some(&byte)
     }
 
-    #[inline(always)]
     fn word(&mut self) -> Token<'a> {
         let start = self.at;
-        let (length, key) = words::scan(&self.text[start..]);
+        let rest = &self.text[start..];
+        let length = word_length(rest);
         self.at += length;
-        let text = &self.text[start..self.at];
         if length == 1
-            && let Some(token) = self.prefix(text[0])
+            && let Some(token) = self.prefix(rest[0])
         {
             return token;
         }
-        Token::Word { text, key }
+        Token::Word(&rest[..length])
     }
 
     /// What one letter begins together with a quote right after it.
@@ -351,5 +427,5 @@ impl<'a> Lexer<'a> {
 
 /// The key of a name that stands in double quotes.
 pub(super) fn quoted_key(name: &[u8]) -> u64 {
-    if memchr(b'"', name).is_some() { ODD } else { words::exact_key(name) }
+    if memchr(b'"', name).is_some() { ODD } else { exact_key(name) }
 }

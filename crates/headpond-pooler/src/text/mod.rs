@@ -15,7 +15,7 @@ mod tests;
 mod words;
 
 use crate::text::reader::Reader;
-use crate::text::words::{ODD, Table, exact_key};
+use crate::text::words::{Filter, ODD, Table, exact_key};
 
 pub(crate) use crate::text::effects::Effects;
 pub(crate) use crate::text::lexer::{Dialect, Encoding};
@@ -47,30 +47,29 @@ pub(crate) struct Verdict {
     /// What any text may do: through operators, casts, types.
     everything: Effects,
     names: Table,
+    filter: Filter,
 }
 
 impl Verdict {
     /// Before anything is known: whatever calls a function or touches a relation may do anything.
     pub(crate) fn unknown() -> Self {
-        Self { is_known: false, everything: Effects::NONE, names: Table::default() }
+        Self { is_known: false, everything: Effects::NONE, names: Table::default(), filter: Filter::OPEN }
     }
 
     /// What any text may do, and what those may that mention one of these names.
     pub(crate) fn of<'a>(everything: Effects, names: impl IntoIterator<Item = (&'a [u8], Effects)>) -> Self {
-        let mut keys = Vec::new();
+        let (mut keys, mut filter) = (Vec::new(), known::filter());
         for (name, effects) in names {
-            keys.push((exact_key(name), effects));
+            let key = exact_key(name);
+            filter = if key == ODD { Filter::OPEN } else { filter.with(name) };
+            keys.push((key, effects));
             // What a client calls by a longer name may have been cut within a character that is not ASCII.
             if name.len() > words::NAME_MAX - 4 {
                 keys.push((ODD, effects));
+                filter = Filter::OPEN;
             }
         }
-        Self { is_known: true, everything, names: Table::of(keys) }
-    }
-
-    /// It has nothing to say of any word.
-    fn is_silent(&self) -> bool {
-        self.is_known && self.names.is_empty()
+        Self { is_known: true, everything, names: Table::of(keys), filter }
     }
 
     fn word(&self, key: u64, is_safe: bool) -> Effects {

@@ -3,6 +3,7 @@
 use crate::text::effects::Effects;
 use crate::text::known::{self, Act};
 use crate::text::lexer::{Lexer, Token, quoted_key};
+use crate::text::words::folded_key;
 use crate::text::{Sole, Text, Verdict};
 
 /// Blocks within blocks are read so deep.
@@ -59,46 +60,49 @@ impl<'a> Reader<'a> {
 
     fn run(&mut self) {
         let mut begins = true;
+        // In PL/pgSQL, and where nothing is known, more than words counts.
+        let skims = self.verdict.is_known && self.depth == 0;
         loop {
-            match self.lexer.next() {
-                Token::Word { text: _, key } => {
+            if skims && self.lexer.skim(&self.verdict.filter) {
+                self.before = Act::None;
+                self.statements += usize::from(begins);
+                begins = false;
+            }
+            let token = self.lexer.next();
+            if token == Token::End {
+                return;
+            }
+            let begun = begins;
+            begins = token == Token::Mark(b';');
+            self.statements += usize::from(begun && !begins);
+            match token {
+                Token::Word(word) => {
+                    let key = folded_key(word);
                     let known = known::find(key);
-                    self.statements += usize::from(begins);
-                    if !self.verdict.is_silent() {
-                        self.name(self.verdict.word(key, known.is_some_and(|word| word.is_safe)));
-                    }
+                    self.name(self.verdict.word(key, known.is_some_and(|word| word.is_safe)));
                     match known {
-                        Some(word) => begins = self.known(word, begins),
-                        None => {
-                            self.before = Act::None;
-                            begins = false;
-                        }
-                    }
-                }
-                Token::Mark(b';') => begins = true,
-                Token::Mark(mark) => {
-                    self.before = Act::None;
-                    // A label of PL/pgSQL ends so.
-                    begins = mark == b'>' && self.depth > 0;
-                    if !self.verdict.is_known && !matches!(mark, b',' | b'0' | b'$' | b';') {
-                        self.text.effects |= Effects::ANYTHING;
+                        Some(word) => begins = self.known(word, begun),
+                        None => self.before = Act::None,
                     }
                 }
                 Token::Quoted(name) => {
                     let key = quoted_key(name);
                     self.name(self.verdict.word(key, false));
                     self.before = Act::None;
-                    begins = false;
                     if let Some(word) = known::find(key).filter(|word| word.is_name) {
                         self.known(word, false);
                     }
                 }
-                Token::Unicode => {
-                    self.text.effects |= Effects::ANYTHING;
-                    begins = false;
+                Token::Mark(mark) => {
+                    self.before = Act::None;
+                    // A label of PL/pgSQL ends so.
+                    begins |= mark == b'>' && self.depth > 0;
+                    if !self.verdict.is_known && !matches!(mark, b',' | b'0' | b'$' | b';') {
+                        self.text.effects |= Effects::ANYTHING;
+                    }
                 }
-                Token::Literal(_) => begins = false,
-                Token::End => return,
+                Token::Unicode => self.text.effects |= Effects::ANYTHING,
+                Token::Literal(_) | Token::End => {}
             }
         }
     }
@@ -152,9 +156,9 @@ impl<'a> Reader<'a> {
 
     fn creates(&mut self, begins: bool) -> bool {
         let mut ahead = self.lexer.clone();
-        let mut token = ahead.token();
+        let mut token = ahead.next();
         while token.is_any(&["or", "replace", "trusted", "procedural"]) {
-            token = ahead.token();
+            token = ahead.next();
         }
         if begins && token.is_any(&["function", "procedure", "extension", "language"]) {
             self.text.effects |= Effects::CODE;
