@@ -4,7 +4,7 @@
 
 use memchr::{memchr, memchr2, memmem};
 
-use crate::text::words::{Filter, ODD, exact_key};
+use crate::text::words::{ODD, exact_key};
 
 /// How a server reads the texts of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Token<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(super) enum Class {
     Space,
     Word,
     Digit,
@@ -111,7 +111,7 @@ enum Class {
     Mark,
 }
 
-static CLASSES: [Class; 256] = {
+pub(super) static CLASSES: [Class; 256] = {
     let mut classes = [Class::Mark; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -145,7 +145,7 @@ static CONTINUES: [bool; 256] = {
 
 /// How many bytes of a word a text begins with.
 #[inline(always)]
-fn word_length(text: &[u8]) -> usize {
+pub(super) fn word_length(text: &[u8]) -> usize {
     let mut length = 0;
     while let Some(bytes) = text[length..].first_chunk::<8>() {
         for (index, byte) in bytes.iter().enumerate() {
@@ -161,9 +161,9 @@ fn word_length(text: &[u8]) -> usize {
 
 #[derive(Clone)]
 pub(super) struct Lexer<'a> {
-    text: &'a [u8],
-    at: usize,
-    escapes: bool,
+    pub(super) text: &'a [u8],
+    pub(super) at: usize,
+    pub(super) escapes: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -208,65 +208,6 @@ impl<'a> Lexer<'a> {
         self.clone().next()
     }
 
-    /// Goes on to a word that may be known, a semicolon, or the end. Whether there was anything before.
-    pub(super) fn skim(&mut self, filter: &Filter) -> bool {
-        let text = self.text;
-        let mut at = self.at;
-        let mut skims = false;
-        while let Some(&byte) = text.get(at) {
-            let class = CLASSES[byte as usize];
-            if class == Class::Space {
-                at += 1;
-                continue;
-            }
-            let start = at;
-            match class {
-                Class::Word => {
-                    at += word_length(&text[at..]);
-                    let word = &text[start..at];
-                    let is_prefix = word.len() == 1 && matches!(text.get(at), Some(b'\'' | b'&'));
-                    if is_prefix || filter.passes(word) {
-                        self.at = start;
-                        return skims;
-                    }
-                    // A single space comes after most.
-                    at += usize::from(text.get(at) == Some(&b' '));
-                }
-                Class::Mark | Class::Digit => at += 1,
-                Class::DoubleQuote => {
-                    self.at = at;
-                    let name = self.quoted();
-                    at = self.at;
-                    if filter.passes(name) {
-                        self.at = start;
-                        return skims;
-                    }
-                }
-                Class::Semicolon | Class::End => {
-                    self.at = at;
-                    return skims;
-                }
-                Class::Minus if text.get(at + 1) != Some(&b'-') => at += 1,
-                Class::Slash if text.get(at + 1) != Some(&b'*') => at += 1,
-                _ => {
-                    self.at = at;
-                    match class {
-                        Class::Minus => self.line_comment(),
-                        Class::Slash => self.comment(),
-                        Class::Quote => _ = self.string(self.escapes),
-                        _ => _ = self.dollar(),
-                    }
-                    at = self.at;
-                    skims |= !matches!(class, Class::Minus | Class::Slash);
-                    continue;
-                }
-            }
-            skims = true;
-        }
-        self.at = at;
-        skims
-    }
-
     fn follows(&self, byte: u8) -> bool {
         self.text.get(self.at + 1) == Some(&byte)
     }
@@ -309,11 +250,11 @@ impl<'a> Lexer<'a> {
         self.at += rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
     }
 
-    fn line_comment(&mut self) {
+    pub(super) fn line_comment(&mut self) {
         self.at = memchr2(b'\n', b'\r', &self.text[self.at..]).map_or(self.text.len(), |end| self.at + end);
     }
 
-    fn comment(&mut self) {
+    pub(super) fn comment(&mut self) {
         let mut depth = 0_usize;
         loop {
             match self.text.get(self.at..self.at + 2) {
@@ -338,7 +279,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// From the opening quote to the closing one, and on where a string goes on in another line.
-    fn string(&mut self, escapes: bool) -> Token<'a> {
+    pub(super) fn string(&mut self, escapes: bool) -> Token<'a> {
         let start = self.at + 1;
         let mut exact = true;
         self.at = start;
@@ -383,7 +324,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn quoted(&mut self) -> &'a [u8] {
+    pub(super) fn quoted(&mut self) -> &'a [u8] {
         let start = self.at + 1;
         self.at = start;
         loop {
@@ -401,7 +342,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// A parameter, a string in dollar quotes, or a dollar that means nothing.
-    fn dollar(&mut self) -> Token<'a> {
+    pub(super) fn dollar(&mut self) -> Token<'a> {
         let start = self.at;
         self.at += 1;
         let rest = &self.text[self.at..];
