@@ -56,7 +56,7 @@ mod show;
 #[cfg(test)]
 mod sim;
 mod table;
-#[cfg_attr(not(test), allow(dead_code, reason = "transaction mode builds on it"))]
+#[cfg_attr(not(test), allow(dead_code, unused_imports, reason = "transaction mode builds on it"))]
 mod text;
 mod timeouts;
 mod timers;

@@ -5,6 +5,7 @@
 //! that name what they prepare or give up. Names of functions and relations that have effects in this database come
 //! from its catalogue, as a [`Verdict`].
 
+mod catalogue;
 mod effects;
 mod known;
 mod lexer;
@@ -20,6 +21,7 @@ use crate::text::reader::Reader;
 use crate::text::skim::{Filters, Place};
 use crate::text::words::{Filter, ODD, Table, exact_key};
 
+pub(crate) use crate::text::catalogue::{Catalogue, fingerprint_question, verdict_question};
 pub(crate) use crate::text::effects::Effects;
 pub(crate) use crate::text::lexer::{Dialect, Encoding};
 

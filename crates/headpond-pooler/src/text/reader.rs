@@ -13,8 +13,9 @@ const DEPTH_MAX: u8 = 4;
 pub(super) struct Reader<'a> {
     pub(super) lexer: Lexer<'a>,
     pub(super) text: Text,
-    /// What the names in it do.
+    /// What the names in it do, and what its statements do.
     pub(super) named: Effects,
+    stated: Effects,
     verdict: &'a Verdict,
     place: Place,
     /// How many blocks of PL/pgSQL it is in.
@@ -24,13 +25,13 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(lexer: Lexer<'a>, place: Place, verdict: &'a Verdict) -> Self {
         let text = Text { effects: verdict.everything, ..Text::default() };
-        Self { lexer, text, named: Effects::NONE, verdict, place, depth: 0 }
+        Self { lexer, text, named: Effects::NONE, stated: Effects::NONE, verdict, place, depth: 0 }
     }
 
     pub(super) fn read(mut self) -> Text {
         let all = self.lexer.text;
         self.run();
-        let Self { mut text, place, named, .. } = self;
+        let Self { mut text, place, named, stated, .. } = self;
         let updates = || all.windows(6).any(|word| word.eq_ignore_ascii_case(b"update"));
         if text.effects.any(Effects::SETTINGS_VIEW) && updates() {
             text.effects |= Effects::OPAQUE;
@@ -42,7 +43,8 @@ impl<'a> Reader<'a> {
                 text.effects |= Effects::ANYTHING;
             }
         }
-        if text.effects.any(Effects::DDL) && named.without(Effects::CAN_NEXTVAL) != Effects::NONE {
+        // What it makes of names that have effects will have them too.
+        if stated.any(Effects::DDL) && named.without(Effects::CAN_NEXTVAL) != Effects::NONE {
             text.effects |= Effects::CODE;
         }
         text
@@ -109,7 +111,7 @@ impl<'a> Reader<'a> {
         };
         if happens {
             self.text.effects |= word.effects;
-            self.named |= if word.is_name { word.effects } else { Effects::NONE };
+            *(if word.is_name { &mut self.named } else { &mut self.stated }) |= word.effects;
         }
         false
     }
