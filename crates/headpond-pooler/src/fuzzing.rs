@@ -150,3 +150,11 @@ fn come_to_rest(exchanges: &mut Exchanges, counts: &mut Counts) {
     }
     panic!("all is answered, and the connection is not at rest: {exchanges:?}");
 }
+
+/// Texts of statements.
+///
+/// # Panics
+/// If their reader breaks what it promises.
+pub fn texts(input: &[u8]) {
+    crate::text::fuzzing::texts(input);
+}

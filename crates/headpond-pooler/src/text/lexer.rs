@@ -197,7 +197,7 @@ impl<'a> Lexer<'a> {
                     return Token::Mark(byte);
                 }
                 Class::Quote => return self.string(self.escapes),
-                Class::DoubleQuote => return Token::Quoted(self.quoted()),
+                Class::DoubleQuote => return self.quoted().map_or(Token::End, Token::Quoted),
                 Class::Dollar => return self.dollar(),
             }
         }
@@ -233,13 +233,14 @@ impl<'a> Lexer<'a> {
             (b'n', b'\'') => Some(self.string(self.escapes)),
             (b'u', b'&') if self.follows(b'\'') => {
                 self.at += 1;
-                self.string(false);
-                Some(Token::Literal(None))
+                Some(match self.string(false) {
+                    Token::Literal(_) => Token::Literal(None),
+                    end => end,
+                })
             }
             (b'u', b'&') if self.follows(b'"') => {
                 self.at += 1;
-                self.quoted();
-                Some(Token::Unicode)
+                Some(self.quoted().map_or(Token::End, |_| Token::Unicode))
             }
             _ => None,
         }
@@ -324,18 +325,19 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    pub(super) fn quoted(&mut self) -> &'a [u8] {
+    /// What stands between double quotes; none if they are never closed.
+    pub(super) fn quoted(&mut self) -> Option<&'a [u8]> {
         let start = self.at + 1;
         self.at = start;
         loop {
             let Some(found) = memchr(b'"', &self.text[self.at..]) else {
                 self.at = self.text.len();
-                return &[];
+                return None;
             };
             let end = self.at + found;
             self.at = end + 1;
             if self.text.get(self.at) != Some(&b'"') {
-                return &self.text[start..end];
+                return Some(&self.text[start..end]);
             }
             self.at += 1;
         }

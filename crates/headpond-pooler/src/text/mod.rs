@@ -7,6 +7,8 @@
 
 mod catalogue;
 mod effects;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod known;
 mod lexer;
 mod reader;

@@ -71,7 +71,7 @@ impl Lexer<'_> {
                 }
                 Class::DoubleQuote => {
                     self.at = at;
-                    let name = self.quoted();
+                    let Some(name) = self.quoted() else { break false };
                     at = self.at;
                     if filter.passes(name) {
                         at = start;
