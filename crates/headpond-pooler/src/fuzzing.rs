@@ -1,6 +1,30 @@
-//! The exchange automaton fed with requests and replies in any order. For `headpond-testkit`.
+//! What is private to this crate and reads what others say, with what must hold of it. For tests elsewhere.
 
 use crate::exchange::{Errand, Exchanges, Kind, Owner};
+use crate::text::{Catalogue, Dialect, read};
+
+/// What is asked of a database about names that have effects.
+#[must_use]
+pub fn verdict_question() -> String {
+    crate::text::verdict_question()
+}
+
+/// What tells whether the answer to that still holds.
+#[must_use]
+pub fn fingerprint_question() -> &'static str {
+    crate::text::fingerprint_question()
+}
+
+/// What a text may do, with the answer to [`verdict_question`] for its database; each row is a name, whether it was
+/// mangled, and its effects.
+#[must_use]
+pub fn effects(text: &str, rows: &[(String, bool, Option<String>)]) -> String {
+    let mut catalogue = Catalogue::default();
+    for (name, is_odd, effects) in rows {
+        catalogue.row(name, *is_odd, effects.as_deref().unwrap_or_default());
+    }
+    format!("{:?}", read(text.as_bytes(), Dialect::default(), &catalogue.verdict()).effects)
+}
 
 const ERRANDS: [Errand; 4] = [Errand::Settings, Errand::Check, Errand::CleanUp, Errand::Abort];
 
@@ -125,4 +149,12 @@ fn come_to_rest(exchanges: &mut Exchanges, counts: &mut Counts) {
         check(exchanges, counts);
     }
     panic!("all is answered, and the connection is not at rest: {exchanges:?}");
+}
+
+/// Texts of statements.
+///
+/// # Panics
+/// If their reader breaks what it promises.
+pub fn texts(input: &[u8]) {
+    crate::text::fuzzing::texts(input);
 }

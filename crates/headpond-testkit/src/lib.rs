@@ -54,6 +54,9 @@ pub const CONSOLE: Body = Body { name: "console", run: texts::console, seeds: te
 /// Requests and replies in any order.
 pub const EXCHANGES: Body =
     Body { name: "exchanges", run: headpond_pooler::fuzzing::exchanges, seeds: parsers::exchange_seeds };
+/// Texts of statements, for what they leave behind.
+pub const TEXTS: Body =
+    Body { name: "texts", run: headpond_pooler::fuzzing::texts, seeds: texts::statement_seeds };
 /// The whole pooler, with bytes on both legs and events in any order.
 pub const POOLER: Body = Body { name: "pooler", run: machine::pooler, seeds: machine::seeds };
 
@@ -71,6 +74,7 @@ pub const BODIES: &[Body] = &[
     CONNECTION_STRING,
     CONSOLE,
     EXCHANGES,
+    TEXTS,
     POOLER,
 ];
 

@@ -102,3 +102,20 @@ pub(crate) fn connection_string_seeds() -> Vec<Vec<u8>> {
         "host=::1 connect_query='select 1' client_encoding=UTF8 max_db_connections=9 timezone=UTC datestyle=ISO",
     ])
 }
+
+/// The first byte says how they are read.
+pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
+    seeds(&[
+        "0select \"a\".b, $1::text from t where c = 'x' and d > 1.5e3 -- e\n limit 1;",
+        "1SET SESSION app.\"Tenant\" TO 'a\\'b', E'c'\n'd'; RESET ALL; SET TIME ZONE LOCAL; set local x = default",
+        "2select set_config('a.b', f(1, x[2]), false), set_config($1, 'b', true) /* c /* d */ e */",
+        "0DO $a$ BEGIN <<l>> IF x THEN SET y = 1; ELSE EXECUTE 'z'; END IF; LOOP LISTEN n; END LOOP; END $a$",
+        "0do language 'plpgsql' 'begin perform pg_advisory_lock(1), nextval(s); end'",
+        "0insert /* a */ into t default values; select 1 into u; declare c cursor with hold for execute p",
+        "0create trigger t after update on u execute function f(); create or replace function g() as $$ x $$",
+        "0DEALLOCATE PREPARE \"p\"\"q\"; discard temp; prepare p(int) as update pg_settings set a = b'01'",
+        "3select U&\"d\\0061t\", u&'\\0441', n'x', e'\\'', x'1f' ; unlisten *; close all",
+        "4select '\u{95}\u{5c}' || $_$ $ $1 $_$ @-1 */ 2 +--x\n3; alter extension e update; load 'l'",
+        "6DISCARD ALL",
+    ])
+}

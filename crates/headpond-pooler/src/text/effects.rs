@@ -53,10 +53,8 @@ effects! {
     DDL = 16;
     /// It may change so that names do what is not known yet: new code, or new uses of what has effects.
     CODE = 17;
-    /// UPDATE or MERGE: counts together with the next.
-    UPDATES = 18;
-    /// `pg_settings`, which can be updated.
-    SETTINGS_VIEW = 19;
+    /// Mentions `pg_settings`, or a view of it. UPDATE of that sets settings.
+    SETTINGS_VIEW = 18;
 }
 
 impl Effects {

@@ -4,7 +4,8 @@
 //! object descriptors, snapshots and the like end with it.
 
 use crate::text::effects::Effects;
-use crate::text::words::{exact_key, slot};
+use crate::text::skim::Filters;
+use crate::text::words::{Filter, exact_key, slot};
 
 /// What is to be done at a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +26,8 @@ pub(super) enum Act {
     Alter,
     /// DROP, IMPORT, COPY, TRUNCATE: has its effects as the first word only.
     First,
-    Insert,
-    Into,
-    Without,
-    Hold,
+    /// INSERT, MERGE, WITHOUT: the word after it belongs to it.
+    Joined,
     SetConfig,
     /// In PL/pgSQL, a statement comes after it.
     Opens,
@@ -82,14 +81,13 @@ pub(super) const WORDS: &[(&str, Word)] = &[
     keyword("drop", Act::First, Effects::TEMP.and(Effects::DDL)),
     keyword("import", Act::First, Effects::DDL),
     keyword("copy", Act::First, Effects::CAN_NEXTVAL),
-    keyword("insert", Act::Insert, Effects::CAN_NEXTVAL),
-    keyword("merge", Act::Insert, Effects::CAN_NEXTVAL.and(Effects::UPDATES)),
-    keyword("update", Act::None, Effects::UPDATES),
+    keyword("insert", Act::Joined, Effects::CAN_NEXTVAL),
+    keyword("merge", Act::Joined, Effects::CAN_NEXTVAL),
     keyword("default", Act::None, Effects::CAN_NEXTVAL),
     keyword("call", Act::First, Effects::CAN_NEXTVAL),
-    keyword("into", Act::Into, Effects::TEMP),
-    keyword("without", Act::Without, Effects::NONE),
-    keyword("hold", Act::Hold, Effects::CURSORS),
+    keyword("into", Act::None, Effects::TEMP),
+    keyword("without", Act::Joined, Effects::NONE),
+    keyword("hold", Act::None, Effects::CURSORS),
     keyword("begin", Act::Opens, Effects::NONE),
     keyword("then", Act::Opens, Effects::NONE),
     keyword("else", Act::Opens, Effects::NONE),
@@ -193,8 +191,24 @@ static TABLE: ([u64; SLOTS], [Word; SLOTS]) = {
     (keys, words)
 };
 
+/// Pass the words that mean something where no PL/pgSQL is.
+pub(super) const fn filters() -> Filters {
+    let (mut first, mut later, mut index) = (Filter::new(), Filter::new(), 0);
+    while index < WORDS.len() {
+        let (name, word) = WORDS[index];
+        let starts = !matches!(word.act, Act::None | Act::Opens);
+        if starts || word.effects.0 != 0 {
+            first = first.with(name.as_bytes());
+            if !starts || matches!(word.act, Act::Execute | Act::Create | Act::Joined | Act::SetConfig) {
+                later = later.with(name.as_bytes());
+            }
+        }
+        index += 1;
+    }
+    Filters { first, later }
+}
+
 /// What is known of the word with this key.
-#[inline(always)]
 pub(super) fn find(key: u64) -> Option<&'static Word> {
     let mut at = slot(key, BITS);
     loop {

@@ -4,7 +4,7 @@
 
 use memchr::{memchr, memchr2, memmem};
 
-use crate::text::words::{self, ODD};
+use crate::text::words::{ODD, exact_key};
 
 /// How a server reads the texts of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,11 +75,8 @@ impl Encoding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
-    /// Without quotes; the key is of its lower case.
-    Word {
-        text: &'a [u8],
-        key: u64,
-    },
+    /// Without quotes.
+    Word(&'a [u8]),
     /// What stands between double quotes, doubled ones still doubled.
     Quoted(&'a [u8]),
     /// A string, and its value if that is what is written.
@@ -94,7 +91,7 @@ pub(super) enum Token<'a> {
 impl Token<'_> {
     /// Whether it is this keyword.
     pub(super) fn is(self, keyword: &str) -> bool {
-        matches!(self, Token::Word { text, .. } if text.eq_ignore_ascii_case(keyword.as_bytes()))
+        matches!(self, Token::Word(text) if text.eq_ignore_ascii_case(keyword.as_bytes()))
     }
 
     /// Whether it is one of these keywords.
@@ -109,7 +106,7 @@ impl Token<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(super) enum Class {
     Space,
     Word,
     Digit,
@@ -118,12 +115,13 @@ enum Class {
     Dollar,
     Minus,
     Slash,
+    Semicolon,
     End,
-    Other,
+    Mark,
 }
 
-static CLASSES: [Class; 256] = {
-    let mut classes = [Class::Other; 256];
+pub(super) static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Mark; 256];
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
@@ -136,18 +134,45 @@ static CLASSES: [Class; 256] = {
             b'$' => Class::Dollar,
             b'-' => Class::Minus,
             b'/' => Class::Slash,
-            _ => Class::Other,
+            b';' => Class::Semicolon,
+            _ => Class::Mark,
         };
         byte += 1;
     }
     classes
 };
 
+static CONTINUES: [bool; 256] = {
+    let mut continues = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        continues[byte] = matches!(CLASSES[byte], Class::Word | Class::Digit | Class::Dollar);
+        byte += 1;
+    }
+    continues
+};
+
+/// How many bytes of a word a text begins with.
+#[inline(always)]
+pub(super) fn word_length(text: &[u8]) -> usize {
+    let mut length = 0;
+    while let Some(bytes) = text[length..].first_chunk::<8>() {
+        for (index, byte) in bytes.iter().enumerate() {
+            if !CONTINUES[usize::from(*byte)] {
+                return length + index;
+            }
+        }
+        length += 8;
+    }
+    let rest = &text[length..];
+    length + rest.iter().take_while(|byte| CONTINUES[usize::from(**byte)]).count()
+}
+
 #[derive(Clone)]
 pub(super) struct Lexer<'a> {
-    text: &'a [u8],
-    at: usize,
-    escapes: bool,
+    pub(super) text: &'a [u8],
+    pub(super) at: usize,
+    pub(super) escapes: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -156,14 +181,13 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token. After the end there is always the end.
-    #[inline(always)]
     pub(super) fn next(&mut self) -> Token<'a> {
         loop {
             let Some(&byte) = self.text.get(self.at) else { return Token::End };
             match CLASSES[byte as usize] {
                 Class::Space => self.at += 1,
                 Class::Word => return self.word(),
-                Class::Other => {
+                Class::Mark | Class::Semicolon => {
                     self.at += 1;
                     return Token::Mark(byte);
                 }
@@ -182,39 +206,32 @@ impl<'a> Lexer<'a> {
                     return Token::Mark(byte);
                 }
                 Class::Quote => return self.string(self.escapes),
-                Class::DoubleQuote => return Token::Quoted(self.quoted()),
+                Class::DoubleQuote => return self.quoted().map_or(Token::End, Token::Quoted),
                 Class::Dollar => return self.dollar(),
             }
         }
     }
 
-    /// The next token, where it need not be fast.
-    #[cold]
-    pub(super) fn token(&mut self) -> Token<'a> {
-        self.next()
-    }
-
     /// The token after this one.
     pub(super) fn peek(&self) -> Token<'a> {
-        self.clone().token()
+        self.clone().next()
     }
 
     fn follows(&self, byte: u8) -> bool {
         self.text.get(self.at + 1) == Some(&byte)
     }
 
-    #[inline(always)]
     fn word(&mut self) -> Token<'a> {
         let start = self.at;
-        let (length, key) = words::scan(&self.text[start..]);
+        let rest = &self.text[start..];
+        let length = word_length(rest);
         self.at += length;
-        let text = &self.text[start..self.at];
         if length == 1
-            && let Some(token) = self.prefix(text[0])
+            && let Some(token) = self.prefix(rest[0])
         {
             return token;
         }
-        Token::Word { text, key }
+        Token::Word(&rest[..length])
     }
 
     /// What one letter begins together with a quote right after it.
@@ -225,13 +242,14 @@ impl<'a> Lexer<'a> {
             (b'n', b'\'') => Some(self.string(self.escapes)),
             (b'u', b'&') if self.follows(b'\'') => {
                 self.at += 1;
-                self.string(false);
-                Some(Token::Literal(None))
+                Some(match self.string(false) {
+                    Token::Literal(_) => Token::Literal(None),
+                    end => end,
+                })
             }
             (b'u', b'&') if self.follows(b'"') => {
                 self.at += 1;
-                self.quoted();
-                Some(Token::Unicode)
+                Some(self.quoted().map_or(Token::End, |_| Token::Unicode))
             }
             _ => None,
         }
@@ -242,11 +260,11 @@ impl<'a> Lexer<'a> {
         self.at += rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
     }
 
-    fn line_comment(&mut self) {
+    pub(super) fn line_comment(&mut self) {
         self.at = memchr2(b'\n', b'\r', &self.text[self.at..]).map_or(self.text.len(), |end| self.at + end);
     }
 
-    fn comment(&mut self) {
+    pub(super) fn comment(&mut self) {
         let mut depth = 0_usize;
         loop {
             match self.text.get(self.at..self.at + 2) {
@@ -271,7 +289,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// From the opening quote to the closing one, and on where a string goes on in another line.
-    fn string(&mut self, escapes: bool) -> Token<'a> {
+    pub(super) fn string(&mut self, escapes: bool) -> Token<'a> {
         let start = self.at + 1;
         let mut exact = true;
         self.at = start;
@@ -316,25 +334,26 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn quoted(&mut self) -> &'a [u8] {
+    /// What stands between double quotes; none if they are never closed.
+    pub(super) fn quoted(&mut self) -> Option<&'a [u8]> {
         let start = self.at + 1;
         self.at = start;
         loop {
             let Some(found) = memchr(b'"', &self.text[self.at..]) else {
                 self.at = self.text.len();
-                return &[];
+                return None;
             };
             let end = self.at + found;
             self.at = end + 1;
             if self.text.get(self.at) != Some(&b'"') {
-                return &self.text[start..end];
+                return Some(&self.text[start..end]);
             }
             self.at += 1;
         }
     }
 
     /// A parameter, a string in dollar quotes, or a dollar that means nothing.
-    fn dollar(&mut self) -> Token<'a> {
+    pub(super) fn dollar(&mut self) -> Token<'a> {
         let start = self.at;
         self.at += 1;
         let rest = &self.text[self.at..];
@@ -360,5 +379,5 @@ impl<'a> Lexer<'a> {
 
 /// The key of a name that stands in double quotes.
 pub(super) fn quoted_key(name: &[u8]) -> u64 {
-    if memchr(b'"', name).is_some() { ODD } else { words::exact_key(name) }
+    if memchr(b'"', name).is_some() { ODD } else { exact_key(name) }
 }

@@ -5,18 +5,25 @@
 //! that name what they prepare or give up. Names of functions and relations that have effects in this database come
 //! from its catalogue, as a [`Verdict`].
 
+mod catalogue;
 mod effects;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod known;
 mod lexer;
 mod reader;
+mod skim;
 mod statements;
 #[cfg(test)]
 mod tests;
 mod words;
 
+use crate::text::lexer::Lexer;
 use crate::text::reader::Reader;
-use crate::text::words::{ODD, Table, exact_key};
+use crate::text::skim::{Filters, Place};
+use crate::text::words::{Filter, ODD, Table, exact_key};
 
+pub(crate) use crate::text::catalogue::{Catalogue, fingerprint_question, verdict_question};
 pub(crate) use crate::text::effects::Effects;
 pub(crate) use crate::text::lexer::{Dialect, Encoding};
 
@@ -56,30 +63,35 @@ pub(crate) struct Verdict {
     /// What any text may do: through operators, casts, types.
     everything: Effects,
     names: Table,
+    filters: Filters,
 }
 
 impl Verdict {
     /// Before anything is known: whatever calls a function or touches a relation may do anything.
     pub(crate) fn unknown() -> Self {
-        Self { is_known: false, everything: Effects::NONE, names: Table::default() }
+        Self {
+            is_known: false,
+            everything: Effects::NONE,
+            names: Table::default(),
+            filters: Filters { first: Filter::OPEN, later: Filter::OPEN },
+        }
     }
 
     /// What any text may do, and what those may that mention one of these names.
     pub(crate) fn of<'a>(everything: Effects, names: impl IntoIterator<Item = (&'a [u8], Effects)>) -> Self {
-        let mut keys = Vec::new();
+        let (mut keys, mut filters) = (Vec::new(), known::filters());
         for (name, effects) in names {
             keys.push((exact_key(name), effects));
             // What a client calls by a longer name may have been cut within a character that is not ASCII.
             if name.len() > words::NAME_MAX - 4 {
                 keys.push((ODD, effects));
             }
+            filters = Filters { first: filters.first.with(name), later: filters.later.with(name) };
         }
-        Self { is_known: true, everything, names: Table::of(keys) }
-    }
-
-    /// It has nothing to say of any word.
-    fn is_silent(&self) -> bool {
-        self.is_known && self.names.is_empty()
+        if keys.iter().any(|(key, _)| *key == ODD) {
+            filters = Filters { first: Filter::OPEN, later: Filter::OPEN };
+        }
+        Self { is_known: true, everything, names: Table::of(keys), filters }
     }
 
     fn word(&self, key: u64, is_safe: bool) -> Effects {
@@ -94,7 +106,16 @@ impl Verdict {
 /// What a text may do. It ends at its first null byte, or with the slice.
 pub(crate) fn read(text: &[u8], how: Dialect, verdict: &Verdict) -> Text {
     if how.encoding == Encoding::Safe {
-        return Reader::new(text, how.escapes, verdict).read();
+        read_plain(text, how, verdict)
+    } else {
+        read_plain(&how.encoding.plain(text), how, verdict)
     }
-    Reader::new(&how.encoding.plain(text), how.escapes, verdict).read()
+}
+
+fn read_plain(text: &[u8], how: Dialect, verdict: &Verdict) -> Text {
+    let (mut lexer, mut place) = (Lexer::new(text, how.escapes), Place::START);
+    if verdict.is_known && !lexer.skim(&verdict.filters, &mut place) {
+        return Text { effects: verdict.everything, ..Text::default() };
+    }
+    Reader::new(lexer, place, verdict).read()
 }

@@ -3,6 +3,8 @@
 use crate::text::effects::Effects;
 use crate::text::known::{self, Act};
 use crate::text::lexer::{Lexer, Token, quoted_key};
+use crate::text::skim::Place;
+use crate::text::words::folded_key;
 use crate::text::{Sole, Text, Verdict};
 
 /// Blocks within blocks are read so deep.
@@ -11,105 +13,96 @@ const DEPTH_MAX: u8 = 4;
 pub(super) struct Reader<'a> {
     pub(super) lexer: Lexer<'a>,
     pub(super) text: Text,
-    verdict: &'a Verdict,
-    /// What the names in it do.
+    /// What the names in it do, and what its statements do.
     pub(super) named: Effects,
-    statements: usize,
-    escapes: bool,
+    stated: Effects,
+    verdict: &'a Verdict,
+    place: Place,
     /// How many blocks of PL/pgSQL it is in.
     depth: u8,
-    before: Act,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a [u8], escapes: bool, verdict: &'a Verdict) -> Self {
-        let lexer = Lexer::new(text, escapes);
-        let effects = verdict.everything;
-        let text = Text { effects, ..Text::default() };
-        Self {
-            lexer,
-            text,
-            verdict,
-            named: Effects::NONE,
-            statements: 0,
-            escapes,
-            depth: 0,
-            before: Act::None,
-        }
+    pub(super) fn new(lexer: Lexer<'a>, place: Place, verdict: &'a Verdict) -> Self {
+        let text = Text { effects: verdict.everything, ..Text::default() };
+        Self { lexer, text, named: Effects::NONE, stated: Effects::NONE, verdict, place, depth: 0 }
     }
 
     pub(super) fn read(mut self) -> Text {
+        let all = self.lexer.text;
         self.run();
-        let Self { mut text, statements, named, .. } = self;
-        if text.effects.has(Effects::UPDATES | Effects::SETTINGS_VIEW) {
+        let Self { mut text, place, named, stated, .. } = self;
+        let updates = || all.windows(6).any(|word| word.eq_ignore_ascii_case(b"update"));
+        if text.effects.any(Effects::SETTINGS_VIEW) && updates() {
             text.effects |= Effects::OPAQUE;
         }
-        if statements != 1 {
+        if place.statements != 1 {
             text.sole = Sole::Other;
             // What the first statement makes, the second may use.
             if text.effects.any(Effects::CODE) {
                 text.effects |= Effects::ANYTHING;
             }
         }
-        if text.effects.any(Effects::DDL) && named.without(Effects::CAN_NEXTVAL) != Effects::NONE {
+        // What it makes of names that have effects will have them too.
+        if stated.any(Effects::DDL) && named.without(Effects::CAN_NEXTVAL) != Effects::NONE {
             text.effects |= Effects::CODE;
         }
         text
     }
 
     fn run(&mut self) {
-        let mut begins = true;
+        // In PL/pgSQL, and where nothing is known, more than words counts.
+        let skims = self.verdict.is_known && self.depth == 0;
         loop {
-            match self.lexer.next() {
-                Token::Word { text: _, key } => {
+            if skims && !self.lexer.skim(&self.verdict.filters, &mut self.place) {
+                return;
+            }
+            let token = self.lexer.next();
+            if token == Token::End {
+                return;
+            }
+            let begins = self.place.begins;
+            self.place.begins = token == Token::Mark(b';');
+            self.place.statements += usize::from(begins && !self.place.begins);
+            match token {
+                Token::Word(word) => {
+                    let key = folded_key(word);
                     let known = known::find(key);
-                    self.statements += usize::from(begins);
-                    if !self.verdict.is_silent() {
-                        self.name(self.verdict.word(key, known.is_some_and(|word| word.is_safe)));
-                    }
-                    match known {
-                        Some(word) => begins = self.known(word, begins),
-                        None => {
-                            self.before = Act::None;
-                            begins = false;
-                        }
-                    }
-                }
-                Token::Mark(b';') => begins = true,
-                Token::Mark(mark) => {
-                    self.before = Act::None;
-                    // A label of PL/pgSQL ends so.
-                    begins = mark == b'>' && self.depth > 0;
-                    if !self.verdict.is_known && !matches!(mark, b',' | b'0' | b'$' | b';') {
-                        self.text.effects |= Effects::ANYTHING;
+                    self.name(self.verdict.word(key, known.is_some_and(|word| word.is_safe)));
+                    if let Some(word) = known {
+                        self.place.begins = self.known(word, begins);
                     }
                 }
                 Token::Quoted(name) => {
                     let key = quoted_key(name);
                     self.name(self.verdict.word(key, false));
-                    self.before = Act::None;
-                    begins = false;
                     if let Some(word) = known::find(key).filter(|word| word.is_name) {
                         self.known(word, false);
                     }
                 }
-                Token::Unicode => {
-                    self.text.effects |= Effects::ANYTHING;
-                    begins = false;
+                Token::Mark(mark) => {
+                    // A label of PL/pgSQL ends so.
+                    self.place.begins |= mark == b'>' && self.depth > 0;
+                    if !self.verdict.is_known && !matches!(mark, b',' | b'0' | b'$' | b';') {
+                        self.text.effects |= Effects::ANYTHING;
+                    }
                 }
-                Token::Literal(_) => begins = false,
-                Token::End => return,
+                Token::Unicode => self.text.effects |= Effects::ANYTHING,
+                Token::Literal(_) | Token::End => {}
             }
         }
     }
 
     /// Whether a statement begins after this word.
     fn known(&mut self, word: &known::Word, begins: bool) -> bool {
-        let before = std::mem::replace(&mut self.before, word.act);
         let happens = match word.act {
-            Act::None | Act::Insert => true,
-            Act::Into => before != Act::Insert,
-            Act::Hold => before != Act::Without,
+            Act::None => true,
+            Act::Joined => {
+                if self.lexer.peek().is_any(&["into", "hold"]) {
+                    self.lexer.next();
+                }
+                true
+            }
             Act::Execute => self.executes(),
             Act::SetConfig => self.set_config(),
             Act::Create => self.creates(begins),
@@ -118,7 +111,7 @@ impl<'a> Reader<'a> {
         };
         if happens {
             self.text.effects |= word.effects;
-            self.named |= if word.is_name { word.effects } else { Effects::NONE };
+            *(if word.is_name { &mut self.named } else { &mut self.stated }) |= word.effects;
         }
         false
     }
@@ -134,8 +127,10 @@ impl<'a> Reader<'a> {
             self.text.effects |= Effects::ANYTHING;
             return;
         }
-        let outer = std::mem::replace(&mut self.lexer, Lexer::new(body, self.escapes));
+        let escapes = self.lexer.escapes;
+        let outer = std::mem::replace(&mut self.lexer, Lexer::new(body, escapes));
         self.depth += 1;
+        self.place.begins = true;
         self.run();
         self.depth -= 1;
         self.lexer = outer;
@@ -152,9 +147,9 @@ impl<'a> Reader<'a> {
 
     fn creates(&mut self, begins: bool) -> bool {
         let mut ahead = self.lexer.clone();
-        let mut token = ahead.token();
+        let mut token = ahead.next();
         while token.is_any(&["or", "replace", "trusted", "procedural"]) {
-            token = ahead.token();
+            token = ahead.next();
         }
         if begins && token.is_any(&["function", "procedure", "extension", "language"]) {
             self.text.effects |= Effects::CODE;

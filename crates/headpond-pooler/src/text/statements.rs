@@ -32,12 +32,12 @@ impl<'a> Reader<'a> {
             if self.lexer.peek().ends() {
                 return defaults;
             }
-            defaults |= self.lexer.token().is("default");
+            defaults |= self.lexer.next().is("default");
         }
     }
 
     fn set(&mut self) {
-        let (mut token, mut is_local) = (self.lexer.token(), false);
+        let (mut token, mut is_local) = (self.lexer.next(), false);
         loop {
             let next = self.lexer.peek();
             // `SET local.a = 1` sets `local.a`.
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
             } else if is_name || !token.is("session") || next.is_any(&["authorization", "characteristics"]) {
                 return self.set_one(token, is_name, is_local);
             }
-            token = self.lexer.token();
+            token = self.lexer.next();
         }
     }
 
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
                 return;
             }
             () if token.is("time") && next.is("zone") => {
-                self.lexer.token();
+                self.lexer.next();
                 resets = self.lexer.peek().is("local");
                 b"timezone"
             }
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
     }
 
     fn reset(&mut self) {
-        let token = self.lexer.token();
+        let token = self.lexer.next();
         let next = self.lexer.peek();
         let name = match () {
             () if token.is("all") => {
@@ -117,9 +117,9 @@ impl<'a> Reader<'a> {
     fn setting(&mut self, first: Token<'a>) -> Option<Vec<u8>> {
         let mut name = name_of(first)?.to_ascii_lowercase();
         while self.lexer.peek() == Token::Mark(b'.') {
-            self.lexer.token();
+            self.lexer.next();
             name.push(b'.');
-            name.extend(name_of(self.lexer.token())?.to_ascii_lowercase());
+            name.extend(name_of(self.lexer.next())?.to_ascii_lowercase());
         }
         Some(name)
     }
@@ -147,18 +147,18 @@ impl<'a> Reader<'a> {
     /// The arguments of `set_config`: name, value, whether it is for this transaction only.
     pub(super) fn set_config(&mut self) -> bool {
         let mut ahead = self.lexer.clone();
-        let name = match (ahead.token(), ahead.token()) {
+        let name = match (ahead.next(), ahead.next()) {
             (Token::Mark(b'('), Token::Literal(name)) => name.filter(|name| name.is_ascii()),
             _ => None,
         };
-        let mut token = ahead.token();
-        if token == Token::Mark(b':') && ahead.token() == Token::Mark(b':') && ahead.token().is("text") {
-            token = ahead.token();
+        let mut token = ahead.next();
+        if token == Token::Mark(b':') && ahead.next() == Token::Mark(b':') && ahead.next().is("text") {
+            token = ahead.next();
         }
         let name = name.filter(|_| token == Token::Mark(b','));
         let mut depth = 0_usize;
         let ends = loop {
-            match ahead.token() {
+            match ahead.next() {
                 Token::Mark(b',') if depth == 0 => break false,
                 Token::Mark(b'(' | b'[') => depth += 1,
                 Token::Mark(b')' | b']') if depth > 0 => depth -= 1,
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         let is_true = |token: Token<'_>| {
             token.is("true") || matches!(token, Token::Literal(Some(b"t" | b"true" | b"on" | b"1")))
         };
-        let is_local = !ends && is_true(ahead.token()) && ahead.token() == Token::Mark(b')');
+        let is_local = !ends && is_true(ahead.next()) && ahead.next() == Token::Mark(b')');
         let name = name.map(<[u8]>::to_ascii_lowercase);
         self.settles(name.as_deref(), is_local, false);
         self.named |= if is_local { Effects::NONE } else { Effects::SETTINGS };
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     fn discard(&mut self) {
-        let token = self.lexer.token();
+        let token = self.lexer.next();
         if token.is("all") {
             self.text.effects |= Effects::DISCARD_ALL
                 | Effects::RESET_ALL
@@ -198,14 +198,14 @@ impl<'a> Reader<'a> {
     }
 
     fn deallocate(&mut self) {
-        let mut token = self.lexer.token();
+        let mut token = self.lexer.next();
         if token.is("prepare") && !self.lexer.peek().ends() {
-            token = self.lexer.token();
+            token = self.lexer.next();
         }
         if self.lexer.peek().ends() {
             self.text.sole = match (token, name_of(token)) {
                 _ if token.is("all") => Sole::DeallocateAll,
-                (Token::Word { .. }, Some(name)) => Sole::Deallocate(name.to_ascii_lowercase().into()),
+                (Token::Word(_), Some(name)) => Sole::Deallocate(name.to_ascii_lowercase().into()),
                 (_, Some(name)) => Sole::Deallocate(name.into()),
                 _ => Sole::Other,
             };
@@ -216,14 +216,14 @@ impl<'a> Reader<'a> {
     fn prepare(&mut self) {
         let mut ahead = self.lexer.clone();
         let ends_transaction =
-            ahead.token().is("transaction") && matches!(ahead.token(), Token::Literal(_) | Token::End);
+            ahead.next().is("transaction") && matches!(ahead.next(), Token::Literal(_) | Token::End);
         if ends_transaction {
             self.skip();
             return;
         }
         self.text.effects |= Effects::PREPARES;
         // The statement itself is read on.
-        self.lexer.token();
+        self.lexer.next();
     }
 
     /// DO: its text is read, if it is PL/pgSQL and what is written is what is run.
@@ -234,10 +234,10 @@ impl<'a> Reader<'a> {
             if token.ends() {
                 break;
             }
-            match self.lexer.token() {
+            match self.lexer.next() {
                 Token::Literal(Some(text)) if body.is_none() => body = Some(text),
                 token if token.is("language") => {
-                    is_plain &= match self.lexer.token() {
+                    is_plain &= match self.lexer.next() {
                         Token::Literal(Some(name)) | Token::Quoted(name) => name == b"plpgsql",
                         token => token.is("plpgsql"),
                     }
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
 
 /// An identifier as the server knows it but for its case; none if that depends on the client's encoding.
 fn name_of(token: Token<'_>) -> Option<&[u8]> {
-    let (Token::Word { text, .. } | Token::Quoted(text)) = token else { return None };
+    let (Token::Word(text) | Token::Quoted(text)) = token else { return None };
     let plain = !text.is_empty() && text.is_ascii() && !text.contains(&b'"');
     plain.then(|| &text[..text.len().min(NAME_MAX)])
 }

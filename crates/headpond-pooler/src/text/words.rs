@@ -1,7 +1,7 @@
-//! Words: where they end, the key they are known by, and what the known ones do.
+//! Words: the key they are known by, and tables of them.
 //!
-//! A word of up to eight bytes is its own key, in lower case; a longer one has a hash with the topmost bit set, which
-//! no ASCII has. Names are cut at 63 bytes, as the server does it.
+//! A word of up to eight bytes is its own key; a longer one has a hash with the topmost bit set, which no ASCII has.
+//! Names are cut at 63 bytes, as the server does it.
 
 use crate::text::effects::Effects;
 
@@ -14,101 +14,75 @@ pub(super) const NAME_MAX: usize = 63;
 const HASHED: u64 = 1 << 63;
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The same byte eight times.
-const fn each(byte: u8) -> u64 {
-    0x0101_0101_0101_0101 * byte as u64
+/// The key of a word without quotes.
+pub(super) fn folded_key(word: &[u8]) -> u64 {
+    key(word, true)
 }
 
-/// The topmost bits of the bytes that are letters.
-fn letters(bytes: u64) -> u64 {
-    let low = (bytes & each(0x7f)) | each(0x20);
-    (low + each(0x80 - b'a')) & !(low + each(0x7f - b'z')) & !bytes & each(0x80)
+/// The key of a name as it is.
+pub(super) const fn exact_key(name: &[u8]) -> u64 {
+    key(name, false)
 }
 
-/// The topmost bits of the bytes that a word may go on with.
-fn word_bytes(bytes: u64, letters: u64) -> u64 {
-    let low = bytes & each(0x7f);
-    let digits = (low + each(0x80 - b'0')) & !(low + each(0x7f - b'9'));
-    let other_than = |byte: u8| (low ^ each(byte)) + each(0x7f);
-    let signs = !(other_than(b'_') & other_than(b'$'));
-    letters | bytes | (digits | signs) & each(0x80)
+const fn key(name: &[u8], folds: bool) -> u64 {
+    let length = if name.len() < NAME_MAX { name.len() } else { NAME_MAX };
+    let (mut at, mut chunk, mut hash, mut odd) = (0, 0_u64, 0_u64, 0);
+    while at < length {
+        let byte = name[at];
+        odd |= byte;
+        chunk = chunk << 8 | if folds { byte.to_ascii_lowercase() } else { byte } as u64;
+        at += 1;
+        if at % 8 == 0 && length > 8 {
+            hash = mix(hash, chunk);
+            chunk = 0;
+        }
+    }
+    match length {
+        _ if odd >= 0x80 => ODD,
+        ..=8 => chunk,
+        _ => mix(hash, chunk) | HASHED,
+    }
 }
 
 const fn mix(hash: u64, chunk: u64) -> u64 {
     (hash.rotate_left(23) ^ chunk).wrapping_mul(FACTOR)
 }
 
-/// Up to eight bytes of a word in lower case, how many they are, and whether some are not ASCII.
-#[inline(always)]
-fn part(text: &[u8]) -> (u64, usize, bool) {
-    let bytes = match text.first_chunk() {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => text.iter().rev().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)),
-    };
-    let letters = letters(bytes);
-    let other = !word_bytes(bytes, letters) & each(0x80);
-    // All bits below the first byte that is of no word; all of them, if there is none.
-    let mask = ((other & other.wrapping_neg()) >> 7).wrapping_sub(1);
-    let length = other.trailing_zeros() as usize / 8;
-    ((bytes | letters >> 2) & mask, length, bytes & mask & each(0x80) != 0)
-}
+/// Which words may be known, by their first letter, last letter and length: most are not.
+#[derive(Debug)]
+pub(super) struct Filter([u64; 32]);
 
-/// The length and the key of the word that a text begins with.
-#[inline(always)]
-pub(super) fn scan(text: &[u8]) -> (usize, u64) {
-    let (key, length, odd) = part(text);
-    if length == 8 {
-        return scan_long(text, key, odd);
+impl Filter {
+    /// Lets everything pass.
+    pub(super) const OPEN: Self = Self([u64::MAX; 32]);
+
+    pub(super) const fn new() -> Self {
+        Self([0; 32])
     }
-    (length, if odd { ODD } else { key })
-}
 
-/// What began with eight bytes of a word.
-fn scan_long(text: &[u8], first: u64, mut odd: bool) -> (usize, u64) {
-    let (mut hash, mut at) = (mix(0, first), 8);
-    loop {
-        let (mut key, length, strange) = part(text.get(at..).unwrap_or_default());
-        if at < NAME_MAX {
-            odd |= strange;
-            if at + length > NAME_MAX {
-                key &= u64::MAX >> 8;
-            }
-            if length > 0 {
-                hash = mix(hash, key);
-            }
+    /// Lets a name pass, whatever its case.
+    pub(super) const fn with(mut self, name: &[u8]) -> Self {
+        if let [first, ..] = name {
+            // What is cut may end in anything.
+            let bits = if name.len() < NAME_MAX { Self::bit(name) } else { u64::MAX };
+            self.0[(*first & 31) as usize] |= bits;
         }
-        at += length;
-        if length < 8 {
-            break;
+        self
+    }
+
+    #[inline(always)]
+    pub(super) const fn passes(&self, name: &[u8]) -> bool {
+        match name {
+            [] => true,
+            [first, ..] => self.0[(*first & 31) as usize] & Self::bit(name) != 0,
         }
     }
-    (at, if odd { ODD } else { finish(at, first, hash) })
-}
 
-const fn finish(length: usize, first: u64, hash: u64) -> u64 {
-    if length == 8 { first } else { hash | HASHED }
-}
-
-/// The key of a name as it is.
-pub(super) const fn exact_key(name: &[u8]) -> u64 {
-    let length = if name.len() < NAME_MAX { name.len() } else { NAME_MAX };
-    let (mut at, mut first, mut hash) = (0, 0, 0);
-    while at < length {
-        let (mut chunk, mut shift) = (0, 0);
-        while at < length && shift < 64 {
-            if name[at] >= 0x80 {
-                return ODD;
-            }
-            chunk |= (name[at] as u64) << shift;
-            shift += 8;
-            at += 1;
-        }
-        if at <= 8 {
-            first = chunk;
-        }
-        hash = mix(hash, chunk);
+    #[inline(always)]
+    const fn bit(name: &[u8]) -> u64 {
+        let last = (name[name.len() - 1] & 31) as u32;
+        1_u64.rotate_left((name.len() as u32).wrapping_mul(5).wrapping_add(last))
     }
-    if length <= 8 { first } else { finish(length, first, hash) }
 }
 
 /// Where a key is in a table of two to the power of `bits`.
@@ -142,10 +116,6 @@ impl Table {
             slots[at] = (key, effects);
         }
         Self { slots }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
     }
 
     #[inline]

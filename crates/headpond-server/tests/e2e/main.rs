@@ -11,6 +11,7 @@ mod raw;
 
 mod cancel;
 mod cancels;
+mod catalogue;
 mod checks;
 mod console;
 mod control;

@@ -1,0 +1,152 @@
+//! What a database's catalogue says of the names in texts: asked on the pool's own connections, at first before any of
+//! them serves, later as one comes to rest, and at once when a client has changed it.
+
+use std::time::Duration;
+
+use headpond_core::{State, Tick};
+
+use crate::action::{Actions, ServerId};
+use crate::config::{OpaqueFunctions, PoolMode};
+use crate::exchange::Errand;
+use crate::pooler::Pooler;
+use crate::text::catalogue::{Catalogue, fingerprint_question, verdict_question};
+use crate::text::{Effects, Verdict};
+use crate::verdicts::Columns;
+
+/// How often it is asked whether the catalogue has changed.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is known of the names in a pool's database.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) verdict: Verdict,
+    /// How many answers there were.
+    pub(crate) generation: u32,
+    /// When it is asked again.
+    due: Tick,
+    /// Who asks, or did last.
+    asked: Option<ServerId>,
+    /// Of the catalogue that the verdict is about; empty: of none.
+    fingerprint: String,
+    heard: String,
+    answer: Option<Catalogue>,
+}
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Self {
+            verdict: Verdict::unknown(),
+            generation: 0,
+            due: Tick(0),
+            asked: None,
+            fingerprint: String::new(),
+            heard: String::new(),
+            answer: None,
+        }
+    }
+
+    /// A client has changed the catalogue.
+    pub(crate) fn is_outdated(&mut self, now: Tick) {
+        self.due = self.due.min(now);
+    }
+
+    /// Nobody is to be asked: functions are taken to leave nothing behind.
+    fn trust(&mut self) {
+        self.due = Tick::NEVER;
+        self.verdict = Verdict::of(Effects::NONE, []);
+    }
+}
+
+impl Pooler {
+    /// Asks for what is known of the catalogue on a connection that serves nobody yet, if nothing is. Whether it does.
+    pub(crate) fn asks_first(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
+        let Some(server) = self.servers.get(id) else { return false };
+        let unknown = self.pools[server.pool as usize].names.fingerprint.is_empty();
+        unknown && self.asks(now, id) && self.ask_catalogue(now, id, out)
+    }
+
+    /// As [`Pooler::asks_first`], on one whose lease is over, whenever it is time.
+    pub(crate) fn asks_at_rest(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
+        if !self.asks(now, id) {
+            return false;
+        }
+        let Some(server) = self.servers.get(id) else { return false };
+        let (pool, conn) = (server.pool, server.conn);
+        self.with_pool(now, pool, out, |policy, actions| {
+            policy.retire(now, conn, State::Resetting, actions);
+        });
+        self.ask_catalogue(now, id, out)
+    }
+
+    #[inline]
+    fn asks(&mut self, now: Tick, id: ServerId) -> bool {
+        let Some(server) = self.servers.get(id) else { return false };
+        let entry = &mut self.pools[server.pool as usize];
+        if entry.names.due > now || entry.mode == PoolMode::Session {
+            return false;
+        }
+        let source = self.config.data_sources.get(entry.data_source);
+        if source.is_some_and(|source| source.opaque_functions == OpaqueFunctions::Trust) {
+            entry.names.trust();
+            return false;
+        }
+        let asking = entry.names.asked.and_then(|id| self.servers.get(id));
+        !asking.is_some_and(|server| server.exchanges.is_asking())
+    }
+
+    fn ask_catalogue(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
+        let Some(server) = self.servers.get(id) else { return false };
+        let names = &mut self.pools[server.pool as usize].names;
+        names.asked = Some(id);
+        names.heard.clear();
+        self.run_errand(now, id, Errand::Fingerprint, fingerprint_question(), out);
+        self.due(id, now.plus(self.config.recover_timeout));
+        true
+    }
+
+    /// A row of an answer.
+    pub(crate) fn fingerprint_row(&mut self, pool: u32, row: &[u8]) {
+        let heard = &mut self.pools[pool as usize].names.heard;
+        heard.extend(Columns::of(row).flat_map(|column| [column, "/"]));
+    }
+
+    /// A row of an answer.
+    pub(crate) fn catalogue_row(&mut self, pool: u32, row: &[u8]) {
+        let mut columns = Columns::of(row);
+        let answer = self.pools[pool as usize].names.answer.as_mut();
+        if let (Some(answer), Some(name), Some(odd), Some(effects)) =
+            (answer, columns.next(), columns.next(), columns.next())
+        {
+            answer.row(name, odd == "t", effects);
+        }
+    }
+
+    /// The server refuses to answer: what was known stays known.
+    pub(crate) fn catalogue_refused(&mut self, pool: u32) {
+        let names = &mut self.pools[pool as usize].names;
+        names.heard.clear();
+        names.answer = None;
+    }
+
+    /// The cheap question is answered: if the catalogue is another one, the other question follows.
+    pub(crate) fn fingerprint_over(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get(id) else { return };
+        let names = &mut self.pools[server.pool as usize].names;
+        names.due = now.plus(INTERVAL);
+        if !names.heard.is_empty() && names.heard != names.fingerprint {
+            names.answer = Some(Catalogue::default());
+            self.run_errand(now, id, Errand::Catalogue, &verdict_question(), out);
+        }
+    }
+
+    /// The catalogue has answered.
+    pub(crate) fn catalogue_over(&mut self, id: ServerId) {
+        let Some(server) = self.servers.get(id) else { return };
+        let names = &mut self.pools[server.pool as usize].names;
+        if let Some(answer) = names.answer.take() {
+            names.verdict = answer.verdict();
+            names.fingerprint = std::mem::take(&mut names.heard);
+            names.generation += 1;
+        }
+    }
+}
