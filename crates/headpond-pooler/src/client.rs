@@ -66,6 +66,8 @@ pub(crate) struct Client {
     pub(crate) layer: SettingsId,
     /// A server has accepted those.
     pub(crate) accepted: bool,
+    /// It has made something that the catalogue was last asked about so many answers ago, or will be.
+    pub(crate) news: Option<u32>,
     /// Half of its cancel key, or its seed (protocol 3.2).
     pub(crate) secret: u32,
     /// It can be cancelled by a long key.
@@ -107,6 +109,7 @@ impl Client {
             settings: SettingsId::NONE,
             layer: SettingsId::NONE,
             accepted: false,
+            news: None,
             secret,
             long_key: false,
             unread: false,

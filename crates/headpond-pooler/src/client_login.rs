@@ -18,8 +18,8 @@ use crate::figures::Traffic;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
+use crate::session::Names;
 use crate::settings::{BadParameter, SettingsId, options};
-use crate::text::Verdict;
 
 /// The databases that stand for the console.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
@@ -310,7 +310,7 @@ impl Pooler {
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
             mode: if replication == Replication::None { source.mode } else { PoolMode::Session },
             replication,
-            verdict: Verdict::of(crate::text::Effects::NONE, []),
+            names: Names::new(),
             settings_error: None,
             servers: Vec::new(),
             reports: Vec::new(),

@@ -61,6 +61,17 @@ pub enum AuthMethod {
     ScramSha256,
 }
 
+/// What is thought of functions that the database has, in transaction and statement mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpaqueFunctions {
+    /// The catalogue is asked which of them may leave something in their session. Whoever uses those that may set what
+    /// nobody can name keeps the connection.
+    #[default]
+    Pin,
+    /// They are taken to leave nothing behind, and the catalogue is not asked.
+    Trust,
+}
+
 /// How long clients may take over what they do; zero: as long as they like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
@@ -124,6 +135,8 @@ pub struct DataSource {
     pub members: u32,
     /// When connections are released.
     pub mode: PoolMode,
+    /// What is thought of functions that may leave something in their session.
+    pub opaque_functions: OpaqueFunctions,
     /// How long its clients may take.
     pub timeouts: Timeouts,
     /// Sizes and times of each of its pools.
@@ -192,6 +205,7 @@ impl DataSource {
             reserve: None,
             members: 1,
             mode,
+            opaque_functions: OpaqueFunctions::default(),
             timeouts: Timeouts::default(),
             pool,
         }

@@ -44,6 +44,9 @@ pub(crate) enum Errand {
     Probe,
     /// Sets again what a client's startup packet said, after a reset.
     Layer,
+    /// Finds out whether the database's catalogue has changed, and what it says of names in texts.
+    Fingerprint,
+    Catalogue,
 }
 
 /// What was asked. The comment says which messages answer it.
@@ -219,6 +222,11 @@ impl Exchanges {
     /// Whether something of `owner`'s is outstanding.
     pub(crate) fn is_on(&self, owner: Owner) -> bool {
         self.queue.iter().any(|exchange| exchange.owner == owner)
+    }
+
+    /// Whether the catalogue is being asked.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.is_on(Owner::Pooler(Errand::Fingerprint)) || self.is_on(Owner::Pooler(Errand::Catalogue))
     }
 
     /// How many entries are the client's.

@@ -1,18 +1,19 @@
 //! What is private to this crate and reads what others say, with what must hold of it. For tests elsewhere.
 
 use crate::exchange::{Errand, Exchanges, Kind, Owner};
-use crate::text::{Catalogue, Dialect, read};
+use crate::text::catalogue::Catalogue;
+use crate::text::{Dialect, read};
 
 /// What is asked of a database about names that have effects.
 #[must_use]
 pub fn verdict_question() -> String {
-    crate::text::verdict_question()
+    crate::text::catalogue::verdict_question()
 }
 
 /// What tells whether the answer to that still holds.
 #[must_use]
 pub fn fingerprint_question() -> &'static str {
-    crate::text::fingerprint_question()
+    crate::text::catalogue::fingerprint_question()
 }
 
 /// What a text may do, with the answer to [`verdict_question`] for its database; each row is a name, whether it was

@@ -133,7 +133,7 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.deadline = Tick::NEVER;
         let (pool, conn, node) = (server.pool, server.conn, server.node);
-        if self.measures_session(now, id, out) {
+        if self.measures_session(now, id, out) || self.asks_first(now, id, out) {
             return;
         }
         self.with_pool(now, pool, out, |policy, actions| policy.opened(now, conn, actions));
@@ -228,15 +228,17 @@ impl Pooler {
         let cancelling = server.cancels > 0 && !planted!(CancelledAfterHandOver);
         let (pool, conn) = (server.pool, server.conn);
         let owed = !cancelling && self.owes_a_sibling(pool);
-        self.with_pool(now, pool, out, |policy, actions| {
-            if cancelling {
-                policy.retire(now, conn, State::BeingCancelled, actions);
-            } else if owed {
-                policy.close(now, conn, CloseReason::FairShare, actions);
-            } else {
-                policy.release(now, conn, actions);
-            }
-        });
+        if cancelling || owed || !self.asks_at_rest(now, id, out) {
+            self.with_pool(now, pool, out, |policy, actions| {
+                if cancelling {
+                    policy.retire(now, conn, State::BeingCancelled, actions);
+                } else if owed {
+                    policy.close(now, conn, CloseReason::FairShare, actions);
+                } else {
+                    policy.release(now, conn, actions);
+                }
+            });
+        }
         if !self.close_if_draining(now, client_id, out) && unread && !planted!(UnreadForgotten) {
             self.client_readable(now, client_id, out);
         }

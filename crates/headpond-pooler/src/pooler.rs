@@ -55,7 +55,7 @@ pub(crate) struct PoolEntry {
     /// A new session has yet to say so, or to say it again.
     pub(crate) unmeasured: bool,
     /// What names in its database may do.
-    pub(crate) verdict: Verdict,
+    pub(crate) names: crate::session::Names,
     /// Why a client's settings could last not be restored.
     pub(crate) settings_error: Option<String>,
     /// The last failed login: SQLSTATE and text.

@@ -128,6 +128,8 @@ impl Pooler {
                 Errand::Verify => self.session_verified(id, row),
                 Errand::Baseline => self.session_measured(pool, row),
                 Errand::Probe => self.probe_row(id, row),
+                Errand::Fingerprint => self.fingerprint_row(pool, row),
+                Errand::Catalogue => self.catalogue_row(pool, row),
                 Errand::Settings
                 | Errand::Layer
                 | Errand::Abort
@@ -165,6 +167,12 @@ impl Pooler {
             }
             Kind::Part | Kind::Asynchronous | Kind::Unasked => Step::Next,
             Kind::Ready(status) => {
+                match reply.owner {
+                    Owner::Pooler(Errand::Probe) => self.probe_over(id),
+                    Owner::Pooler(Errand::Fingerprint) => self.fingerprint_over(now, id, out),
+                    Owner::Pooler(Errand::Catalogue) => self.catalogue_over(id),
+                    _ => {}
+                }
                 let counts = reply.owner == Owner::Client;
                 self.exchange_over(now, id, status, counts, run, out)
             }
@@ -199,10 +207,6 @@ impl Pooler {
         }
         if !counts {
             self.errand_over(now, id, out);
-        }
-        let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
-        if server.session.is_probed() && !server.exchanges.is_on(Owner::Pooler(Errand::Probe)) {
-            self.probe_over(id);
         }
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         if counts && status == b'I' {
@@ -312,6 +316,11 @@ impl Pooler {
                     Errand::Abort | Errand::Settle => return Step::Next,
                     // What it was to find out is not known, then.
                     Errand::Probe => return Step::Next,
+                    Errand::Fingerprint | Errand::Catalogue => {
+                        let pool = self.servers.get(id).map_or(u32::MAX, |server| server.pool);
+                        self.catalogue_refused(pool);
+                        return Step::Next;
+                    }
                     Errand::Check => {
                         if let Some(server) = self.servers.get_mut(id) {
                             server.check_failed = true;

@@ -245,7 +245,9 @@ fn push_set(text: &mut String, name: &str, value: &str) {
         push_literal(text, value);
     } else {
         text.push_str("pg_catalog.convert_from(pg_catalog.decode('");
-        value.bytes().for_each(|byte| drop(write!(text, "{byte:02x}")));
+        for byte in value.bytes() {
+            let _ = write!(text, "{byte:02x}");
+        }
         text.push_str("', 'hex'), 'UTF8')");
     }
     text.push_str(", false);");

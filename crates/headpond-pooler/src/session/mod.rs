@@ -5,6 +5,7 @@
 //! probe on the connection tells: the values of the settings that were touched, and what pins. So nothing here needs to
 //! know what was rolled back, or what a function did.
 
+mod catalogue;
 mod pins;
 mod probe;
 mod resets;
@@ -20,6 +21,7 @@ use crate::server::Server;
 use crate::settings::SettingsId;
 use crate::text::{self, Effects, Text};
 
+pub(crate) use catalogue::Names;
 pub(crate) use pins::Pins;
 use probe::{Answer, Probe};
 use resets::Returning;
@@ -141,12 +143,18 @@ impl Pooler {
             server.session.touched |= Effects::ANYTHING;
             return;
         }
-        // Of what its transaction has made, nobody knows what it does.
-        let news = server.session.touched.any(Effects::CODE);
-        let verdict = if news { &self.unknown } else { &entry.verdict };
+        // Of what it has made itself, nobody knows yet what it does.
+        let client = server.client.and_then(|client| self.clients.get_mut(client));
+        let news = client.is_some_and(|client| client.news == Some(entry.names.generation));
+        let verdict = if news { &self.unknown } else { &entry.names.verdict };
         let text = text::read(text, self.settings.dialect(server.settings), verdict);
         if text.effects != Effects::NONE {
             server.session.touch(&text);
+            if text.effects.any(Effects::CODE)
+                && let Some(client) = server.client.and_then(|client| self.clients.get_mut(client))
+            {
+                client.news = Some(entry.names.generation);
+            }
             if server.session.returns(&text) {
                 server.exchanges.returns();
             }
@@ -185,6 +193,9 @@ impl Pooler {
         if touched.any(Effects::RESET_ALL) {
             let others = self.settings.pairs(client.settings).map(|(name, _)| Box::from(name));
             names.extend(others.filter(|name: &Box<str>| !names.contains(name)).collect::<Vec<_>>());
+        }
+        if touched.any(Effects::DDL) {
+            self.pools[server.pool as usize].names.is_outdated(now);
         }
         session.pins = session.pins.with(Pins::declared_by(touched));
         let doubtful = session.pins.doubtful(touched);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::Pooler;
 use crate::config::{
-    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Secret, Timeouts, User, Users,
+    AuthMethod, DataSource, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret, Timeouts, User,
+    Users,
 };
 use headpond_core::{PoolSettings, State, Tick};
 
@@ -197,6 +198,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
     let milliseconds = |number| Duration::from_millis(number);
     let budget = dice.pick(&[None, Some(2), Some(5)]);
     DataSource {
+        opaque_functions: OpaqueFunctions::Pin,
         budget,
         reserve: Some(0),
         members: 1,

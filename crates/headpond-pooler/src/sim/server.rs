@@ -344,6 +344,9 @@ impl Backend {
                 self.statement = None;
                 let text = text();
                 let mut statements: Vec<_> = text.split(';').map(str::trim).collect();
+                if text.starts_with("WITH") {
+                    statements = vec![&text];
+                }
                 statements.retain(|statement| !statement.is_empty());
                 if statements.is_empty() {
                     self.steps.push_back(Step::Say(message(b'I', b"")));
@@ -528,6 +531,17 @@ impl Backend {
                     steps.push(Step::Say(row(&[value])));
                     steps.push(done("SELECT 1"));
                 }
+            }
+            // The pooler asks for what names mean here: they have no effects.
+            "SELECT" if text.starts_with("SELECT pg_catalog.concat_ws") => {
+                steps.push(Step::Say(row_description("fingerprint")));
+                steps.push(Step::Say(row(&["1 1"])));
+                steps.push(done("SELECT 1"));
+            }
+            "WITH" => {
+                io.shared.count("catalogue asked");
+                steps.push(Step::Say(row_description("name")));
+                steps.push(done("SELECT 0"));
             }
             "SELECT" if text.contains("pg_my_temp_schema") => {
                 let left = self.has_left.to_string();

@@ -5,7 +5,7 @@
 //! that name what they prepare or give up. Names of functions and relations that have effects in this database come
 //! from its catalogue, as a [`Verdict`].
 
-mod catalogue;
+pub(crate) mod catalogue;
 mod effects;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -23,7 +23,6 @@ use crate::text::reader::Reader;
 use crate::text::skim::{Filters, Place};
 use crate::text::words::{Filter, ODD, Table, exact_key};
 
-pub(crate) use crate::text::catalogue::{Catalogue, fingerprint_question, verdict_question};
 pub(crate) use crate::text::effects::Effects;
 pub(crate) use crate::text::lexer::{Dialect, Encoding};
 

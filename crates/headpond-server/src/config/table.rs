@@ -455,6 +455,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         ALONE,
     )
     .database("pool_mode"),
+    setting(
+        "opaque_functions",
+        Source(|s| Slot::Choice(&mut s.opaque_functions)),
+        "What is thought of functions of the database, in transaction and statement mode: \"pin\" asks its catalogue which \
+         of them may leave settings that nobody can name, and whoever uses those keeps the server connection; \"trust\" \
+         takes all of them to leave nothing behind.",
+    ),
     setting("client_idle_timeout", Source(|s| Slot::Time(&mut s.timeouts.client_idle, NO_TIME)), ALONE),
     setting("idle_transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.idle_transaction, NO_TIME)), ALONE),
     setting("transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.transaction, NO_TIME)), ALONE),
