@@ -5,6 +5,7 @@
 //! that name what they prepare or give up. Names of functions and relations that have effects in this database come
 //! from its catalogue, as a [`Verdict`].
 
+#[cfg_attr(not(any(test, feature = "fuzzing")), allow(dead_code, reason = "transaction mode is to ask it"))]
 mod catalogue;
 mod effects;
 #[cfg(feature = "fuzzing")]
@@ -23,6 +24,7 @@ use crate::text::reader::Reader;
 use crate::text::skim::{Filters, Place};
 use crate::text::words::{Filter, ODD, Table, exact_key};
 
+#[cfg_attr(not(feature = "fuzzing"), allow(unused_imports, reason = "transaction mode is to ask it"))]
 pub(crate) use crate::text::catalogue::{Catalogue, fingerprint_question, verdict_question};
 pub(crate) use crate::text::effects::Effects;
 pub(crate) use crate::text::lexer::{Dialect, Encoding};
