@@ -17,14 +17,15 @@ pub fn fingerprint_question() -> &'static str {
 }
 
 /// What a text may do, with the answer to [`verdict_question`] for its database; each row is a name, whether it was
-/// mangled, and its effects.
+/// mangled, and its effects. With `escapes` it is read as without `standard_conforming_strings`.
 #[must_use]
-pub fn effects(text: &str, rows: &[(String, bool, Option<String>)]) -> String {
+pub fn effects(text: &str, escapes: bool, rows: &[(String, bool, Option<String>)]) -> String {
     let mut catalogue = Catalogue::default();
     for (name, is_odd, effects) in rows {
         catalogue.row(name, *is_odd, effects.as_deref().unwrap_or_default());
     }
-    format!("{:?}", read(text.as_bytes(), Dialect::default(), &catalogue.verdict()).effects)
+    let how = Dialect { escapes, ..Dialect::default() };
+    format!("{:?}", read(text.as_bytes(), how, &catalogue.verdict()).effects)
 }
 
 const ERRANDS: [Errand; 4] = [Errand::Settings, Errand::Check, Errand::CleanUp, Errand::Abort];

@@ -36,9 +36,14 @@ pub(crate) fn texts(input: &[u8]) {
 /// The text with something between all of its tokens.
 fn spaced(text: &[u8], escapes: bool, gap: &[u8]) -> Vec<u8> {
     let (mut lexer, mut at, mut spaced) = (Lexer::new(text, escapes), 0, gap.to_vec());
-    while lexer.next() != Token::End {
+    loop {
+        let token = lexer.next();
+        if token == Token::End {
+            break;
+        }
         spaced.extend_from_slice(&text[at..lexer.at]);
-        spaced.extend_from_slice(gap);
+        // After a line break a string would go on.
+        spaced.extend_from_slice(if matches!(token, Token::Literal(_)) { b" " } else { gap });
         at = lexer.at;
     }
     spaced.extend_from_slice(&text[at..]);

@@ -155,17 +155,21 @@ static CONTINUES: [bool; 256] = {
 /// How many bytes of a word a text begins with.
 #[inline(always)]
 pub(super) fn word_length(text: &[u8]) -> usize {
-    let mut length = 0;
-    while let Some(bytes) = text[length..].first_chunk::<8>() {
-        for (index, byte) in bytes.iter().enumerate() {
-            if !CONTINUES[usize::from(*byte)] {
-                return length + index;
-            }
+    let continues = |byte: &u8| CONTINUES[usize::from(*byte)];
+    let mut length = 1;
+    while let Some([a, b, c, d]) = text.get(length..).and_then(<[u8]>::first_chunk) {
+        match () {
+            () if !continues(a) => return length,
+            () if !continues(b) => return length + 1,
+            () if !continues(c) => return length + 2,
+            () if !continues(d) => return length + 3,
+            () => length += 4,
         }
-        length += 8;
     }
-    let rest = &text[length..];
-    length + rest.iter().take_while(|byte| CONTINUES[usize::from(**byte)]).count()
+    while text.get(length).is_some_and(continues) {
+        length += 1;
+    }
+    length
 }
 
 #[derive(Clone)]

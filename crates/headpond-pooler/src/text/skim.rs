@@ -50,7 +50,13 @@ impl Lexer<'_> {
                     // After most words there is a single space.
                     at += usize::from(text.get(at) == Some(&b' '));
                 }
-                Class::Mark | Class::Digit => at += 1,
+                Class::Mark => at += 1,
+                Class::Digit => {
+                    at += 1;
+                    while text.get(at).is_some_and(u8::is_ascii_digit) {
+                        at += 1;
+                    }
+                }
                 Class::Semicolon => {
                     at += 1;
                     begins = true;

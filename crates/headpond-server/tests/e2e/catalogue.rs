@@ -108,9 +108,9 @@ fn names_have_the_effects_of_what_they_lead_to() {
             ("UPDATE ruled SET x = 1", "CAN_NEXTVAL"),
             ("SELECT summed('x')", "OPAQUE"),
         ] {
-            assert_eq!(effects(text, &rows), expected, "{text}");
+            assert_eq!(effects(text, false, &rows), expected, "{text}");
         }
-        assert!(effects("SELECT runs('x')", &rows).contains("OPAQUE | DDL | CODE"));
+        assert!(effects("SELECT runs('x')", false, &rows).contains("OPAQUE | DDL | CODE"));
     });
 }
 
@@ -118,7 +118,7 @@ fn names_have_the_effects_of_what_they_lead_to() {
 fn what_is_used_without_a_name_counts_for_every_text_that_may_use_it() {
     run(async {
         let client = empty("catalogue_everything").await;
-        let read = async |text| effects(text, &answer(&client).await);
+        let read = async |text| effects(text, false, &answer(&client).await);
         let made = "CREATE FUNCTION sets(text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RESET a.b; RETURN 1; END';
             CREATE FUNCTION watches() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN LISTEN x; END';
             CREATE FUNCTION indirect() RETURNS void LANGUAGE plpgsql AS 'BEGIN COMMENT ON TABLE x IS NULL; END'";
@@ -174,6 +174,53 @@ fn the_fingerprint_changes_with_what_the_verdict_is_made_of_and_with_nothing_els
             let after = fingerprint(&client).await;
             assert_ne!(after, before, "{other}");
             before = after;
+        }
+    });
+}
+
+#[test]
+fn a_text_is_cut_into_words_as_the_server_does_it() {
+    let texts = [
+        r"select '\'; listen x; --'",
+        r"select '\\'; listen x; --'",
+        r"select E'\'; listen x; --'",
+        "select E'a'\n'\\'; listen x; --'",
+        "select E'a' -- b\n'\\'; listen x; --'",
+        "select date'\\'; listen x; --'",
+        r"select b'1'; listen x; --'",
+        r"select n'\'; listen x; --'",
+        r#"select 1 as "\"; listen x; --""#,
+        "select 'a''b'; listen x",
+        "select '; listen x'",
+        "select $a$ $b$; listen x",
+        "select $a$ $b$; listen x; $a$",
+        "select 1 as a$a$; listen x; --$a$",
+        "select 1$a$; listen x; --$a$",
+        "select 1 */*; listen x; */ 2",
+        "select 1 +--; listen x\n 2",
+        "select 1 - -1; listen x",
+        "select 1 /* /* */; listen x; */ 2",
+        "select 1 /*/ ; listen x; */ 2 /* */ ; listen x",
+        "select 1 -- x\r; listen x",
+        "do $$ begin listen x; end $$",
+        "do $$ begin /* ; listen x; */ perform '; listen x;'; end $$",
+        "do language plpgsql 'begin if true then listen x; end if; end'",
+        "LISTEN/**/x",
+        "listen\"x\"",
+        ";;listen x",
+    ];
+    run(async {
+        let client = direct(&database().server).await;
+        for (text, escapes) in texts.iter().flat_map(|text| [(text, false), (text, true)]) {
+            let standard = if escapes { "off" } else { "on" };
+            let ready = format!("SET standard_conforming_strings = {standard}; UNLISTEN *");
+            client.batch_execute(&ready).await.unwrap();
+            // The server refuses some of them, and does not listen then.
+            let refused = client.batch_execute(text).await.is_err();
+            let count = client.query_one("SELECT count(*) FROM pg_listening_channels()", &[]).await.unwrap();
+            let (listens, said) =
+                (count.get::<_, i64>(0) > 0, effects(text, escapes, &[]).contains("LISTENS"));
+            assert!(said == listens || refused && !listens, "{text}, {standard}: {listens} {said}");
         }
     });
 }
