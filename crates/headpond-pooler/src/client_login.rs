@@ -19,6 +19,7 @@ use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
 use crate::settings::{BadParameter, SettingsId, options};
+use crate::statements::registry::Registry;
 use crate::text::Verdict;
 
 /// The databases that stand for the console.
@@ -297,6 +298,7 @@ impl Pooler {
             }
         }
         let settings = self.config.settings_for(source, server_user, replication);
+        let statements = Registry::new(settings.statement_cache_size);
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
         let timeouts = source.timeouts_for(replication);
@@ -319,6 +321,7 @@ impl Pooler {
             unmeasured: true,
             last_error: None,
             traffic: Traffic::default(),
+            statements,
             clients: 0,
             armed: Tick::NEVER,
             timeouts,

@@ -8,6 +8,7 @@ use headpond_wire::postgres::frame::Header;
 use headpond_wire::postgres::frontend;
 
 use crate::action::{Actions, ClientId, Link, ServerId};
+use crate::exchange::StandIn;
 use crate::pooler::Pooler;
 use crate::requests::{Run, Step};
 
@@ -39,7 +40,7 @@ impl Pooler {
                 return Step::Gone;
             }
         };
-        if server.exchanges.sent_instead(instead).is_err() {
+        if server.exchanges.sent_instead(instead, StandIn::TooLarge).is_err() {
             return Step::Gone;
         }
         let traffic = &mut self.pools[server.pool as usize].traffic;

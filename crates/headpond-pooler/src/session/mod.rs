@@ -86,6 +86,12 @@ impl Session {
         self.names.iter().any(|name| DIALECT.contains(&&**name))
     }
 
+    /// Statements may be parsed under other settings than those that are known.
+    pub(crate) fn parses_otherwise(&self) -> bool {
+        let settings = Effects::SETTINGS.and(Effects::RESET_ALL).and(Effects::OPAQUE);
+        self.is_kept() || self.touched.any(settings)
+    }
+
     /// A library was loaded, which no reset undoes.
     pub(crate) fn is_beyond_reset(&self) -> bool {
         self.pins.has(Pins::LOADS) || self.touched.any(Effects::LOADS)
