@@ -8,6 +8,7 @@ use crate::aborted::Aborted;
 use crate::action::ServerId;
 use crate::proof::Proof;
 use crate::settings::SettingsId;
+use crate::statements::client::ClientStatements;
 
 /// How far a client is.
 #[derive(Debug)]
@@ -90,6 +91,8 @@ pub(crate) struct Client {
     pub(crate) streaming: u32,
     /// They are read over.
     pub(crate) skips: bool,
+    /// What it has prepared, where statements are carried from connection to connection.
+    pub(crate) statements: Option<Box<ClientStatements>>,
     pub(crate) peer: Option<(IpAddr, u16)>,
     pub(crate) connected: Tick,
     pub(crate) requested: Tick,
@@ -121,6 +124,7 @@ impl Client {
             misinformed: false,
             streaming: 0,
             skips: false,
+            statements: None,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
             connected: now,
             requested: now,

@@ -20,6 +20,7 @@ use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
 use crate::session::Names;
 use crate::settings::{BadParameter, SettingsId, options};
+use crate::statements::registry::Registry;
 
 /// The databases that stand for the console.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
@@ -297,6 +298,7 @@ impl Pooler {
             }
         }
         let settings = self.config.settings_for(source, server_user, replication);
+        let statements = Registry::new(settings.statement_cache_size);
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
         let timeouts = source.timeouts_for(replication);
@@ -319,6 +321,7 @@ impl Pooler {
             unmeasured: true,
             last_error: None,
             traffic: Traffic::default(),
+            statements,
             clients: 0,
             armed: Tick::NEVER,
             timeouts,

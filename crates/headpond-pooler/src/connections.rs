@@ -24,7 +24,8 @@ impl Pooler {
 
     /// The old connection is gone: the new one is opened, for the client that holds the lease.
     pub(crate) fn open_anew(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(old) = self.servers.remove(id) else { return };
+        let Some(mut old) = self.servers.remove(id) else { return };
+        self.release_server(&mut old);
         out.push(Action::Close(Link::Server(id)));
         let settings = old.client.and_then(|client| self.clients.get(client)).map(|client| client.settings);
         let startup = self.startup_of(old.pool, settings.unwrap_or(SettingsId::NONE));
@@ -114,7 +115,8 @@ impl Pooler {
 
     /// A server connection is gone for good, and its slot free.
     pub(crate) fn forget_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
-        let Some(server) = self.servers.remove(id) else { return };
+        let Some(mut server) = self.servers.remove(id) else { return };
+        self.release_server(&mut server);
         if let Some(requester) = server.cancel_waits {
             self.drop_client(requester, out);
         }

@@ -47,6 +47,29 @@ pub(crate) enum Errand {
     /// Finds out whether the database's catalogue has changed, and what it says of names in texts.
     Fingerprint,
     Catalogue,
+    /// Brings the statements of a connection to what the client's next message needs. If that fails, so does the
+    /// message, and the client hears the error.
+    Prepare,
+}
+
+/// What a client is told of its statements without a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Parsed,
+    Closed,
+}
+
+/// For which message one that fails was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StandIn {
+    /// One that was too large to be passed on.
+    TooLarge,
+    /// One that asks for the value of a sequence which it might not have drawn itself.
+    Sequence,
+    /// A Parse of a name that the client has used.
+    NameTaken,
+    /// A Bind of a statement whose parameters or rows have another form than the client was told.
+    Reshaped,
 }
 
 /// What was asked. The comment says which messages answer it.
@@ -70,6 +93,8 @@ enum Request {
     Sync,
     /// Nothing: the client ended a COPY that the server has not begun to ask for yet.
     CopyEnd,
+    /// Nothing: it was not sent. The answer is ours, when everything before it is answered.
+    Own(Answer),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,18 +105,40 @@ struct Exchange {
     ends: bool,
     /// A query that does nothing but roll back.
     rolls_back: bool,
-    /// It stands for one that was too large to be passed on: its error is ours to word.
-    stands_in: bool,
+    /// It stands for another one: its error is ours to word.
+    stands_in: Option<StandIn>,
     /// It came behind settings that could not be restored, so it does nothing.
     unguarded: bool,
     /// Ready for query ends it, and settings that were reset.
     returns: bool,
+    /// Changes of statements that are certain once it is answered.
+    changes: u8,
+    /// The answer tells the form of a statement.
+    describes: bool,
+    /// It replaces or destroys the unnamed statement.
+    unnames: bool,
 }
 
 impl Exchange {
+    #[inline]
     fn new(request: Request, owner: Owner) -> Self {
-        let no = false;
-        Self { request, owner, ends: no, rolls_back: no, stands_in: no, unguarded: no, returns: no }
+        Self {
+            request,
+            owner,
+            ends: false,
+            rolls_back: false,
+            stands_in: None,
+            unguarded: false,
+            returns: false,
+            changes: 0,
+            describes: false,
+            unnames: request == Request::Query,
+        }
+    }
+
+    /// Whether the client replaces or destroys its unnamed statement by it.
+    fn unnames_own(self) -> bool {
+        self.unnames && self.owner == Owner::Client
     }
 
     /// Whether ready for query ends it, and the client hears that.
@@ -109,6 +156,8 @@ pub(crate) struct Reply {
     pub(crate) owner: Owner,
     /// What it means for the connection.
     pub(crate) kind: Kind,
+    /// It tells the form of a statement.
+    pub(crate) describes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +168,8 @@ pub(crate) enum Kind {
     Asynchronous,
     /// An error. Of a COPY: the client may still be sending data for it.
     Error,
-    /// The error of a request that stands for one which was too large.
-    TooLarge,
+    /// The error of a request that stands for another one.
+    Ours(StandIn),
     /// An error nobody asked for: the server is about to close.
     Unasked,
     /// An error of a request that came behind settings which could not be restored.
@@ -177,6 +226,26 @@ pub(crate) struct Exchanges {
     returned: Option<bool>,
     /// Whatever the client sends comes behind settings that could not be restored.
     unguarded: bool,
+    /// How many of the client's requests that end with ready for query were sent.
+    batch: u32,
+    /// Changes of statements that are certain now, and those of which the server passed over.
+    certain: u32,
+    undone: u32,
+    /// It passed over the last change of the unnamed statement, or over the client's last.
+    unnamed_undone: bool,
+    own_unnamed_undone: bool,
+    /// Any of these, or an answer of ours is due.
+    news: bool,
+}
+
+/// What became of changes that were outstanding.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct News {
+    pub(crate) certain: u32,
+    pub(crate) undone: u32,
+    /// Which unnamed statement the server has is not known; and the client's is none.
+    pub(crate) unnamed_undone: bool,
+    pub(crate) own_unnamed_undone: bool,
 }
 
 impl Exchanges {
@@ -211,7 +280,8 @@ impl Exchanges {
 
     /// What is being answered is the pooler's own.
     pub(crate) fn is_on_errand(&self) -> bool {
-        self.queue.front().is_some_and(|front| front.owner != Owner::Client)
+        let clients = [Owner::Client, Owner::Pooler(Errand::Prepare)];
+        self.queue.front().is_some_and(|front| !clients.contains(&front.owner))
     }
 
     /// Something of the client's relies on an errand ahead of it: a cancel could strike that, and not what it guards.
@@ -252,9 +322,9 @@ impl Exchanges {
     /// What the client sent first of all that is outstanding, as far as it only closes and syncs: whether each is
     /// a Sync.
     pub(crate) fn leading_quiet(&self) -> Vec<bool> {
-        let mine = self.queue.iter().skip_while(|exchange| exchange.owner != Owner::Client);
+        let mine = self.queue.iter().filter(|exchange| exchange.owner == Owner::Client);
         mine.map_while(|exchange| match exchange.request {
-            Request::Close => Some(false),
+            Request::Close | Request::Own(Answer::Closed) => Some(false),
             Request::Sync => Some(true),
             _ => None,
         })
@@ -304,9 +374,7 @@ impl Exchanges {
             b'P' if body.first() == Some(&0) => self.unnamed_ends = endings::begins_with_ending(&body[1..]),
             b'B' => {
                 let ends = self.unnamed_ends || !endings::binds_unnamed(body);
-                self.batch_binds = true;
-                self.batch_ends |= ends;
-                self.portal_ends |= ends;
+                self.weigh_bind(ends);
             }
             b'E' => self.batch_ends |= self.portal_ends && !self.batch_binds,
             b'S' => {
@@ -355,6 +423,86 @@ impl Exchanges {
     /// What the client sends from now on is carried out.
     pub(crate) fn guard(&mut self) {
         self.unguarded = false;
+    }
+
+    /// As [`Exchanges::weigh`], for a Bind of which it is known whether its statement might end the transaction.
+    pub(crate) fn weigh_bind(&mut self, ends: bool) {
+        self.batch_binds = true;
+        self.batch_ends |= ends;
+        self.portal_ends |= ends;
+    }
+
+    /// The unnamed statement is another one, of which it is known whether it might end the transaction.
+    pub(crate) fn weigh_unnamed(&mut self, ends: bool) {
+        self.unnamed_ends = ends;
+    }
+
+    /// Which of the client's batches is being sent: each ends with ready for query.
+    pub(crate) fn batch(&self) -> u32 {
+        self.batch
+    }
+
+    /// Whether a batch before this one is not answered.
+    pub(crate) fn is_outstanding(&self, batch: u32) -> bool {
+        let ago = self.batch.wrapping_sub(batch);
+        ago != 0 && ago <= self.boundaries
+    }
+
+    /// Something outstanding replaces or destroys the unnamed statement.
+    fn unnames(&self) -> bool {
+        self.queue.iter().any(|exchange| exchange.unnames)
+    }
+
+    /// So does something of the client's.
+    pub(crate) fn unnames_own(&self) -> bool {
+        self.queue.iter().any(|exchange| exchange.unnames_own())
+    }
+
+    /// Takes note of what depends on the message that was just sent.
+    pub(crate) fn note(&mut self, changes: u8, describes: bool, unnames: bool) {
+        if let Some(last) = self.queue.back_mut() {
+            last.changes = changes;
+            last.describes = describes;
+            last.unnames |= unnames;
+        }
+    }
+
+    /// Notes a message that goes no further: its answer is ours, in its turn.
+    pub(crate) fn answered(&mut self, answer: Answer, changes: u8) {
+        self.queue.push_back(Exchange { changes, ..Exchange::new(Request::Own(answer), Owner::Client) });
+        self.unsynced = true;
+        self.news = true;
+    }
+
+    /// The answer of ours that is due.
+    pub(crate) fn next_answer(&mut self) -> Option<Answer> {
+        let Some(Exchange { request: Request::Own(answer), .. }) = self.queue.front().copied() else {
+            return None;
+        };
+        self.finish_front();
+        Some(answer)
+    }
+
+    /// An answer of ours is due.
+    pub(crate) fn owes_answer(&self) -> bool {
+        self.queue.front().is_some_and(|front| matches!(front.request, Request::Own(_)))
+    }
+
+    /// Something is known of changes, or an answer of ours is due.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.news
+    }
+
+    /// What is known now of changes that were outstanding.
+    pub(crate) fn take_news(&mut self) -> News {
+        self.news = false;
+        News {
+            certain: std::mem::take(&mut self.certain),
+            undone: std::mem::take(&mut self.undone),
+            unnamed_undone: std::mem::take(&mut self.unnamed_undone),
+            own_unnamed_undone: std::mem::take(&mut self.own_unnamed_undone),
+        }
     }
 
     /// Something was sent that is not answered.
@@ -411,16 +559,17 @@ impl Exchanges {
         let unguarded = self.unguarded && owner == Owner::Client;
         let exchange = Exchange { unguarded, ..Exchange::new(request, owner) };
         self.boundaries += u32::from(exchange.is_boundary());
+        self.batch = self.batch.wrapping_add(exchange.is_boundary().into());
         self.queue.push_back(exchange);
         Ok(())
     }
 
     /// Notes a message that goes to the server in place of one of the client's, and fails there.
-    pub(crate) fn sent_instead(&mut self, tag: u8) -> Result<(), Unexpected> {
+    pub(crate) fn sent_instead(&mut self, tag: u8, stands_in: StandIn) -> Result<(), Unexpected> {
         let before = self.queue.len();
         self.sent(tag, Owner::Client)?;
         if let Some(new) = self.queue.get_mut(before) {
-            new.stands_in = true;
+            new.stands_in = Some(stands_in);
         }
         Ok(())
     }
@@ -439,9 +588,10 @@ impl Exchanges {
                 b'E' => Kind::Unasked,
                 _ => return Err(Mismatch),
             };
-            return Ok(Reply { owner: Owner::Client, kind });
+            return Ok(Reply { owner: Owner::Client, kind, describes: false });
         };
-        let owner = front.owner;
+        let mut owner = front.owner;
+        let mut describes = false;
         let kind = match (front.request, tag) {
             (Request::Query | Request::FunctionCall | Request::Sync, b'Z') => {
                 self.finish_front();
@@ -461,10 +611,15 @@ impl Exchanges {
             (request, b'E') => {
                 self.copying = false;
                 self.failed(request);
-                match () {
-                    () if front.unguarded => Kind::Unguarded,
-                    () if front.stands_in => Kind::TooLarge,
-                    () => Kind::Error,
+                // What was prepared for a message is part of it.
+                let prepares = owner == Owner::Pooler(Errand::Prepare);
+                if prepares {
+                    owner = Owner::Client;
+                }
+                match front.stands_in {
+                    _ if front.unguarded || prepares && self.unguarded => Kind::Unguarded,
+                    Some(why) => Kind::Ours(why),
+                    None => Kind::Error,
                 }
             }
             (Request::Query, b'C') => {
@@ -474,8 +629,11 @@ impl Exchanges {
             }
             (Request::Query, b'T' | b'D' | b'I' | b'H' | b'd' | b'c')
             | (Request::FunctionCall, b'V')
-            | (Request::Describe, b't')
             | (Request::Execute, b'D' | b'H' | b'd' | b'c') => Kind::Part,
+            (Request::Describe, b't') => {
+                describes = front.describes;
+                Kind::Part
+            }
             // Of COPY in both directions the client's is watched: the server's end may come before or after it.
             (Request::Query | Request::Execute, b'G') | (Request::Query, b'W') => {
                 self.streaming = tag == b'W';
@@ -489,11 +647,12 @@ impl Exchanges {
                 self.copying = false;
                 self.doubtful = 0;
                 self.finish_front();
+                describes = front.describes;
                 Kind::Part
             }
             _ => return Err(Mismatch),
         };
-        Ok(Reply { owner, kind })
+        Ok(Reply { owner, kind, describes })
     }
 
     /// The client ended a COPY: the one that is running, or one that the server has yet to begin.
@@ -536,20 +695,27 @@ impl Exchanges {
             }
             _ => return None,
         }
-        Some(Reply { owner, kind: Kind::Part })
+        Some(Reply { owner, kind: Kind::Part, describes: false })
     }
 
     /// An error: in the extended protocol the server now ignores everything up to the next Sync.
     fn failed(&mut self, request: Request) {
         self.failed = true;
         if matches!(request, Request::Query | Request::FunctionCall | Request::Sync) {
+            if let Some(front) = self.queue.front_mut().filter(|front| front.changes > 0) {
+                self.undone += u32::from(std::mem::take(&mut front.changes));
+                self.news = true;
+            }
             return;
         }
         while let Some(front) = self.queue.front() {
             if front.request == Request::Sync || planted!(PipelineOutlivesError) {
+                // One that is to come makes it good.
+                self.unnamed_undone &= !self.unnames();
+                self.own_unnamed_undone &= !self.unnames_own();
                 return;
             }
-            self.boundaries -= u32::from(front.is_boundary());
+            self.pass_over(*front);
             self.queue.pop_front();
         }
         self.failed = false;
@@ -557,11 +723,24 @@ impl Exchanges {
         self.unsynced = true;
     }
 
+    /// The server does not come to a request.
+    fn pass_over(&mut self, request: Exchange) {
+        self.boundaries -= u32::from(request.is_boundary());
+        self.undone += u32::from(request.changes);
+        self.unnamed_undone |= request.unnames;
+        self.own_unnamed_undone |= request.unnames_own();
+        self.news |= request.changes > 0 || request.unnames || request.describes;
+    }
+
     fn finish_front(&mut self) {
-        self.queue.pop_front();
+        if let Some(front) = self.queue.pop_front() {
+            self.certain += u32::from(front.changes);
+            self.news |= front.changes > 0;
+        }
         while self.queue.front().is_some_and(|front| front.request == Request::CopyEnd) {
             self.queue.pop_front();
         }
+        self.news |= self.owes_answer();
     }
 }
 

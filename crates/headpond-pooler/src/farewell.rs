@@ -42,7 +42,8 @@ impl Pooler {
 
     /// Takes a client out of the books.
     pub(crate) fn forget_client(&mut self, id: ClientId) -> Option<Client> {
-        let client = self.clients.remove(id)?;
+        let mut client = self.clients.remove(id)?;
+        self.release_client(&mut client);
         if client.is_logged_in() {
             self.totals.logged_in -= 1;
         } else {

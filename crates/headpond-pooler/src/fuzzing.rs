@@ -100,7 +100,7 @@ fn hear(exchanges: &mut Exchanges, tag: u8, first: u8, counts: &mut Counts) -> O
             }
         }
         (Kind::Unasked, _) => assert!(tag == b'E'),
-        (Kind::Error | Kind::TooLarge | Kind::Unguarded, _) => assert!(tag == b'E' && !was_at_rest),
+        (Kind::Error | Kind::Ours(_) | Kind::Unguarded, _) => assert!(tag == b'E' && !was_at_rest),
         (Kind::Asynchronous, _) => assert!(b"SNA".contains(&tag)),
         (Kind::NoData, _) => return None,
         (Kind::Part, Owner::Pooler(Errand::Settle)) => assert!(!was_at_rest),

@@ -256,6 +256,8 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         if server.exchanges.sent(b'Q', Owner::Pooler(errand)).is_ok() {
             server.query_begun = now;
+            // A simple query destroys it.
+            server.statements.unnamed = 0;
             out.send(Link::Server(id), |bytes| frontend::query(bytes, text));
         }
     }

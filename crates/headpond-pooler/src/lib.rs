@@ -56,6 +56,7 @@ mod settings;
 mod show;
 #[cfg(test)]
 mod sim;
+mod statements;
 mod table;
 mod text;
 mod timeouts;

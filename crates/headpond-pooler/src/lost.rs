@@ -98,6 +98,7 @@ impl Pooler {
         why: &str,
         out: &mut Actions,
     ) {
+        self.changes_lost(id);
         let Some(server) = self.servers.get_mut(id) else { return };
         let (pool, conn) = (server.pool, server.conn);
         // Inside a message that streams nothing can be said: the words would be taken for its rest.

@@ -8,6 +8,7 @@ use headpond_wire::postgres::frame::Header;
 use headpond_wire::postgres::frontend;
 
 use crate::action::{Actions, ClientId, Link, ServerId};
+use crate::exchange::StandIn;
 use crate::pooler::Pooler;
 use crate::requests::{Run, Step};
 
@@ -24,6 +25,7 @@ impl Pooler {
         server_id: ServerId,
         header: Header,
         take: usize,
+        why: StandIn,
         run: &mut Run,
         out: &mut Actions,
     ) -> Step {
@@ -39,7 +41,7 @@ impl Pooler {
                 return Step::Gone;
             }
         };
-        if server.exchanges.sent_instead(instead).is_err() {
+        if server.exchanges.sent_instead(instead, why).is_err() {
             return Step::Gone;
         }
         let traffic = &mut self.pools[server.pool as usize].traffic;

@@ -20,6 +20,7 @@ use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
 use crate::server::{Reports, Server, ServerState};
 use crate::settings::{SettingsId, SettingsSets};
+use crate::statements::registry::Registry;
 use crate::table::Table;
 use crate::text::Verdict;
 use crate::timers::Timers;
@@ -61,6 +62,8 @@ pub(crate) struct PoolEntry {
     /// The last failed login: SQLSTATE and text.
     pub(crate) last_error: Option<(String, String)>,
     pub(crate) traffic: Traffic,
+    /// What its clients have prepared.
+    pub(crate) statements: Registry,
     /// Clients that are in.
     pub(crate) clients: u32,
     /// No timer is needed before this one, which is set.
@@ -351,6 +354,7 @@ impl Pooler {
                 entry.database.clone_from(database);
             }
             let settings = self.config.settings_for(source, &entry.user, entry.replication);
+            entry.statements.size = settings.statement_cache_size as usize;
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);
                 if !same_server || !same_mode || !same_user {

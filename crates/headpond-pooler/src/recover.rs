@@ -50,6 +50,7 @@ impl Pooler {
 
     /// Brings a connection whose client left back to rest, step by step: whatever it waits for is ended.
     pub(crate) fn recover(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        self.give_answers(id, out);
         let Some(server) = self.servers.get_mut(id) else { return };
         let owner = Owner::Pooler(Errand::CleanUp);
         let link = Link::Server(id);

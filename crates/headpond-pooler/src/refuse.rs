@@ -58,6 +58,8 @@ pub(crate) enum Cause {
     LongTransaction,
     /// A transaction that would outlive its request, in statement mode: it is rolled back.
     TransactionBlock,
+    /// It asks for a value of a sequence that others may have drawn on the connection.
+    SequenceUnknown,
     /// A message is larger than `max_message_size`.
     MessageTooLarge,
 }
@@ -78,6 +80,7 @@ impl Cause {
             Self::ShuttingDown | Self::Reclaimed | Self::SessionLost => "57P01",
             Self::SettingsRefused => "22023",
             Self::LoginTimeout => "08006",
+            Self::SequenceUnknown => "55000",
             Self::MessageTooLarge => "54000",
             Self::IdleClient => "57P05",
             Self::IdleTransaction => "25P03",
@@ -105,6 +108,11 @@ impl Cause {
                 "What was sent last may have been carried out, or not.",
             ),
             Self::MessageTooLarge => ("the message is larger than max_message_size", ""),
+            Self::SequenceUnknown => (
+                "the last value of a sequence is not known on this server connection",
+                "From now on connections stay with whoever advances a sequence. Run the transaction again, or use \
+                 INSERT ... RETURNING.",
+            ),
             Self::IdleClient => ("terminating connection due to client_idle_timeout", ""),
             Self::IdleTransaction => ("the transaction was rolled back: idle_transaction_timeout", ""),
             Self::LongTransaction => ("the transaction was rolled back: transaction_timeout", ""),

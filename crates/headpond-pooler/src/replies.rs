@@ -11,7 +11,7 @@ use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::Lease;
 use crate::config::PoolMode;
 use crate::control::Suspicion;
-use crate::exchange::{Errand, Kind, Owner};
+use crate::exchange::{Errand, Kind, Owner, StandIn};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::requests::{Run, Step};
@@ -41,6 +41,10 @@ impl Pooler {
             // A notice that streamed was all that kept it from rest.
             self.forward_run(id, &mut run, out);
             self.came_to_rest(now, id, out);
+        }
+        if run.at > 0 && self.servers.get(id).is_some_and(|server| server.exchanges.owes_answer()) {
+            self.forward_run(id, &mut run, out);
+            self.give_answers(id, out);
         }
         loop {
             let header = match frame::next(&bytes[run.at..]) {
@@ -108,6 +112,7 @@ impl Pooler {
         };
         server.streaming = u32::try_from(header.size - message.len()).unwrap_or(0);
         let plain = reply.kind == Kind::Part && reply.owner == Owner::Client && server.client.is_some();
+        let plain = plain && !reply.describes && !server.exchanges.has_news();
         if plain && !planted!(OneReplyTooManySwallowed) {
             // Nearly all that servers say goes through here.
             server.streaming_to_client = true;
@@ -136,15 +141,20 @@ impl Pooler {
                 | Errand::Settle
                 | Errand::Check
                 | Errand::Reset
+                | Errand::Prepare
                 | Errand::CleanUp => {}
             }
+        }
+        if reply.describes {
+            let body = message.get(frame::HEADER..).unwrap_or_default();
+            self.shape_told(id, header.tag, body, message.len() == header.size);
         }
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         let refused = matches!(reply.kind, Kind::Ready(b'T' | b'E'))
             && reply.owner == Owner::Client
             && self.pools[server.pool as usize].mode == PoolMode::Statement;
         let swallowed = planted!(OneReplyTooManySwallowed) && header.tag == b'n';
-        let replaced = matches!(reply.kind, Kind::TooLarge | Kind::Unguarded | Kind::ReadyUnguarded(_));
+        let replaced = matches!(reply.kind, Kind::Ours(_) | Kind::Unguarded | Kind::ReadyUnguarded(_));
         let ours = refused || replaced || swallowed;
         let clients = reply.owner == Owner::Client && !ours || planted!(ErrandAnsweredToClient);
         let forwards = (clients || reports) && server.client.is_some();
@@ -154,11 +164,21 @@ impl Pooler {
             run.from = run.at + message.len();
         }
         run.at += message.len();
-        match reply.kind {
-            Kind::TooLarge => {
+        let step = match reply.kind {
+            Kind::Ours(StandIn::TooLarge) => {
                 if let Some(client) = self.servers.get(id).and_then(|server| server.client) {
                     self.send_refusal(now, client, Cause::MessageTooLarge, out);
                 }
+                Step::Next
+            }
+            Kind::Ours(StandIn::Sequence) => {
+                if let Some(client) = self.servers.get(id).and_then(|server| server.client) {
+                    self.send_refusal(now, client, Cause::SequenceUnknown, out);
+                }
+                Step::Next
+            }
+            Kind::Ours(why) => {
+                self.say_refused(id, why, out);
                 Step::Next
             }
             Kind::Unguarded => {
@@ -182,7 +202,12 @@ impl Pooler {
             }
             Kind::Error => self.request_failed(now, id, reply.owner, message, run, out),
             Kind::NoData => self.sent_no_data(now, id, run, out),
+        };
+        if self.servers.get(id).is_some_and(|server| server.exchanges.has_news()) {
+            self.forward_run(id, run, out);
+            self.statement_news(id, out);
         }
+        step
     }
 
     #[inline]
@@ -197,6 +222,7 @@ impl Pooler {
     ) -> Step {
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         server.status = status;
+        server.statements.holds = false;
         let in_doubt = server.exchanges.is_in_doubt();
         if counts && server.stops_by < Tick::NEVER {
             server.stops_by = Tick::NEVER;
@@ -290,8 +316,13 @@ impl Pooler {
                     client.copy_tail = true;
                 }
                 let error = ErrorFields::read(message.get(frame::HEADER..).unwrap_or_default());
-                if error.sqlstate == "25006" {
-                    self.suspect(now, node, Suspicion::ReadOnly, out);
+                match error.sqlstate.as_str() {
+                    "25006" => self.suspect(now, node, Suspicion::ReadOnly, out),
+                    // What a plan is made anew for, whatever the language.
+                    "0A000" if memchr::memmem::find(message, b"RRevalidateCachedQuery\0").is_some() => {
+                        self.result_changed(id);
+                    }
+                    _ => {}
                 }
                 Step::Next
             }
@@ -313,7 +344,7 @@ impl Pooler {
                         return Step::Next;
                     }
                     // One was made to fail; the other can only be cancelled, and is answered all the same.
-                    Errand::Abort | Errand::Settle => return Step::Next,
+                    Errand::Abort | Errand::Settle | Errand::Prepare => return Step::Next,
                     // What it was to find out is not known, then.
                     Errand::Probe => return Step::Next,
                     Errand::Fingerprint | Errand::Catalogue => {

@@ -11,11 +11,12 @@ use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Discard, Lease};
 use crate::config::PoolMode;
 use crate::endings;
-use crate::exchange::Owner;
+use crate::exchange::{Owner, StandIn};
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
-use crate::server::ServerState;
+use crate::server::{Server, ServerState};
 use crate::session::Refusal;
+use crate::statements::{Handled, Note, Runs};
 use crate::timers::Timer;
 
 /// Bytes of one event that go on together: from where, and up to where.
@@ -38,8 +39,8 @@ impl Pooler {
         match (&client.state, client.lease) {
             (ClientState::Ready, Lease::Active(server)) => {
                 // What was held back until its settings are true is not added to.
-                let held =
-                    client.unread && self.servers.get(server).is_some_and(|s| s.exchanges.is_setting());
+                let waits = |server: &Server| server.exchanges.is_setting() || server.statements.holds;
+                let held = client.unread && self.servers.get(server).is_some_and(waits);
                 if !held && self.may_send(id, server) {
                     out.push(Action::Read(Link::Client(id)));
                 } else if let Some(client) = self.clients.get_mut(id) {
@@ -79,9 +80,13 @@ impl Pooler {
 
     /// Whether a message could run under settings that are not its client's: they are still being set, and it
     /// may end the failed transaction that would stop all others if they cannot be.
-    fn escapes_guard(&self, server_id: ServerId, tag: u8, body: &[u8]) -> bool {
+    fn escapes_guard(&self, id: ClientId, server_id: ServerId, tag: u8, body: &[u8]) -> bool {
         let setting = self.servers.get(server_id).is_some_and(|server| server.exchanges.is_setting());
-        setting && endings::may_end_transaction(tag, body) && !planted!(SettingsUnguarded)
+        if !setting || planted!(SettingsUnguarded) {
+            return false;
+        }
+        let known = if tag == b'B' { self.bind_may_end(id, body) } else { None };
+        known.unwrap_or_else(|| endings::may_end_transaction(tag, body))
     }
 
     /// In statement mode, and in transaction mode while others wait, a client goes no further than its first request's end until the
@@ -197,6 +202,10 @@ impl Pooler {
             run.from = take;
         }
         client.skips &= client.streaming > 0;
+        if take > 0 && client.statements.as_ref().is_some_and(|own| own.collects.is_some()) {
+            let last = client.streaming == 0;
+            self.collect_parse(id, &bytes[..take], last);
+        }
     }
 
     /// One message of a client, of which at least the header is there.
@@ -245,6 +254,9 @@ impl Pooler {
                         client.skip(rest);
                         client.idle_since = now;
                     }
+                    if matches!(header.tag, b'P' | b'Q') {
+                        self.unnamed_forgotten(id);
+                    }
                     run.at += take;
                     run.from = run.at;
                     return Step::Next;
@@ -257,7 +269,7 @@ impl Pooler {
             return if self.wants_server(now, id, out) { Step::Next } else { Step::Stop };
         };
         let body = bytes.get(run.at + frame::HEADER..run.at + take).unwrap_or_default();
-        if !self.may_send(id, server_id) || self.escapes_guard(server_id, header.tag, body) {
+        if !self.may_send(id, server_id) || self.escapes_guard(id, server_id, header.tag, body) {
             if let Some(client) = self.clients.get_mut(id) {
                 client.unread = true;
             }
@@ -274,8 +286,34 @@ impl Pooler {
             }
         }
         if too_large {
-            return self.refuse_large(now, id, server_id, header, take, run, out);
+            return self.refuse_large(now, id, server_id, header, take, StandIn::TooLarge, run, out);
         }
+        let reading = self.read_ahead(id, server_id, header.tag, body, rest == 0);
+        if !self.may_run(now, id, server_id, &reading, out) {
+            return self.refuse_large(now, id, server_id, header, take, StandIn::Sequence, run, out);
+        }
+        let Some(server) = self.servers.get(server_id) else { return Step::Gone };
+        let mut note = Note::default();
+        if matches!(header.tag, b'B' | b'P' | b'Q' | b'D' | b'C')
+            && self.pools[server.pool as usize].carries_statements()
+        {
+            match self.relay_statement(id, server_id, header, body, run, out) {
+                Handled::Goes(handled) => note = handled,
+                Handled::Done => return Step::Next,
+                Handled::Incomplete => return Step::Stop,
+                Handled::Held => {
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.unread = true;
+                    }
+                    return Step::Stop;
+                }
+            }
+        }
+        let reading = match note.runs {
+            Runs::Nothing => reading,
+            runs => self.read_bound(id, server_id, runs),
+        };
+        let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
         let copying = server.exchanges.is_copying();
         if server.exchanges.sent(header.tag, Owner::Client).is_err() {
             let message = match copying {
@@ -286,13 +324,12 @@ impl Pooler {
             self.misbehaved(now, id, &message, out);
             return Step::Gone;
         }
-        server.exchanges.weigh(header.tag, body, rest == 0, server.status);
-        match header.tag {
-            b'Q' => self.text_runs(server_id, body, rest == 0),
-            b'P' => self.statement_runs(server_id, body, rest == 0),
-            b'F' => self.function_runs(server_id, body),
-            _ => {}
+        match note.ends {
+            Some(ends) => server.exchanges.weigh_bind(ends),
+            None => server.exchanges.weigh(header.tag, body, rest == 0, server.status),
         }
+        note.take(&mut server.exchanges);
+        self.runs(id, server_id, &reading, header.tag);
         let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
         let pool = &mut self.pools[server.pool as usize];
         if let Some(at) = pool.patience.map(|patience| now.plus(patience))

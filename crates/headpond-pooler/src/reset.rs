@@ -48,6 +48,7 @@ impl Pooler {
         self.with_pool(now, pool, out, |policy, actions| {
             policy.retire(now, conn, State::Resetting, actions);
         });
+        self.forget_statements(id);
         self.run_errand(now, id, Errand::Reset, &reset, out);
         if session && self.config.verify_reset {
             self.run_errand(now, id, Errand::Verify, LEFT, out);

@@ -9,6 +9,7 @@ use crate::action::ClientId;
 use crate::exchange::Exchanges;
 use crate::session::Session;
 use crate::settings::SettingsId;
+use crate::statements::server::ServerStatements;
 
 /// How far a server connection is.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) conn: ConnId,
     pub(crate) client: Option<ClientId>,
     pub(crate) exchanges: Exchanges,
+    /// What is prepared on it, where statements are carried from connection to connection.
+    pub(crate) statements: ServerStatements,
     /// Transaction status as last heard: `I`, `T` or `E`.
     pub(crate) status: u8,
     /// The startup parameters it was opened with.
@@ -125,6 +128,7 @@ impl Server {
             conn,
             client: None,
             exchanges: Exchanges::default(),
+            statements: ServerStatements::default(),
             status: b'I',
             startup,
             reported: Vec::new(),

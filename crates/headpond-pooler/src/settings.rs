@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::config::PoolMode;
 use crate::text::Dialect;
@@ -38,6 +39,8 @@ struct Entry {
     startup_part: SettingsId,
     /// How statements are to be read under it.
     dialect: Dialect,
+    /// Tells sets apart under which the same text may be parsed into another statement.
+    environment: u64,
 }
 
 /// Parameters that differ from client to client and that nobody resets: they are set on whatever connection the
@@ -123,8 +126,12 @@ impl SettingsSets {
             SettingsId(u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX))
         });
         let set = set.into_boxed_slice();
-        self.sets[id.0 as usize] =
-            Entry { dialect: dialect_of(&set), set: set.clone(), startup_part: part.unwrap_or(id) };
+        self.sets[id.0 as usize] = Entry {
+            dialect: dialect_of(&set),
+            environment: environment(&set),
+            set: set.clone(),
+            startup_part: part.unwrap_or(id),
+        };
         self.ids.insert(set, id);
         Ok(id)
     }
@@ -172,6 +179,11 @@ impl SettingsSets {
             PoolMode::Session => self.startup_part(settings),
             PoolMode::Transaction | PoolMode::Statement => SettingsId::NONE,
         }
+    }
+
+    /// Tells sets apart under which the same text may be parsed into another statement.
+    pub(crate) fn environment(&self, id: SettingsId) -> u64 {
+        self.sets[id.0 as usize].environment
     }
 
     /// Names and values of a set.
@@ -251,6 +263,34 @@ fn push_set(text: &mut String, name: &str, value: &str) {
         text.push_str("', 'hex'), 'UTF8')");
     }
     text.push_str(", false);");
+}
+
+/// What the parser looks at: literals become constants there, and names are looked up.
+const PARSED_UNDER: [&str; 14] = [
+    "array_nulls",
+    "backslash_quote",
+    "client_encoding",
+    "datestyle",
+    "default_text_search_config",
+    "intervalstyle",
+    "lc_monetary",
+    "role",
+    "search_path",
+    "session_authorization",
+    "standard_conforming_strings",
+    "timezone",
+    "transform_null_equals",
+    "xmloption",
+];
+
+fn environment(set: &[(Box<str>, Box<str>)]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut parsed_under = set.iter().filter(|(name, _)| PARSED_UNDER.contains(&&**name)).peekable();
+    if parsed_under.peek().is_none() {
+        return 0;
+    }
+    parsed_under.for_each(|pair| pair.hash(&mut hasher));
+    hasher.finish()
 }
 
 /// A parameter name that needs no quotes: letters, digits, underscores, and dots between such parts.

@@ -20,6 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Names {
     pub(crate) verdict: Verdict,
+    /// Clients of the pool ask for values of sequences that they have drawn.
+    pub(crate) has_readers: bool,
     /// How many answers there were.
     pub(crate) generation: u32,
     /// When it is asked again.
@@ -36,6 +38,7 @@ impl Names {
     pub(crate) fn new() -> Self {
         Self {
             verdict: Verdict::unknown(),
+            has_readers: false,
             generation: 0,
             due: Tick(0),
             asked: None,

@@ -10,22 +10,25 @@ mod pins;
 mod probe;
 mod resets;
 mod restore;
+mod runs;
+mod sequences;
 
 use headpond_core::Tick;
 
 use crate::action::{Actions, ClientId, ServerId};
-use crate::config::PoolMode;
 use crate::exchange::Errand;
 use crate::pooler::Pooler;
 use crate::server::Server;
 use crate::settings::SettingsId;
-use crate::text::{self, Effects, Text};
+use crate::text::{Effects, Text};
 
 pub(crate) use catalogue::Names;
 pub(crate) use pins::Pins;
 use probe::{Answer, Probe};
 use resets::Returning;
 pub(crate) use restore::Refusal;
+pub(crate) use sequences::Asks;
+use sequences::Sequences;
 
 /// Effects that outlive their transaction, or may.
 const LASTING: Effects = Effects::TEMP
@@ -38,10 +41,6 @@ const LASTING: Effects = Effects::TEMP
     .and(Effects::SETTINGS)
     .and(Effects::RESET_ALL)
     .and(Effects::OPAQUE);
-
-/// The functions of large objects, which libpq calls by number: what they open ends with the transaction
-/// (`src/include/catalog/pg_proc.dat`).
-const LARGE_OBJECTS: [u32; 14] = [715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171];
 
 /// More settings than this in one transaction are not told apart.
 const NAMES_MAX: usize = 100;
@@ -56,6 +55,11 @@ pub(crate) struct Session {
     /// Some of that was in a transaction that is over.
     settled: bool,
     probe: Option<Box<Probe>>,
+    /// What PREPARE has prepared may do.
+    prepared: Effects,
+    /// The client's unnamed statement is among what was touched.
+    has_read_unnamed: bool,
+    sequences: Sequences,
     /// Why it stays with its client.
     pub(crate) pins: Pins,
     /// What is reset by requests under way.
@@ -88,6 +92,12 @@ impl Session {
         self.names.iter().any(|name| DIALECT.contains(&&**name))
     }
 
+    /// Statements may be parsed under other settings than those that are known.
+    pub(crate) fn parses_otherwise(&self) -> bool {
+        let settings = Effects::SETTINGS.and(Effects::RESET_ALL).and(Effects::OPAQUE);
+        self.is_kept() || self.touched.any(settings)
+    }
+
     /// A library was loaded, which no reset undoes.
     pub(crate) fn is_beyond_reset(&self) -> bool {
         self.pins.has(Pins::LOADS) || self.touched.any(Effects::LOADS)
@@ -109,6 +119,13 @@ impl Session {
 
     fn touch(&mut self, text: &Text) {
         self.touched |= text.effects;
+        if text.effects.any(Effects::PREPARES) {
+            self.prepared |= text.effects;
+        }
+        if text.effects.any(Effects::EXECUTES) {
+            let settings = if self.prepared.any(Effects::SETTINGS) { Effects::OPAQUE } else { Effects::NONE };
+            self.touched |= self.prepared.without(Effects::SETTINGS) | settings;
+        }
         for setting in &text.settings {
             let name = str::from_utf8(&setting.name).unwrap_or("?");
             if name.is_empty() {
@@ -131,53 +148,6 @@ impl Server {
 }
 
 impl Pooler {
-    /// A client's text is about to run on its connection. `whole`: all of it is here.
-    #[inline]
-    pub(crate) fn text_runs(&mut self, server_id: ServerId, text: &[u8], whole: bool) {
-        let Some(server) = self.servers.get_mut(server_id) else { return };
-        let entry = &self.pools[server.pool as usize];
-        if entry.mode == PoolMode::Session {
-            return;
-        }
-        if !whole || server.session.reads_otherwise() {
-            server.session.touched |= Effects::ANYTHING;
-            return;
-        }
-        // Of what it has made itself, nobody knows yet what it does.
-        let client = server.client.and_then(|client| self.clients.get_mut(client));
-        let news = client.is_some_and(|client| client.news == Some(entry.names.generation));
-        let verdict = if news { &self.unknown } else { &entry.names.verdict };
-        let text = text::read(text, self.settings.dialect(server.settings), verdict);
-        if text.effects != Effects::NONE {
-            server.session.touch(&text);
-            if text.effects.any(Effects::CODE)
-                && let Some(client) = server.client.and_then(|client| self.clients.get_mut(client))
-            {
-                client.news = Some(entry.names.generation);
-            }
-            if server.session.returns(&text) {
-                server.exchanges.returns();
-            }
-        }
-    }
-
-    /// A client's statement is about to be prepared on its connection: it may be executed there. `body` is that of the
-    /// Parse.
-    #[inline]
-    pub(crate) fn statement_runs(&mut self, server_id: ServerId, body: &[u8], whole: bool) {
-        let name = body.iter().position(|byte| *byte == 0);
-        self.text_runs(server_id, name.map_or(&[][..], |end| &body[end + 1..]), whole && name.is_some());
-    }
-
-    /// A client calls a function by its number.
-    pub(crate) fn function_runs(&mut self, server_id: ServerId, body: &[u8]) {
-        let harmless =
-            body.first_chunk().is_some_and(|oid| LARGE_OBJECTS.contains(&u32::from_be_bytes(*oid)));
-        if let Some(server) = self.servers.get_mut(server_id).filter(|_| !harmless) {
-            server.session.touched |= Effects::ANYTHING;
-        }
-    }
-
     /// Whether a leased connection at rest stays with its client: for a reason, or until it is known whether there is
     /// one.
     pub(crate) fn stays(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) -> bool {
@@ -186,6 +156,10 @@ impl Pooler {
         };
         let session = &mut server.session;
         let touched = std::mem::take(&mut session.touched);
+        session.has_read_unnamed = false;
+        if self.pools[server.pool as usize].names.has_readers {
+            session.keep_sequences(touched);
+        }
         if touched == Effects::NONE {
             return !session.pins.is_empty();
         }

@@ -8,6 +8,7 @@ use headpond_core::Tick;
 use crate::action::{Actions, ServerId};
 use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
+use crate::session::sequences::Sequences;
 use crate::session::{Pins, Session};
 use crate::settings::SettingsId;
 use crate::text::{Effects, Text};
@@ -62,6 +63,8 @@ impl Session {
         self.pins = self.pins.without(Pins::OPAQUE);
         if discards {
             self.untouched();
+            self.sequences = Sequences::Nobodys;
+            self.prepared = Effects::NONE;
             self.pins = self.pins.and(Pins::LOADS);
         }
     }

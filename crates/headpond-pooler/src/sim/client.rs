@@ -568,7 +568,8 @@ impl Client {
             let statement = match &ask {
                 Ask::Query(statements) => statements.get(self.statement),
                 Ask::Parse(statement) | Ask::Bind(statement) | Ask::Execute(statement) => Some(statement),
-                Ask::Call(..) => None,
+                // A Close fails with its transaction, if no server has it any more.
+                Ask::Call(..) | Ask::Close => None,
                 _ => panic!("{code} {text} answers {ask:?}"),
             };
             let aborted = self.status == b'E' && statement.is_none_or(|statement| !self.may_run(statement));

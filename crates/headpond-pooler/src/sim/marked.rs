@@ -57,7 +57,8 @@ impl Marked {
         self.truncate(0);
     }
 
-    /// The message at the front, once it is whole: tag, body, and the one origin that all its bytes have.
+    /// The message at the front, once it is whole: tag, body, and the one origin that all its bytes have. The pooler may
+    /// have replaced the head of a client's.
     pub(crate) fn message(&mut self) -> Option<(u8, Vec<u8>, Origin)> {
         let length = u32::from_be_bytes(self.bytes.get(1..5)?.try_into().ok()?) as usize;
         assert!(length >= 4, "a message of length {length}");
@@ -65,9 +66,10 @@ impl Marked {
             return None;
         }
         let message = self.take(length + 1);
-        let origin = message.origins[0];
+        let origin = message.origins[length];
+        let replaced = message.origins.iter().take_while(|other| **other == POOLER).count();
         assert!(
-            message.origins.iter().all(|other| *other == origin),
+            message.origins[replaced..].iter().all(|other| *other == origin),
             "a message {:?} is mixed from {origin} and others",
             char::from(message.bytes[0])
         );

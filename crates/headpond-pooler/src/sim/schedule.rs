@@ -223,7 +223,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
             check_interval: milliseconds(dice.pick(&[0, 25, 1_000])),
             leak_after: milliseconds(dice.pick(&[0, 50])),
             leak_reclaim: dice.chance(20),
-            statement_cache_size: 0,
+            statement_cache_size: dice.pick(&[0, 1, 2, 200]) as u32,
             ..sized(dice)
         },
     }

@@ -135,20 +135,25 @@ impl Script<'_> {
     fn run(&mut self, statement: &Statement) {
         let padding = if self.dice.chance(self.faults.large) { self.size() } else { 0 };
         let text = statement.text(padding);
-        self.ask(
-            Ask::Parse(statement.clone()),
-            &message(b'P', &[b"\0", text.as_bytes(), b"\0\0\0"].concat()),
-        );
-        if self.dice.chance(20) {
-            self.ask(Ask::DescribeStatement(statement.clone()), &message(b'D', b"S\0"));
+        let name = self.dice.pick(&["", "", "a", "b", "c"]);
+        let about = message(b'C', format!("S{name}\0").as_bytes());
+        if !name.is_empty() {
+            self.ask(Ask::Close, &about);
         }
-        self.ask(Ask::Bind(statement.clone()), &message(b'B', &[0; 8]));
+        let parse = message(b'P', format!("{name}\0{text}\0\0\0").as_bytes());
+        self.ask(Ask::Parse(statement.clone()), &parse);
+        if self.dice.chance(20) {
+            let describe = message(b'D', format!("S{name}\0").as_bytes());
+            self.ask(Ask::DescribeStatement(statement.clone()), &describe);
+        }
+        let bind = message(b'B', format!("\0{name}\0\0\0\0\0\0\0").as_bytes());
+        self.ask(Ask::Bind(statement.clone()), &bind);
         if self.dice.chance(60) {
             self.ask(Ask::DescribePortal(statement.clone()), &message(b'D', b"P\0"));
         }
         self.ask(Ask::Execute(statement.clone()), &message(b'E', &[0; 5]));
         if self.dice.chance(20) {
-            self.ask(Ask::Close, &message(b'C', b"S\0"));
+            self.ask(Ask::Close, &about);
         }
         if self.dice.chance(20) {
             self.flight.bytes.extend(message(b'H', b""));

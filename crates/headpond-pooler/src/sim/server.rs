@@ -5,7 +5,7 @@
 //! several of them, separated by semicolons, make one simple query. It asserts what a server can know: nobody
 //! else speaks inside a transaction, nothing runs twice or under another's settings, and no session leaks.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use headpond_wire::postgres::md5::Md5Secret;
 
@@ -73,7 +73,8 @@ pub(crate) struct Backend {
     until: u64,
     simple: bool,
     copy: Option<Copy>,
-    statement: Option<String>,
+    /// By name; the unnamed one has the empty one.
+    statements: BTreeMap<String, String>,
     portal: Option<String>,
     /// On whose account the present message runs.
     origin: Origin,
@@ -107,7 +108,7 @@ impl Backend {
             until: 0,
             simple: false,
             copy: None,
-            statement: None,
+            statements: BTreeMap::new(),
             portal: None,
             origin: POOLER,
             dirty: None,
@@ -341,7 +342,7 @@ impl Backend {
             b'X' => self.exit(io),
             b'Q' => {
                 self.simple = true;
-                self.statement = None;
+                self.statements.remove("");
                 let text = text();
                 let mut statements: Vec<_> = text.split(';').map(str::trim).collect();
                 if text.starts_with("WITH") {
@@ -380,7 +381,7 @@ impl Backend {
             !under_way
                 || origin == self.origin
                 || origin == POOLER
-                || self.origin == POOLER && self.status == b'E',
+                || self.origin == POOLER && self.status != b'T',
             "{origin} speaks inside what {} has begun ({:?})",
             self.origin,
             char::from(tag)
@@ -405,25 +406,34 @@ impl Backend {
                 assert_eq!(opened_with, own, "{origin} has a connection of other startup parameters");
             }
         }
-        self.origin = origin;
+        // What it prepares for a client is part of what that one has begun.
+        let prepares = under_way && origin == POOLER && matches!(tag, b'P' | b'C' | b'D' | b'H');
+        if !prepares {
+            self.origin = origin;
+        }
     }
 
     fn extended(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) {
         self.simple = false;
         self.unsynced = true;
-        // Every name is the empty one, so the first byte of names is their end.
         let text = |from: usize| {
             let rest = body.get(from..).unwrap_or_default();
             String::from_utf8_lossy(rest.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
         };
+        // Portals have the empty name, so the first byte of a Bind is its end.
+        let name = if tag == b'P' { text(0) } else { text(1) };
+        let behind = name.len() + 1;
         let aborted = |text: &str, status| status == b'E' && !ends(text);
         match tag {
-            b'P' if aborted(&text(1), self.status) => self.fail_aborted(io),
+            b'P' if aborted(&text(behind), self.status) => self.fail_aborted(io),
+            b'P' if !name.is_empty() && self.statements.contains_key(&name) => {
+                self.fail("42P05", "there is such a statement", io);
+            }
             b'P' => {
-                self.statement = Some(text(1));
+                self.statements.insert(name, text(behind));
                 self.say(&message(b'1', b""), io);
             }
-            b'B' => match self.statement.clone() {
+            b'B' => match self.statements.get(&name).cloned() {
                 Some(text) if aborted(&text, self.status) => self.fail_aborted(io),
                 Some(text) => {
                     self.portal = Some(text);
@@ -431,25 +441,29 @@ impl Backend {
                 }
                 None => self.fail("26000", "no such statement", io),
             },
-            // Of names, only the empty one is ever given to anything.
-            b'D' if body.get(1) != Some(&0) => self.fail("34000", "no such portal", io),
+            b'D' if body[0] == b'P' && !name.is_empty() => self.fail("34000", "no such portal", io),
+            b'D' if body[0] == b'S' && !self.statements.contains_key(&name) => {
+                self.fail("26000", "no such statement", io);
+            }
             b'D' => {
                 if body.first() == Some(&b'S') {
                     self.say(&message(b't', &[0, 0]), io);
                 }
-                let what = if body.first() == Some(&b'S') { &self.statement } else { &self.portal };
-                let rows = what.as_deref().is_some_and(|text| text.starts_with("ECHO"));
-                let answer = what
-                    .as_deref()
-                    .filter(|_| rows)
-                    .map_or(message(b'n', b""), |text| row_description(token(text)));
+                let statement = self.statements.get(&name);
+                let what = if body.first() == Some(&b'S') { statement } else { self.portal.as_ref() };
+                let rows = what.is_some_and(|text| text.starts_with("ECHO"));
+                let answer =
+                    what.filter(|_| rows).map_or(message(b'n', b""), |text| row_description(token(text)));
                 self.say(&answer, io);
             }
             b'E' => match self.portal.clone() {
                 Some(text) => self.steps.push_back(Step::Statement { text, simple: false }),
                 None => self.fail("34000", "no such portal", io),
             },
-            b'C' => self.say(&message(b'3', b""), io),
+            b'C' => {
+                self.statements.remove(&name);
+                self.say(&message(b'3', b""), io);
+            }
             _ => panic!("message {:?}", char::from(tag)),
         }
     }
@@ -645,7 +659,7 @@ impl Backend {
             "DISCARD" => {
                 assert_eq!(self.status, b'I', "DISCARD ALL inside a transaction");
                 self.dirty = None;
-                self.statement = None;
+                self.statements.clear();
                 self.settings = self.startup.clone();
                 steps.push(done("DISCARD ALL"));
             }

@@ -420,8 +420,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "statement_cache_size",
         Pool(|p| Slot::Number(&mut p.statement_cache_size, 0..=STATEMENTS_MAX)),
-        "Prepared statements kept on each server connection; 0: none. Without effect yet: it will hold once prepared \
-         statements are carried over in transaction mode.",
+        "In transaction and statement mode: prepared statements kept on each server connection, for whoever uses them \
+         next. The one that was not used for longest makes room. 0: clients must not keep any.",
     )
     .pgbouncer("max_prepared_statements"),
     setting(

@@ -27,6 +27,7 @@ mod omero;
 mod operator;
 mod outage;
 mod oversize;
+mod prepared;
 mod programs;
 mod protocol;
 mod queries;

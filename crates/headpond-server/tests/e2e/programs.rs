@@ -58,9 +58,7 @@ fn pgbench_finds_no_error_in_any_protocol() {
             let name = format!("bench_{}", pond.user);
             create_database(&pond, &name).await;
             succeed(program(&pond, "pgbench", &["-i", "-q", "-n", &name]));
-            // Prepared statements outlive their transaction, which only session mode allows.
-            let protocols = ["simple", "extended", "prepared"].into_iter();
-            for protocol in protocols.filter(|protocol| way.mode == "session" || *protocol != "prepared") {
+            for protocol in ["simple", "extended", "prepared"] {
                 let run = ["-n", "-c", "8", "-t", "50", "-M", protocol, &name];
                 let output = succeed(program(&pond, "pgbench", &run));
                 let output = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -8,31 +8,31 @@ use crate::pond::{MODES, Pond, run, until, value, ways};
 use crate::raw::{Message, Raw, VERSION_3_0, message, tags};
 
 /// Messages of the extended protocol. Names are empty for the unnamed.
-fn parse(name: &str, text: &str) -> Vec<u8> {
+pub(crate) fn parse(name: &str, text: &str) -> Vec<u8> {
     message(b'P', format!("{name}\0{text}\0\0\0").as_bytes())
 }
 
-fn bind(portal: &str, name: &str) -> Vec<u8> {
+pub(crate) fn bind(portal: &str, name: &str) -> Vec<u8> {
     message(b'B', format!("{portal}\0{name}\0\0\0\0\0\0\0").as_bytes())
 }
 
-fn describe(kind: char, name: &str) -> Vec<u8> {
+pub(crate) fn describe(kind: char, name: &str) -> Vec<u8> {
     message(b'D', format!("{kind}{name}\0").as_bytes())
 }
 
-fn execute(portal: &str, rows: u32) -> Vec<u8> {
+pub(crate) fn execute(portal: &str, rows: u32) -> Vec<u8> {
     message(b'E', &[portal.as_bytes(), b"\0", &rows.to_be_bytes()].concat())
 }
 
-fn close(kind: char, name: &str) -> Vec<u8> {
+pub(crate) fn close(kind: char, name: &str) -> Vec<u8> {
     message(b'C', format!("{kind}{name}\0").as_bytes())
 }
 
-fn query(text: &str) -> Vec<u8> {
+pub(crate) fn query(text: &str) -> Vec<u8> {
     message(b'Q', format!("{text}\0").as_bytes())
 }
 
-fn bare(tag: u8) -> Vec<u8> {
+pub(crate) fn bare(tag: u8) -> Vec<u8> {
     message(tag, b"")
 }
 

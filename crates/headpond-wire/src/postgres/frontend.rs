@@ -8,6 +8,11 @@ pub fn query(out: &mut Vec<u8>, text: &str) {
     });
 }
 
+/// A simple query of any bytes, of which the last is zero.
+pub fn query_of(out: &mut Vec<u8>, text: &[u8]) {
+    message(out, b'Q', |out| out.extend_from_slice(text));
+}
+
 /// Asks what a portal would return.
 pub fn describe_portal(out: &mut Vec<u8>, name: &str) {
     message(out, b'D', |out| {
@@ -15,6 +20,26 @@ pub fn describe_portal(out: &mut Vec<u8>, name: &str) {
         out.extend_from_slice(name.as_bytes());
         out.push(0);
     });
+}
+
+/// Prepares a statement. `name` writes its name, which nothing ends; `rest` is what follows that and its end: text, zero
+/// byte, parameter types.
+pub fn parse(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>), rest: &[u8]) {
+    message(out, b'P', |out| {
+        name(out);
+        out.push(0);
+        out.extend_from_slice(rest);
+    });
+}
+
+/// Asks for the parameters of a statement and what it would return. `name` as for [`parse`].
+pub fn describe_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
+    message(out, b'D', |out| of_statement(out, name));
+}
+
+/// Closes a statement. `name` as for [`parse`].
+pub fn close_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
+    message(out, b'C', |out| of_statement(out, name));
 }
 
 /// Asks for the answers so far to a run of extended-protocol messages.
@@ -61,6 +86,12 @@ pub fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, data: &[u8]) {
 /// Goes on with SASL.
 pub fn sasl_response(out: &mut Vec<u8>, data: &[u8]) {
     message(out, b'p', |out| out.extend_from_slice(data));
+}
+
+fn of_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'S');
+    name(out);
+    out.push(0);
 }
 
 fn message(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {

@@ -85,11 +85,6 @@ impl<'l> Reader<'l> {
         }
         if let Some(setting) = SETTINGS.iter().find(|s| s.pgbouncer == key) {
             self.setting(&line.at, scope(setting), key, setting, &line.value);
-            if key == "max_prepared_statements" {
-                let advice =
-                    "not supported yet: in transaction mode clients must not keep prepared statements";
-                self.out.warn(&line.at, key, advice);
-            }
         } else if let Some(advice) = answer(ANSWERS, key) {
             self.out.warn(&line.at, key, advice);
         } else {

@@ -98,10 +98,7 @@ fn an_ini_is_answered_line_by_line() {
             "query_wait_timeout = inf",
             r#"f.ini:7: query_wait_timeout: "inf" is not a time; seconds, like 30 or 0.5"#,
         ),
-        (
-            "max_prepared_statements = 7",
-            "f.ini:7: max_prepared_statements: not supported yet: in transaction mode clients must not keep prepared statements",
-        ),
+        ("max_prepared_statements = 7", ""),
         ("server_login_retry = 0", r#"f.ini:7: server_login_retry: too short; at least "10ms""#),
         ("pool_mode = Statement", ""),
         (

@@ -1,0 +1,185 @@
+//! What a client is about to run: its text is read before it is sent, and what it may do is noted once it was.
+
+use std::sync::Arc;
+
+use headpond_core::Tick;
+
+use crate::action::{Actions, ClientId, ServerId};
+use crate::config::PoolMode;
+use crate::pooler::Pooler;
+use crate::session::Asks;
+use crate::statements::Runs;
+use crate::statements::client::ClientStatements;
+use crate::statements::registry::text_of;
+use crate::text::{self, Effects, Text};
+
+/// The functions of large objects, which libpq calls by number: what they open ends with the transaction
+/// (`src/include/catalog/pg_proc.dat`).
+const LARGE_OBJECTS: [u32; 14] = [715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171];
+
+/// What is known of what a message runs.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Nothing,
+    /// It cannot be read: it may do anything.
+    Anything,
+    Text(Text),
+    /// Read before, for the same statement.
+    Known(Arc<Text>),
+}
+
+impl Reading {
+    fn effects(&self) -> Effects {
+        match self {
+            Self::Nothing => Effects::NONE,
+            Self::Anything => Effects::ANYTHING,
+            Self::Text(text) => text.effects,
+            Self::Known(text) => text.effects,
+        }
+    }
+}
+
+impl Pooler {
+    /// Reads what a client's message would run, or prepare, on its connection.
+    #[inline]
+    pub(crate) fn read_ahead(
+        &mut self,
+        client: ClientId,
+        server_id: ServerId,
+        tag: u8,
+        body: &[u8],
+        whole: bool,
+    ) -> Reading {
+        match tag {
+            b'B' if self.has_readers(server_id) => {
+                let runs = self.bound_by(client, body);
+                self.read_bound(client, server_id, runs)
+            }
+            b'Q' => self.read_text(server_id, body, whole),
+            b'P' => {
+                let name = memchr::memchr(0, body);
+                let text = name.map_or(&[][..], |end| &body[end + 1..]);
+                self.read_text(server_id, text, whole && name.is_some())
+            }
+            b'F' => {
+                let number = body.first_chunk().map(|number| u32::from_be_bytes(*number));
+                let harmless = number.is_some_and(|number| LARGE_OBJECTS.contains(&number));
+                let session = self.servers.get(server_id).is_none_or(|server| self.is_session(server.pool));
+                if harmless || session { Reading::Nothing } else { Reading::Anything }
+            }
+            _ => Reading::Nothing,
+        }
+    }
+
+    /// What is executed of a client's that was parsed before.
+    pub(crate) fn read_bound(&mut self, client: ClientId, server_id: ServerId, runs: Runs) -> Reading {
+        let Some(server) = self.servers.get(server_id) else { return Reading::Nothing };
+        match runs {
+            Runs::Nothing => Reading::Nothing,
+            Runs::Unnamed if server.session.has_read_unnamed => Reading::Nothing,
+            Runs::Unnamed => {
+                let own = self.clients.get(client).and_then(|client| client.statements.as_deref());
+                match own.and_then(ClientStatements::unnamed_parse) {
+                    Some(parse) => self.read_text(server_id, text_of(parse), true),
+                    None => Reading::Anything,
+                }
+            }
+            Runs::Statement(id) => {
+                let (pool, news) = (server.pool as usize, self.has_news(server_id));
+                let key = (self.pools[pool].names.generation, self.settings.dialect(server.settings));
+                let known = self.pools[pool].statements.get(id);
+                let Some((known, parse)) = known.and_then(|known| Some((known, known.parse.clone()?))) else {
+                    return Reading::Anything;
+                };
+                if let Some((_, text)) = known.judged.as_ref().filter(|(of, _)| *of == key && !news) {
+                    return Reading::Known(Arc::clone(text));
+                }
+                let reading = self.read_text(server_id, text_of(&parse), true);
+                let Reading::Text(text) = reading else { return reading };
+                let text = Arc::new(text);
+                if !news {
+                    self.pools[pool].statements.judge(id, key, Arc::clone(&text));
+                }
+                Reading::Known(text)
+            }
+        }
+    }
+
+    /// Whether what is to be sent may go on, as far as sequences are concerned.
+    #[inline]
+    pub(crate) fn may_run(
+        &mut self,
+        now: Tick,
+        client: ClientId,
+        server_id: ServerId,
+        reading: &Reading,
+        out: &mut Actions,
+    ) -> bool {
+        let effects = reading.effects();
+        !effects.any(Effects::CURRVAL | Effects::CAN_NEXTVAL)
+            || self.guard_sequences(now, client, server_id, effects, out) == Asks::Goes
+    }
+
+    /// It was sent.
+    #[inline]
+    pub(crate) fn runs(&mut self, client_id: ClientId, server_id: ServerId, reading: &Reading, tag: u8) {
+        let Some(server) = self.servers.get_mut(server_id) else { return };
+        let session = &mut server.session;
+        session.has_read_unnamed |= tag == b'P';
+        let text = match reading {
+            Reading::Nothing => return,
+            Reading::Anything => {
+                session.touched |= Effects::ANYTHING;
+                session.draws(client_id);
+                return;
+            }
+            Reading::Text(text) => text,
+            Reading::Known(text) => text,
+        };
+        if text.effects == Effects::NONE {
+            return;
+        }
+        session.touch(text);
+        if text.effects.any(Effects::CAN_NEXTVAL) {
+            session.draws(client_id);
+        }
+        if session.returns(text) {
+            server.exchanges.returns();
+        }
+        if text.effects.any(Effects::CODE)
+            && let Some(client) = self.clients.get_mut(client_id)
+        {
+            client.news = Some(self.pools[server.pool as usize].names.generation);
+        }
+    }
+
+    fn read_text(&self, server_id: ServerId, text: &[u8], whole: bool) -> Reading {
+        let Some(server) = self.servers.get(server_id) else { return Reading::Nothing };
+        if self.is_session(server.pool) {
+            return Reading::Nothing;
+        }
+        if !whole || server.session.reads_otherwise() {
+            return Reading::Anything;
+        }
+        let names = &self.pools[server.pool as usize].names;
+        let verdict = if self.has_news(server_id) { &self.unknown } else { &names.verdict };
+        Reading::Text(text::read(text, self.settings.dialect(server.settings), verdict))
+    }
+
+    fn has_readers(&self, server_id: ServerId) -> bool {
+        let server = self.servers.get(server_id);
+        server.is_some_and(|server| self.pools[server.pool as usize].names.has_readers)
+    }
+
+    fn is_session(&self, pool: u32) -> bool {
+        self.pools[pool as usize].mode == PoolMode::Session
+    }
+
+    /// Whether its client has made something of which nobody knows yet what it does.
+    fn has_news(&self, server_id: ServerId) -> bool {
+        let Some(server) = self.servers.get(server_id) else { return false };
+        let client = server.client.and_then(|client| self.clients.get(client));
+        let generation = self.pools[server.pool as usize].names.generation;
+        client.is_some_and(|client| client.news == Some(generation))
+    }
+}
