@@ -18,7 +18,7 @@ use crate::figures::Traffic;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
-use crate::session::Names;
+use crate::session::{Names, Pinnings};
 use crate::settings::{BadParameter, SettingsId, options};
 
 /// The databases that stand for the console.
@@ -319,6 +319,7 @@ impl Pooler {
             unmeasured: true,
             last_error: None,
             traffic: Traffic::default(),
+            pinnings: Pinnings::default(),
             clients: 0,
             armed: Tick::NEVER,
             timeouts,

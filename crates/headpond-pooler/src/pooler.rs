@@ -19,6 +19,7 @@ use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
 use crate::server::{Reports, Server, ServerState};
+use crate::session::Pinnings;
 use crate::settings::{SettingsId, SettingsSets};
 use crate::table::Table;
 use crate::text::Verdict;
@@ -61,6 +62,7 @@ pub(crate) struct PoolEntry {
     /// The last failed login: SQLSTATE and text.
     pub(crate) last_error: Option<(String, String)>,
     pub(crate) traffic: Traffic,
+    pub(crate) pinnings: Pinnings,
     /// Clients that are in.
     pub(crate) clients: u32,
     /// No timer is needed before this one, which is set.
