@@ -27,6 +27,7 @@ mod omero;
 mod operator;
 mod outage;
 mod oversize;
+mod pins;
 mod programs;
 mod protocol;
 mod queries;
