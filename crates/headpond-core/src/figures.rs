@@ -71,6 +71,13 @@ impl PoolFigures {
         self.by_state.iter().sum()
     }
 
+    /// Nanoseconds of all leases, up to now.
+    #[must_use]
+    pub fn time_in_use(&self) -> u64 {
+        let times = (0_u64..).zip(&self.levels).map(|(connections, time)| connections.saturating_mul(*time));
+        times.fold(0, u64::saturating_add)
+    }
+
     /// The alarms that are raised, each with the reason for which most connections were closed, if it is about that.
     pub fn raised(&self) -> impl Iterator<Item = (Alarm, Option<CloseReason>)> {
         let all = Alarm::ALL.into_iter().zip(self.causes);

@@ -183,6 +183,13 @@ pub enum Report {
         /// The setting.
         setting: &'static str,
     },
+    /// A client keeps its connection for a reason that nobody can name. It is said once of a pool.
+    Opaque {
+        /// Which pool.
+        pool: String,
+        /// Who.
+        client: String,
+    },
     /// A client broke the protocol and was closed.
     ClientMisbehaved {
         /// What it did.
@@ -230,6 +237,11 @@ impl fmt::Display for Report {
                 write!(f, "{pool}: the server did not confirm a close in time (close_unconfirmed)")
             }
             Self::TookTooLong { pool, client, setting } => write!(f, "{pool}: {setting} of {client} is over"),
+            Self::Opaque { pool, client } => write!(
+                f,
+                "{pool}: {client} keeps its server connection until it leaves or sends RESET ALL, for what it sent may \
+                 have set something that nobody can name (pin opaque, see SHOW PINS; said once of this pool)"
+            ),
             Self::ClientMisbehaved { message } => write!(f, "client closed: {message}"),
         }
     }

@@ -18,7 +18,7 @@ use crate::figures::Traffic;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{ANSWER_MAX, Outcome, Proof};
 use crate::refuse::Cause;
-use crate::session::Names;
+use crate::session::{Names, Pinnings};
 use crate::settings::{BadParameter, SettingsId, options};
 use crate::statements::registry::Registry;
 
@@ -322,6 +322,7 @@ impl Pooler {
             last_error: None,
             traffic: Traffic::default(),
             statements,
+            pinnings: Pinnings::default(),
             clients: 0,
             armed: Tick::NEVER,
             timeouts,

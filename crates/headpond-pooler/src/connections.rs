@@ -91,6 +91,7 @@ impl Pooler {
     /// Tells the server that a connection goes; its slot is free when the server has closed it.
     pub(crate) fn end_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let deadline = now.plus(self.config.close_timeout);
+        self.unpin(now, id);
         let Some(server) = self.servers.get_mut(id) else { return };
         if server.lost || matches!(server.state, ServerState::Connecting) {
             self.forget_server(now, id, out);

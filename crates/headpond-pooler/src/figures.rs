@@ -3,10 +3,12 @@
 //! The console, the HTTP API, the metrics and the page all render these and nothing else.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use headpond_core::{CloseReason, PoolFigures, Tick};
 
 use crate::config::{NodeAddress, PoolMode, Replication};
+pub use crate::session::Pins;
 
 /// Everything one worker shows; those of several workers are concatenated.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +99,53 @@ pub struct PoolRow {
     pub holders: Vec<Holder>,
     /// What went through.
     pub traffic: Traffic,
+    /// Connections that stay with their clients past the end of a transaction.
+    pub pinned: PinFigures,
+}
+
+impl PoolRow {
+    /// Multiplexing efficiency: the share of the time of all leases, the present ones included, in which the
+    /// connection worked for its client or was in a transaction of it, rather than waiting for it outside one, for it
+    /// is pinned or the mode is session mode. From 0 to 1; `None` before the first lease.
+    #[must_use]
+    pub fn efficiency(&self) -> Option<f64> {
+        let leased = Duration::from_nanos(self.pool.time_in_use());
+        let idle = Duration::from_nanos(self.traffic.idle_time);
+        (!leased.is_zero()).then(|| 1.0 - idle.div_duration_f64(leased).min(1.0))
+    }
+}
+
+/// What keeps a server connection with its client past the end of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The reasons.
+    pub pins: Pins,
+    /// When the first of them began, without a moment since then in which there was none.
+    pub since: Tick,
+    /// Transactions that ended since then.
+    pub transactions: u64,
+}
+
+/// The pins of a pool; arrays are by reason, in the order of [`Pins::NAMES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PinFigures {
+    /// Connections that are pinned.
+    pub connections: u32,
+    /// Connections by what pins them: one may have several reasons.
+    pub now: [u32; Pins::COUNT],
+    /// Pins that began since the pool was made.
+    pub begun: [u64; Pins::COUNT],
+    /// Pins that ended.
+    pub ended: [u64; Pins::COUNT],
+    /// Nanoseconds in which connections were pinned, up to now.
+    pub time: u64,
+}
+
+impl PinFigures {
+    /// How many connections each reason pins that pins any.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        Pins::NAMES.into_iter().zip(self.now).filter(|(_, connections)| *connections > 0)
+    }
 }
 
 /// Who holds a server connection.
@@ -116,6 +165,8 @@ pub struct Holder {
     pub holding: Holding,
     /// Process id of the server's backend.
     pub backend_pid: i32,
+    /// What pins the connection to it.
+    pub pinned: Option<Pinned>,
 }
 
 /// What the holder of a server connection does with it.
@@ -148,6 +199,9 @@ pub struct Traffic {
     pub transaction_time: u64,
     /// Time in which a query was running.
     pub query_time: u64,
+    /// Time in which leased connections waited for their clients outside a transaction, up to now: they were pinned, or
+    /// in session mode.
+    pub idle_time: u64,
     /// Time that requests waited for a connection.
     pub wait_time: u64,
     /// Parse messages from clients.
@@ -192,6 +246,8 @@ pub struct ClientRow {
     pub server: Option<u64>,
     /// As it named itself.
     pub application_name: String,
+    /// What pins the connection to it that it holds.
+    pub pinned: Option<Pinned>,
 }
 
 /// One server connection.
@@ -215,6 +271,8 @@ pub struct ServerRow {
     pub close_needed: Option<CloseReason>,
     /// Application name as last set on it.
     pub application_name: String,
+    /// What pins it to the client that holds it.
+    pub pinned: Option<Pinned>,
 }
 
 impl Snapshot {

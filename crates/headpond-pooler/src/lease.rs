@@ -190,6 +190,7 @@ impl Pooler {
         match entry.policy.state(conn) {
             Some(State::InUse) => match client {
                 Some(client) if session || self.stays(now, id, client, out) => {
+                    self.stayed(now, id, client, out);
                     if !self.close_if_draining(now, client, out) {
                         self.read_on_if_allowed(client, id, out);
                     }
@@ -227,6 +228,7 @@ impl Pooler {
         server.client = None;
         let cancelling = server.cancels > 0 && !planted!(CancelledAfterHandOver);
         let (pool, conn) = (server.pool, server.conn);
+        server.session.resumes(now, &mut self.pools[pool as usize].traffic);
         let owed = !cancelling && self.owes_a_sibling(pool);
         if cancelling || owed || !self.asks_at_rest(now, id, out) {
             self.with_pool(now, pool, out, |policy, actions| {

@@ -19,6 +19,7 @@ use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
 use crate::server::{Reports, Server, ServerState};
+use crate::session::Pinnings;
 use crate::settings::{SettingsId, SettingsSets};
 use crate::statements::registry::Registry;
 use crate::table::Table;
@@ -64,6 +65,7 @@ pub(crate) struct PoolEntry {
     pub(crate) traffic: Traffic,
     /// What its clients have prepared.
     pub(crate) statements: Registry,
+    pub(crate) pinnings: Pinnings,
     /// Clients that are in.
     pub(crate) clients: u32,
     /// No timer is needed before this one, which is set.

@@ -22,6 +22,7 @@ impl Pooler {
         out: &mut Actions,
     ) {
         let deadline = now.plus(self.config.recover_timeout);
+        self.unpin(now, id);
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;
         server.streaming_to_client = false;

@@ -256,7 +256,20 @@ impl Pooler {
             let Some(holder) = server.client.and_then(|client| self.clients.get(client)) else { continue };
             let doing = if server.status == b'I' { "" } else { ", in a transaction" };
             let held = now.since(server.requested);
-            text.push_str(&format!(" Held for {held:.1?} by {}{doing}.", self.describe(holder)));
+            text.push_str(&format!(" Held for {held:.1?} by {}{doing}", self.describe(holder)));
+            let pins: Vec<_> = server.session.pins.names().collect();
+            text.push_str(&if pins.is_empty() {
+                ".".to_owned()
+            } else {
+                format!(", pinned: {}.", pins.join(", "))
+            });
+        }
+        let pinned = self.pin_figures(now, pool);
+        if let Some((reason, connections)) = pinned.reasons().max_by_key(|(_, connections)| *connections) {
+            text.push_str(&format!(
+                " {} of those in use are pinned to their clients, {connections} for {reason} (SHOW PINS).",
+                pinned.connections
+            ));
         }
         text
     }

@@ -188,7 +188,7 @@ impl Pooler {
             Kind::Part | Kind::Asynchronous | Kind::Unasked => Step::Next,
             Kind::Ready(status) => {
                 match reply.owner {
-                    Owner::Pooler(Errand::Probe) => self.probe_over(id),
+                    Owner::Pooler(Errand::Probe) => self.probe_over(now, id),
                     Owner::Pooler(Errand::Fingerprint) => self.fingerprint_over(now, id, out),
                     Owner::Pooler(Errand::Catalogue) => self.catalogue_over(id),
                     _ => {}

@@ -279,6 +279,7 @@ impl Pooler {
             self.abort_again(now, id, server_id, out);
         }
         let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
+        server.session.resumes(now, &mut self.pools[server.pool as usize].traffic);
         if server.exchanges.at_rest() {
             server.query_begun = now;
             if server.status == b'I' {

@@ -5,10 +5,13 @@ use headpond_core::{FailureClass, State, Tick};
 use crate::action::ClientId;
 use crate::client::{Client, Lease};
 use crate::config::NodeAddress;
-use crate::figures::{ClientActivity, ClientRow, Holder, Holding, PoolRow, ServerRow, Snapshot};
+use crate::figures::{
+    ClientActivity, ClientRow, Holder, Holding, PinFigures, PoolRow, ServerRow, Snapshot, Traffic,
+};
 use crate::pooler::{PoolEntry, Pooler};
 use crate::refuse::classify;
 use crate::server::Server;
+use crate::session::Pins;
 use crate::settings::SettingsId;
 
 /// How many of the oldest leases of a pool are shown.
@@ -77,14 +80,39 @@ impl Pooler {
                 .filter_map(|server| self.holder(server))
                 .take(HOLDERS_MAX)
                 .collect(),
-            traffic: entry.traffic,
+            traffic: self.traffic(now, entry),
+            pinned: self.pin_figures(now, entry),
         }
+    }
+
+    /// What went through a pool; of time that goes on, what there is of it.
+    fn traffic(&self, now: Tick, entry: &PoolEntry) -> Traffic {
+        let idle = self.servers_of(entry).map(|server| server.session.idle_for(now)).sum::<u64>();
+        Traffic { idle_time: entry.traffic.idle_time + idle, ..entry.traffic }
+    }
+
+    /// The pins of a pool.
+    pub(crate) fn pin_figures(&self, now: Tick, entry: &PoolEntry) -> PinFigures {
+        let pinnings = &entry.pinnings;
+        let (begun, ended, time) = (pinnings.begun, pinnings.ended, pinnings.time);
+        let mut figures = PinFigures { begun, ended, time, ..PinFigures::default() };
+        for pinned in self.servers_of(entry).filter_map(|server| server.session.pinned()) {
+            figures.connections += 1;
+            figures.time += now.0.saturating_sub(pinned.since.0);
+            for (connections, (pin, _)) in figures.now.iter_mut().zip(Pins::ALL) {
+                *connections += u32::from(pinned.pins.has(*pin));
+            }
+        }
+        figures
+    }
+
+    fn servers_of(&self, entry: &PoolEntry) -> impl Iterator<Item = &Server> {
+        entry.servers.iter().flatten().filter_map(|id| self.servers.get(*id))
     }
 
     /// The leased connections of a pool, those that have been held for longest first.
     pub(crate) fn longest_held(&self, entry: &PoolEntry) -> impl Iterator<Item = &Server> {
-        let servers = entry.servers.iter().flatten().filter_map(|id| self.servers.get(*id));
-        let mut held: Vec<_> = servers.filter(|server| server.client.is_some()).collect();
+        let mut held: Vec<_> = self.servers_of(entry).filter(|server| server.client.is_some()).collect();
         held.sort_by_key(|server| server.requested);
         held.into_iter()
     }
@@ -105,6 +133,7 @@ impl Pooler {
                 _ => Holding::Idle,
             },
             backend_pid: server.key.process.cast_signed(),
+            pinned: server.session.pinned(),
         })
     }
 
@@ -118,6 +147,7 @@ impl Pooler {
     }
 
     fn client_row(&self, id: ClientId, client: &Client) -> ClientRow {
+        let server = client.server();
         ClientRow {
             id: u64::from(self.process_of(id)),
             pool: client.pool as usize,
@@ -130,8 +160,9 @@ impl Pooler {
             address: client.peer,
             connected: client.connected,
             requested: client.requested,
-            server: client.server().map(|server| self.server_number(server.index())),
+            server: server.map(|server| self.server_number(server.index())),
             application_name: self.application_name(client.settings),
+            pinned: server.and_then(|server| self.servers.get(server)?.session.pinned()),
         }
     }
 
@@ -149,6 +180,7 @@ impl Pooler {
                 backend_pid: server.key.process.cast_signed(),
                 close_needed: self.pools[server.pool as usize].policy.will_close(now, server.conn),
                 application_name: self.application_name(server.settings),
+                pinned: server.session.pinned(),
             })
             .collect()
     }

@@ -66,6 +66,7 @@ fn every_client_gets_its_own_answers_and_nothing_else() {
     if count >= SEEDS {
         assert!(exchanges >= 50 * count, "{exchanges} exchanges");
         assert!(at_once >= count * 3 / 4, "two servers at once in {at_once} schedules");
+        assert!(coverage.contains_key("a connection is pinned"));
         let complaints = cells::complaints(&cells, count);
         assert!(complaints.is_empty(), "{complaints:#?}");
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use headpond_core::{Alarm, CloseReason, Marks, State};
-use headpond_pooler::figures::{PoolRow, Snapshot};
+use headpond_pooler::figures::{Pins, PoolRow, Snapshot};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -98,6 +98,18 @@ const GAUGES: &[PoolMetric] = &[
     timing("pool_mean_hold", "How long a lease has lasted on average", |row| {
         seconds(row.pool.counts.hold_time.checked_div(row.pool.counts.holds).unwrap_or(0))
     }),
+    metric("pins", "Server connections that stay with their clients after a transaction, by reason", |row| {
+        let reasons = Pins::NAMES.into_iter().zip(row.pinned.now);
+        reasons.map(|(reason, connections)| labelled("reason", reason, connections)).collect()
+    }),
+    metric("pinned_connections", "Those server connections, whatever the number of their reasons", |row| {
+        one(row.pinned.connections)
+    }),
+    metric(
+        "multiplexing_efficiency",
+        "Share of the time of leases that was not spent idle outside transactions, from 0 to 1",
+        |row| row.efficiency().map_or_else(Vec::new, |share| vec![(Vec::new(), share)]),
+    ),
     metric("pool_alarm", "1 while the alarm is raised", |row| {
         Alarm::ALL.map(|alarm| labelled("alarm", alarm.name(), row.pool.is_raised(alarm).into())).to_vec()
     }),
@@ -147,6 +159,14 @@ const COUNTERS: &[PoolMetric] = &[
     metric("pool_leases", "Leases given", |row| one64(row.traffic.leases)),
     metric("pool_transactions", "Transactions that ended", |row| one64(row.traffic.transactions)),
     metric("pool_queries", "Queries", |row| one64(row.traffic.queries)),
+    metric("pins_begun", "Pins that began, by reason", |row| {
+        let reasons = Pins::NAMES.into_iter().zip(row.pinned.begun);
+        reasons.map(|(reason, begun)| labelled64("reason", reason, begun)).collect()
+    }),
+    timing("pinned", "Time in which server connections were pinned", |row| seconds(row.pinned.time)),
+    timing("pool_idle_lease", "Time in which leased connections waited outside transactions", |row| {
+        seconds(row.traffic.idle_time)
+    }),
     bytes("pool_received", "Bytes from clients", |row| one64(row.traffic.received)),
     bytes("pool_sent", "Bytes to clients", |row| one64(row.traffic.sent)),
     timing("pool_transaction", "Time in which a transaction was open", |row| {
@@ -301,6 +321,13 @@ mod tests {
             format!("headpond_pool_mean_hold_seconds{{{labels}}} 0.5"),
             format!("headpond_pool_leaks_total{{{labels}}} 1.0"),
             format!("headpond_pool_in_use_level_seconds_total{{{labels},level=\"2\"}} 40.0"),
+            format!("headpond_pins{{{labels},reason=\"temporary_objects\"}} 2.0"),
+            format!("headpond_pins{{{labels},reason=\"opaque\"}} 0.0"),
+            format!("headpond_pinned_connections{{{labels}}} 2.0"),
+            format!("headpond_pins_begun_total{{{labels},reason=\"opaque\"}} 4.0"),
+            format!("headpond_pinned_seconds_total{{{labels}}} 50.0"),
+            format!("headpond_pool_idle_lease_seconds_total{{{labels}}} 20.0"),
+            format!("headpond_multiplexing_efficiency{{{labels}}} 0.75"),
             "headpond_uptime_seconds 7.0".to_owned(),
             "headpond_clients_logged_in 9.0".to_owned(),
         ] {

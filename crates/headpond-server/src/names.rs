@@ -2,7 +2,7 @@
 
 use headpond_core::{Alarm, Marks, State, Windows};
 use headpond_pooler::config::{NodeAddress, PoolMode, Replication};
-use headpond_pooler::figures::Holding;
+use headpond_pooler::figures::{Holding, Pinned};
 
 /// A state of a server connection.
 pub(crate) fn state(state: State) -> &'static str {
@@ -26,6 +26,12 @@ pub(crate) fn holding(holding: Holding) -> &'static str {
         Holding::IdleInFailedTransaction => "idle in transaction (aborted)",
         Holding::Idle => "idle",
     }
+}
+
+/// Why a server connection stays with its client past the end of a transaction; empty if it does not.
+pub(crate) fn pins(pinned: Option<Pinned>) -> String {
+    let reasons: Vec<_> = pinned.into_iter().flat_map(|pinned| pinned.pins.names()).collect();
+    reasons.join(", ")
 }
 
 /// When server connections are released.

@@ -6,6 +6,7 @@
 //! know what was rolled back, or what a function did.
 
 mod catalogue;
+mod pinned;
 mod pins;
 mod probe;
 mod resets;
@@ -18,12 +19,12 @@ use headpond_core::Tick;
 use crate::action::{Actions, ClientId, ServerId};
 use crate::exchange::Errand;
 use crate::pooler::Pooler;
-use crate::server::Server;
 use crate::settings::SettingsId;
 use crate::text::{Effects, Text};
 
 pub(crate) use catalogue::Names;
-pub(crate) use pins::Pins;
+pub(crate) use pinned::Pinnings;
+pub use pins::Pins;
 use probe::{Answer, Probe};
 use resets::Returning;
 pub(crate) use restore::Refusal;
@@ -62,6 +63,11 @@ pub(crate) struct Session {
     sequences: Sequences,
     /// Why it stays with its client.
     pub(crate) pins: Pins,
+    /// Since when there is a reason, and the transactions that ended since then.
+    pinned: Tick,
+    transactions: u64,
+    /// Since when it waits for its client outside a transaction.
+    idle: Option<Tick>,
     /// What is reset by requests under way.
     returning: Option<Box<Returning>>,
     /// What its settings were before the errand that restores a client's, and whether that failed.
@@ -107,6 +113,7 @@ impl Session {
     #[inline]
     pub(crate) fn transaction_over(&mut self) {
         self.settled |= self.touched.any(LASTING);
+        self.transactions += 1;
     }
 
     /// Nothing that was sent since the last probe was carried out.
@@ -140,13 +147,6 @@ impl Session {
     }
 }
 
-impl Server {
-    /// Whether it is its client's alone, beyond the end of a transaction.
-    pub(crate) fn is_pinned(&self) -> bool {
-        !self.session.pins.is_empty()
-    }
-}
-
 impl Pooler {
     /// Whether a leased connection at rest stays with its client: for a reason, or until it is known whether there is
     /// one.
@@ -157,8 +157,9 @@ impl Pooler {
         let session = &mut server.session;
         let touched = std::mem::take(&mut session.touched);
         session.has_read_unnamed = false;
-        if self.pools[server.pool as usize].names.has_readers {
-            session.keep_sequences(touched);
+        let entry = &mut self.pools[server.pool as usize];
+        if entry.names.has_readers {
+            session.pin(now, session.pins_of_sequences(touched), &mut entry.pinnings);
         }
         if touched == Effects::NONE {
             return !session.pins.is_empty();
@@ -171,7 +172,8 @@ impl Pooler {
         if touched.any(Effects::DDL) {
             self.pools[server.pool as usize].names.is_outdated(now);
         }
-        session.pins = session.pins.with(Pins::declared_by(touched));
+        let declared = session.pins.with(Pins::declared_by(touched));
+        session.pin(now, declared, &mut self.pools[server.pool as usize].pinnings);
         let doubtful = session.pins.doubtful(touched);
         if doubtful.is_empty() && names.is_empty() {
             session.settled = false;
@@ -192,16 +194,17 @@ impl Pooler {
     }
 
     /// A probe is over: from now on the client has what was found.
-    pub(crate) fn probe_over(&mut self, id: ServerId) {
+    pub(crate) fn probe_over(&mut self, now: Tick, id: ServerId) {
         let Some(server) = self.servers.get_mut(id) else { return };
         let Some(client_id) = server.client else { return };
         let Some(probe) = server.session.probe.take() else { return };
         server.session.settled = false;
+        let (had, pinnings) = (server.session.pins, &mut self.pools[server.pool as usize].pinnings);
         let Some(Answer { pins, values }) = probe.answer else {
-            server.session.pins = server.session.pins.with(Pins::OPAQUE);
+            server.session.pin(now, had.with(Pins::OPAQUE), pinnings);
             return;
         };
-        server.session.pins = server.session.pins.without(probe.doubtful).with(pins);
+        server.session.pin(now, had.without(probe.doubtful).with(pins), pinnings);
         if probe.names.is_empty() {
             return;
         }
@@ -210,9 +213,8 @@ impl Pooler {
         match set {
             Ok(set) => self.has_settings(client_id, id, set),
             Err(_) => {
-                if let Some(server) = self.servers.get_mut(id) {
-                    server.session.pins = server.session.pins.with(Pins::OPAQUE);
-                }
+                let pins = server.session.pins.with(Pins::OPAQUE);
+                server.session.pin(now, pins, &mut self.pools[server.pool as usize].pinnings);
             }
         }
     }

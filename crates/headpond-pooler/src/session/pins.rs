@@ -2,17 +2,20 @@
 
 use crate::text::Effects;
 
-/// Reasons, as bits.
+/// Reasons why a server connection stays with its client past the end of a transaction, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pins(u16);
+pub struct Pins(u16);
 
 macro_rules! pins {
     ($($(#[$doc:meta])* $constant:ident = $bit:literal, $name:literal;)*) => {
         impl Pins {
-            $($(#[$doc])* pub(crate) const $constant: Self = Self(1 << $bit);)*
+            $($(#[$doc])* pub const $constant: Self = Self(1 << $bit);)*
 
-            /// Every reason, and its name in console and metrics.
+            /// Every reason, and its name.
             pub(crate) const ALL: &[(Self, &str)] = &[$((Self::$constant, $name)),*];
+
+            /// The names of all reasons, as console, metrics and errors say them.
+            pub const NAMES: [&str; Self::COUNT] = [$($name),*];
         }
     };
 }
@@ -39,6 +42,9 @@ pins! {
 }
 
 impl Pins {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
     /// None.
     pub(crate) const NONE: Self = Self(0);
 
@@ -100,7 +106,8 @@ impl Pins {
     }
 
     /// Those and `other`.
-    pub(crate) const fn with(self, other: Self) -> Self {
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -115,7 +122,7 @@ impl Pins {
     }
 
     /// The names of these.
-    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::ALL.iter().filter(move |(pin, _)| self.has(*pin)).map(|(_, name)| *name)
     }
 }

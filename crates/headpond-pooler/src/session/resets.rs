@@ -9,7 +9,7 @@ use crate::action::{Actions, ServerId};
 use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::session::sequences::Sequences;
-use crate::session::{Pins, Session};
+use crate::session::{Pinnings, Pins, Session};
 use crate::settings::SettingsId;
 use crate::text::{Effects, Text};
 
@@ -58,15 +58,16 @@ impl Session {
     }
 
     /// All settings went back to their defaults, and if it was DISCARD ALL everything else did.
-    fn emptied(&mut self, discards: bool) {
+    fn emptied(&mut self, now: Tick, discards: bool, pool: &mut Pinnings) {
         self.touched = self.touched.without(Effects::RESET_ALL);
-        self.pins = self.pins.without(Pins::OPAQUE);
+        let mut pins = self.pins.without(Pins::OPAQUE);
         if discards {
             self.untouched();
             self.sequences = Sequences::Nobodys;
             self.prepared = Effects::NONE;
-            self.pins = self.pins.and(Pins::LOADS);
+            pins = pins.and(Pins::LOADS);
         }
+        self.pin(now, pins, pool);
     }
 }
 
@@ -95,7 +96,8 @@ impl Pooler {
             }
             // Something else may have been sent ahead that has yet to do what it does.
             if !server.exchanges.is_on(Owner::Client) {
-                server.session.emptied(returning.discards);
+                let pinnings = &mut self.pools[server.pool as usize].pinnings;
+                server.session.emptied(now, returning.discards, pinnings);
             }
         }
         let text = self.settings.layer(layer, |name| returning.is_reset(name));

@@ -39,12 +39,12 @@ impl Session {
         };
     }
 
-    /// What the transaction that is over means for who gets the connection next.
-    pub(super) fn keep_sequences(&mut self, touched: Effects) {
-        if touched.any(Effects::CAN_NEXTVAL) {
-            self.pins = self.pins.with(Pins::SEQUENCE);
-        } else if !touched.any(Effects::CURRVAL) {
-            self.pins = self.pins.without(Pins::SEQUENCE);
+    /// What pins it after a transaction that touched this.
+    pub(super) fn pins_of_sequences(&self, touched: Effects) -> Pins {
+        match () {
+            () if touched.any(Effects::CAN_NEXTVAL) => self.pins.with(Pins::SEQUENCE),
+            () if touched.any(Effects::CURRVAL) => self.pins,
+            () => self.pins.without(Pins::SEQUENCE),
         }
     }
 }

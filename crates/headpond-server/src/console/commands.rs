@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use Argument::DataSource;
 
 use super::table::{Column, Row};
-use super::{View, connections, pools, process, traffic};
+use super::{View, connections, pins, pools, process, traffic};
 use crate::control::Shutdown;
 
 /// A command.
@@ -114,6 +114,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     show("SHOW ALARMS", pools::ALARMS, pools::alarms, "what is wrong, and what to change"),
     show("SHOW CLOSE_REASONS", pools::CLOSE_REASONS, pools::close_reasons, "why connections were closed"),
     show("SHOW HOLDERS", connections::HOLDERS, connections::holders, "who has held a connection for longest"),
+    list("SHOW PINS", pins::PINS, pins::pins, "which connections are kept, why and by which application"),
     list("SHOW CLIENTS", connections::CONNECTIONS, connections::clients, "every client"),
     list("SHOW SERVERS", connections::CONNECTIONS, connections::servers, "every server connection"),
     list("SHOW SOCKETS", connections::SOCKETS, connections::sockets, "both"),

@@ -79,6 +79,7 @@ pub(crate) const HOLDERS: &[Column] = &[
     text("state"),
     int4("remote_pid"),
     int4("id"),
+    text("pins"),
 ];
 
 /// The longest-held connections of each pool, the longest of all first.
@@ -104,11 +105,12 @@ fn held(view: &View<'_>, pool: &PoolRow, holder: &Holder) -> Row {
         names::holding(holder.holding),
         holder.backend_pid.unsigned_abs(),
         holder.client,
+        names::pins(holder.pinned),
     ]
 }
 
 /// PgBouncer's way to show where a client is.
-fn address(address: Option<(IpAddr, u16)>) -> (String, u32) {
+pub(super) fn address(address: Option<(IpAddr, u16)>) -> (String, u32) {
     address.map_or_else(|| ("unix".to_owned(), 0), |(address, port)| (address.to_string(), u32::from(port)))
 }
 
@@ -203,7 +205,7 @@ fn pointer(kind: char, id: u64) -> String {
     format!("{kind}{id:x}")
 }
 
-fn time(view: &View<'_>, tick: Tick) -> String {
+pub(super) fn time(view: &View<'_>, tick: Tick) -> String {
     utc(view.wall.checked_sub(view.snapshot.now.since(tick)).unwrap_or(view.wall))
 }
 

@@ -10,6 +10,7 @@ mod connections;
 mod dialogue;
 mod link;
 mod login;
+mod pins;
 mod pools;
 mod process;
 mod table;

@@ -50,6 +50,10 @@ pub(crate) const POOLS: &[Column] = &[
     text("alarms"),
     int4("awaiting_credentials"),
     text("replication"),
+    int4("pinned"),
+    text("pins"),
+    int8("idle_us"),
+    text("efficiency"),
 ];
 
 pub(crate) fn pools(view: &View<'_>) -> Vec<Row> {
@@ -62,6 +66,7 @@ fn pool(row: &PoolRow) -> Row {
     let oldest_wait_us = row.oldest_wait / 1000;
     let marks = row.pool.marks.reset;
     let alarms: Vec<_> = row.pool.raised().map(|(alarm, _)| alarm.name()).collect();
+    let pins: Vec<_> = row.pinned.reasons().map(|(reason, pinned)| format!("{reason} {pinned}")).collect();
     row![
         row.data_source.as_str(),
         row.user.as_str(),
@@ -101,6 +106,10 @@ fn pool(row: &PoolRow) -> Row {
         alarms.join(", "),
         u32::from(row.awaiting_credentials),
         names::replication(row.replication),
+        row.pinned.connections,
+        pins.join(", "),
+        row.traffic.idle_time / 1000,
+        row.efficiency().map(|share| format!("{share:.3}")),
     ]
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headpond_core::{Alarm, CloseReason, Marks, PoolSettings, State, Tick};
-use headpond_pooler::figures::{ClientActivity, ClientRow, Holder, PoolRow, ServerRow, Snapshot};
+use headpond_pooler::figures::{
+    self, ClientActivity, ClientRow, Holder, PinFigures, PoolRow, ServerRow, Snapshot,
+};
 use serde::Serialize;
 
 use crate::names;
@@ -67,6 +69,29 @@ struct Pool<'a> {
     waits: Waits,
     leases: Leases,
     traffic: Traffic,
+    /// Connections that stay with their clients past the end of a transaction.
+    pinned: Pins,
+    /// The share of the time of leases that was not spent idle outside transactions; absent before the first.
+    multiplexing_efficiency: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Pins {
+    connections: u32,
+    /// By reason, of which a connection may have several.
+    reasons: BTreeMap<&'static str, u32>,
+    begun: BTreeMap<&'static str, u64>,
+    ended: BTreeMap<&'static str, u64>,
+    time_us: u64,
+}
+
+/// What pins one connection.
+#[derive(Serialize)]
+struct Pinned {
+    reasons: Vec<&'static str>,
+    for_us: u64,
+    /// Those that ended meanwhile.
+    transactions: u64,
 }
 
 #[derive(Serialize)]
@@ -103,6 +128,7 @@ struct Held<'a> {
     held_us: u64,
     state: &'static str,
     backend_pid: i32,
+    pinned: Option<Pinned>,
 }
 
 #[derive(Serialize)]
@@ -147,6 +173,8 @@ struct Traffic {
     sent_bytes: u64,
     transaction_time_us: u64,
     query_time_us: u64,
+    /// Leased, but idle outside transactions.
+    idle_time_us: u64,
     wait_time_us: u64,
     client_parses: u64,
     server_parses: u64,
@@ -167,6 +195,7 @@ struct Client<'a> {
     requested_before_us: u64,
     server_connection: Option<u64>,
     application_name: &'a str,
+    pinned: Option<Pinned>,
 }
 
 #[derive(Serialize)]
@@ -181,6 +210,7 @@ struct ServerConnection<'a> {
     backend_pid: i32,
     close_needed: Option<&'static str>,
     application_name: &'a str,
+    pinned: Option<Pinned>,
 }
 
 impl<'a> Figures<'a> {
@@ -257,12 +287,34 @@ fn pool(row: &PoolRow, age_us: impl Fn(Tick) -> u64) -> Pool<'_> {
             sent_bytes: traffic.sent,
             transaction_time_us: us(traffic.transaction_time),
             query_time_us: us(traffic.query_time),
+            idle_time_us: us(traffic.idle_time),
             wait_time_us: us(traffic.wait_time),
             client_parses: traffic.client_parses,
             server_parses: traffic.server_parses,
             binds: traffic.binds,
             client_logins: traffic.logins,
         },
+        pinned: pins(&row.pinned),
+        multiplexing_efficiency: row.efficiency(),
+    }
+}
+
+fn pins(figures: &PinFigures) -> Pins {
+    let names = || figures::Pins::NAMES.into_iter();
+    Pins {
+        connections: figures.connections,
+        reasons: names().zip(figures.now).collect(),
+        begun: names().zip(figures.begun).collect(),
+        ended: names().zip(figures.ended).collect(),
+        time_us: us(figures.time),
+    }
+}
+
+fn pinned(figures: figures::Pinned, age_us: impl Fn(Tick) -> u64) -> Pinned {
+    Pinned {
+        reasons: figures.pins.names().collect(),
+        for_us: age_us(figures.since),
+        transactions: figures.transactions,
     }
 }
 
@@ -279,6 +331,7 @@ fn held(holder: &Holder, age_us: impl Fn(Tick) -> u64) -> Held<'_> {
         held_us: age_us(holder.since),
         state: names::holding(holder.holding),
         backend_pid: holder.backend_pid,
+        pinned: holder.pinned.map(|figures| pinned(figures, &age_us)),
     }
 }
 
@@ -326,6 +379,7 @@ fn client(row: &ClientRow, age_us: impl Fn(Tick) -> u64) -> Client<'_> {
         requested_before_us: age_us(row.requested),
         server_connection: row.server,
         application_name: &row.application_name,
+        pinned: row.pinned.map(|figures| pinned(figures, &age_us)),
     }
 }
 
@@ -340,6 +394,7 @@ fn server_connection(row: &ServerRow, age_us: impl Fn(Tick) -> u64) -> ServerCon
         backend_pid: row.backend_pid,
         close_needed: row.close_needed.map(CloseReason::name),
         application_name: &row.application_name,
+        pinned: row.pinned.map(|figures| pinned(figures, &age_us)),
     }
 }
 
@@ -373,6 +428,18 @@ mod tests {
             (&holder["held_us"], &holder["state"]),
             (&60_000_000.into(), &"idle in transaction".into())
         );
+        let pinned = serde_json::json!({
+            "reasons": ["temporary_objects", "listen"], "for_us": 10_000_000, "transactions": 17
+        });
+        assert_eq!((&holder["pinned"], &pool["holders"][1]["pinned"]), (&pinned, &serde_json::Value::Null));
+        assert_eq!(
+            (&json["clients"][0]["pinned"], &json["server_connections"][0]["pinned"]),
+            (&pinned, &pinned)
+        );
+        let pins = &pool["pinned"];
+        assert_eq!((&pins["connections"], &pins["reasons"]["listen"]), (&2.into(), &1.into()));
+        assert_eq!((&pins["begun"]["opaque"], &pins["ended"]["opaque"]), (&4.into(), &4.into()));
+        assert_eq!((&pins["time_us"], &pool["multiplexing_efficiency"]), (&50_000_000.into(), &0.75.into()));
         assert_eq!(json["clients"][0]["address"], "192.0.2.1:4711");
         assert_eq!(json["clients"][0]["connected_for_us"], 90_000_000);
         assert_eq!(json["server_connections"][0]["state"], "in_use");

@@ -120,8 +120,19 @@ fn pool(row: &PoolRow, now: Tick) -> Markup {
                 }
                 (figure("clients active", row.clients_active))
                 (figure("clients idle", row.clients_idle))
+                (figure("pinned", row.pinned.connections))
+                @if let Some(share) = row.efficiency() {
+                    (figure("multiplexing efficiency", format!("{:.1} %", 100.0 * share)))
+                }
             }
             (marks(&pool.marks))
+            @if row.pinned.connections > 0 {
+                p {
+                    "Pinned to their clients:"
+                    @for (reason, connections) in row.pinned.reasons() { " " (connections) " for " (reason) ";" }
+                    " SHOW PINS says by whom."
+                }
+            }
             @if !row.holders.is_empty() { (holders(row, now)) }
             p {
                 (pool.counts.opened) " opened"
@@ -194,7 +205,10 @@ fn holders(row: &PoolRow, now: Tick) -> Markup {
                     }
                     td { (holder.address.map_or_else(|| "unix".to_owned(), |at| SocketAddr::from(at).to_string())) }
                     td { (holder.backend_pid) }
-                    td { (names::holding(holder.holding)) }
+                    td {
+                        (names::holding(holder.holding))
+                        @if holder.pinned.is_some() { ", pinned: " (names::pins(holder.pinned)) }
+                    }
                 }
             }
         }
@@ -252,7 +266,10 @@ mod tests {
             "<th>last day</th><td>9</td>",
             "7 of 10, 8 allowed now",
             "Alarm max_idle_churn: ",
-            "<tr><td>60.0 s</td><td>alice (till)</td><td>192.0.2.1:4711</td><td>1234</td><td>idle in transaction</td>",
+            "<tr><td>60.0 s</td><td>alice (till)</td><td>192.0.2.1:4711</td><td>1234</td>\
+                <td>idle in transaction, pinned: temporary_objects, listen</td>",
+            "Pinned to their clients: 2 for temporary_objects; 1 for listen;",
+            "<dt>multiplexing efficiency</dt><dd>75.0 %</dd>",
             "&lt;b&gt;batch&lt;/b&gt;",
             "raise max_idle. Most connections were closed for max_idle.",
             "content=\"2\"",

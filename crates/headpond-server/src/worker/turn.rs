@@ -425,7 +425,9 @@ fn log(report: &Report) {
                 _ => tracing::error!("{report}: {advice}"),
             }
         }
-        Report::Alarm { .. } | Report::Leak { ended: true, .. } => tracing::info!("{report}"),
+        Report::Alarm { .. } | Report::Leak { ended: true, .. } | Report::Opaque { .. } => {
+            tracing::info!("{report}")
+        }
         Report::LoggedIn { .. } => tracing::debug!("{report}"),
         Report::LoginRefused { .. } | Report::ClientMisbehaved { .. } | Report::TookTooLong { .. } => {
             tracing::info!("{report}")

@@ -28,6 +28,7 @@ mod operator;
 mod outage;
 mod oversize;
 mod prepared;
+mod pins;
 mod programs;
 mod protocol;
 mod queries;

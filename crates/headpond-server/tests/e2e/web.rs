@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use crate::pond::{Pond, SESSION, Way, run, until};
 
-fn get(pond: &Pond, path: &str) -> String {
+pub(crate) fn get(pond: &Pond, path: &str) -> String {
     let mut stream = TcpStream::connect(pond.running.http_address().unwrap()).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: headpond\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();

@@ -1,5 +1,6 @@
 //! The driver itself: turns of a loop, as with real sockets.
 
+use crate::figures::Pins;
 use crate::{Action, Link, Report};
 use headpond_core::{State, Tick};
 use headpond_wire::postgres::scram::ClientKeys;
@@ -332,6 +333,16 @@ impl World {
             let limit = drawn.unwrap_or(figures.settings.max_size);
             assert!(figures.open() <= limit, "{} open", figures.open());
             assert!(row.clients_active <= figures.count(State::InUse), "{} active", row.clients_active);
+            let pinned = &row.pinned;
+            for (number, reason) in Pins::NAMES.into_iter().enumerate() {
+                let now = pinned.begun[number] - pinned.ended[number];
+                assert_eq!(now, u64::from(pinned.now[number]), "pins begun − ended = now: {reason}");
+            }
+            assert!(pinned.connections <= row.clients_active, "{} pinned to nobody", pinned.connections);
+            assert!(row.traffic.idle_time <= figures.time_in_use(), "idle for longer than leased");
+            if pinned.connections > 0 {
+                self.shared.count("a connection is pinned");
+            }
             let timeout = figures.settings.acquire_timeout.as_nanos() as u64;
             assert!(
                 timeout == 0 || row.oldest_wait <= timeout + 5 * MS,

@@ -6,12 +6,16 @@ use std::time::Duration;
 use headpond_core::{Alarm, CloseReason, Counts, Marks, PoolFigures, PoolSettings, State, Tick, Windows};
 use headpond_pooler::config::{AuthMethod, NodeAddress, PoolMode, Replication};
 use headpond_pooler::figures::{
-    ClientActivity, ClientRow, Holder, Holding, PoolRow, ServerRow, Snapshot, Traffic,
+    ClientActivity, ClientRow, Holder, Holding, PinFigures, Pinned, Pins, PoolRow, ServerRow, Snapshot,
+    Traffic,
 };
 
 use crate::config::Config;
 
 const SECOND: u64 = 1_000_000_000;
+
+const PINNED: Pinned =
+    Pinned { pins: Pins::TEMP.with(Pins::LISTENS), since: Tick(90 * SECOND), transactions: 17 };
 
 /// One pool with a bit of everything, two clients, one server connection; 100 s after the start.
 pub(crate) fn snapshot() -> Snapshot {
@@ -29,6 +33,7 @@ pub(crate) fn snapshot() -> Snapshot {
                 requested: Tick(99 * SECOND),
                 server: Some(1),
                 application_name: "till".into(),
+                pinned: Some(PINNED),
             },
             ClientRow {
                 id: 2,
@@ -40,6 +45,7 @@ pub(crate) fn snapshot() -> Snapshot {
                 requested: Tick(97 * SECOND + SECOND / 2),
                 server: None,
                 application_name: String::new(),
+                pinned: None,
             },
         ],
         servers: vec![ServerRow {
@@ -52,6 +58,7 @@ pub(crate) fn snapshot() -> Snapshot {
             backend_pid: 1234,
             close_needed: Some(CloseReason::Outdated),
             application_name: "till".into(),
+            pinned: Some(PINNED),
         }],
         clients_logged_in: 9,
         ..Snapshot::default()
@@ -109,7 +116,7 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
         awaiting_credentials: false,
         last_error: None,
         holders: vec![
-            holder("till", 40, Holding::IdleInTransaction),
+            Holder { pinned: Some(PINNED), ..holder("till", 40, Holding::IdleInTransaction) },
             holder("<b>batch</b>", 97, Holding::Active),
         ],
         traffic: Traffic {
@@ -120,8 +127,16 @@ pub(crate) fn pool(data_source: &str, n: u64) -> PoolRow {
             sent: 2000,
             transaction_time: 10_000 * n,
             query_time: 8_000 * n,
+            idle_time: 20 * SECOND,
             wait_time: 6_000 * n,
             ..Traffic::default()
+        },
+        pinned: PinFigures {
+            connections: 2,
+            now: [2, 0, 1, 0, 0, 0, 0, 0, 0],
+            begun: [5, 0, 1, 0, 0, 0, 0, 0, 4],
+            ended: [3, 0, 0, 0, 0, 0, 0, 0, 4],
+            time: 50 * SECOND,
         },
     }
 }
@@ -135,6 +150,7 @@ fn holder(application_name: &str, since: u64, holding: Holding) -> Holder {
         since: Tick(since * SECOND),
         holding,
         backend_pid: 1234,
+        pinned: None,
     }
 }
 

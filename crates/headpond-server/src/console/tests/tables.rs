@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use headpond_core::Tick;
 use headpond_pooler::config::AuthMethod;
-use headpond_pooler::figures::Snapshot;
+use headpond_pooler::figures::{ClientRow, Pinned, Snapshot};
 use headpond_wire::postgres::encode::ColumnType;
 
 use super::made_up;
@@ -154,6 +154,44 @@ fn clients_and_servers_link_to_each_other() {
 }
 
 #[test]
+fn pins_are_shown_with_their_reasons_and_those_of_the_application_with_most_come_first() {
+    let mut snapshot = made_up::snapshot();
+    let till = snapshot.clients[0].clone();
+    let since = |application_name: &str, second: u64| ClientRow {
+        application_name: application_name.into(),
+        pinned: till.pinned.map(|pinned| Pinned { since: Tick(second * 1_000_000_000), ..pinned }),
+        ..till.clone()
+    };
+    snapshot.clients.extend([since("batch", 70), since("batch", 60)]);
+    let rows = rows_of("SHOW PINS", &snapshot);
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let columns = ["application_name", "pinned_s", "transactions", "remote_pid", "of_application"];
+            columns.map(|column| cell("SHOW PINS", row, column).clone())
+        })
+        .collect();
+    let row = |name: &str, [pinned, of]: [u64; 2]| {
+        [name.into(), pinned.into(), 17_u32.into(), 1234_u32.into(), of.into()]
+    };
+    assert_eq!(shown, [row("batch", [40, 2]), row("batch", [30, 2]), row("till", [10, 1])]);
+    for (column, expected) in [
+        ("reasons", "temporary_objects, listen"),
+        ("since", "2026-11-20 23:59:50 UTC"),
+        ("addr", "192.0.2.1"),
+        ("client_user", "alice"),
+    ] {
+        assert_eq!(cell("SHOW PINS", &rows[2], column), &Cell::from(expected), "{column}");
+    }
+    let pool = shown_row("SHOW POOLS");
+    let of_pool = |column| cell("SHOW POOLS", &pool, column).clone();
+    assert_eq!(of_pool("pins"), Cell::from("temporary_objects 2, listen 1"));
+    assert_eq!((of_pool("pinned"), of_pool("efficiency")), (2_u32.into(), "0.750".into()));
+    let holder = shown_row("SHOW HOLDERS");
+    assert_eq!(cell("SHOW HOLDERS", &holder, "pins"), &Cell::from("temporary_objects, listen"));
+}
+
+#[test]
 fn databases_show_those_made_on_demand_that_have_a_pool() {
     let rows = shown("SHOW DATABASES");
     assert_eq!(rows.len(), 1);
@@ -235,13 +273,20 @@ fn command(name: &str) -> &'static Command {
     COMMANDS.iter().find(|command| command.name == name).unwrap()
 }
 
+fn shown_row(name: &str) -> Row {
+    shown(name).remove(0)
+}
+
 fn shown(name: &str) -> Vec<Row> {
+    rows_of(name, &made_up::snapshot())
+}
+
+fn rows_of(name: &str, snapshot: &Snapshot) -> Vec<Row> {
     let Does::Show(show) = &command(name).does else { panic!("{name} shows nothing") };
     let config = made_up::config(AuthMethod::Trust);
     let totals = Totals { rows: [("shop".to_owned(), ([1; 12], [2; 12]))].into(), all: ([1; 12], [2; 12]) };
     let midnight = SystemTime::UNIX_EPOCH + Duration::from_secs(20_778 * 86_400);
-    let snapshot = made_up::snapshot();
-    (show.rows)(&View { snapshot: &snapshot, config: &config, totals: &totals, wall: midnight })
+    (show.rows)(&View { snapshot, config: &config, totals: &totals, wall: midnight })
 }
 
 fn cell<'a>(name: &str, row: &'a Row, column: &str) -> &'a Cell {
