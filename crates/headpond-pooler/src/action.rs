@@ -40,7 +40,8 @@ pub enum Link {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Read the link once and hand over what there is by [`crate::Pooler::received`], or
-    /// [`crate::Pooler::closed`] at its end. Bytes it left unconsumed before come first.
+    /// [`crate::Pooler::closed`] at its end. Bytes it left unconsumed before come first; if they are more than
+    /// [`headpond_wire::postgres::frame::WHOLE_MAX`], they come alone, for what is at their front needs no more.
     Read(Link),
     /// Send a range of the bytes that [`crate::Pooler::received`] was just called with.
     Forward {

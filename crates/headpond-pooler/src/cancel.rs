@@ -144,7 +144,7 @@ impl Pooler {
         }
         if let Some(client) = server.client {
             self.arm_lease(cancel.server, now);
-            self.read_on(client, out);
+            self.read_on_if_allowed(client, cancel.server, out);
         } else if server.is_clean() {
             self.came_to_rest(now, cancel.server, out);
         }

@@ -97,7 +97,8 @@ impl Pooler {
             self.forget_server(now, id, out);
             return;
         }
-        let speaks = matches!(server.state, ServerState::Live);
+        // Behind half a message it would be taken for the rest.
+        let speaks = matches!(server.state, ServerState::Live) && !server.half_sent;
         let busy = !server.exchanges.at_rest();
         if std::mem::take(&mut server.unread) {
             // A server that is stuck in sending would never get to read that it is to go.

@@ -4,8 +4,8 @@ use headpond_core::{Acquired, Action as PoolAction, CloseReason, ConnId, Pool, R
 use headpond_wire::postgres::frontend;
 
 use crate::aborted::Aborted;
-use crate::action::{Actions, ClientId, Link, Report, ServerId};
-use crate::client::{ClientState, Lease};
+use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
+use crate::client::{Client, ClientState, Lease};
 use crate::config::PoolMode;
 use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
@@ -189,6 +189,10 @@ impl Pooler {
         let session = entry.mode == PoolMode::Session;
         match entry.policy.state(conn) {
             Some(State::InUse) => match client {
+                // The tail of a COPY that failed comes first: whatever is sent now would be taken for a part of it.
+                Some(client) if self.clients.get(client).is_some_and(Client::is_inside_message) => {
+                    self.read_on_if_allowed(client, id, out);
+                }
                 Some(client) if session || self.stays(now, id, client, out) => {
                     self.stayed(now, id, client, out);
                     if !self.close_if_draining(now, client, out) {
@@ -215,9 +219,6 @@ impl Pooler {
     /// The transaction is over: the connection goes on to whoever is next, and only then is the client read on.
     fn end_lease(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) {
         let Some(client) = self.clients.get_mut(client_id) else { return };
-        if client.is_inside_message() {
-            return;
-        }
         if !planted!(LeaseKept) {
             client.lease = Lease::None;
         }
@@ -226,6 +227,10 @@ impl Pooler {
         let unread = std::mem::take(&mut client.unread);
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;
+        if std::mem::take(&mut server.unread) {
+            // It was left for a client that was blocked, and is not its server's any more.
+            out.push(Action::Read(Link::Server(id)));
+        }
         let cancelling = server.cancels > 0 && !planted!(CancelledAfterHandOver);
         let (pool, conn) = (server.pool, server.conn);
         server.session.resumes(now, &mut self.pools[pool as usize].traffic);
@@ -284,6 +289,7 @@ impl Pooler {
         if let Some(client) = server.client.take() {
             if let Some(client) = self.clients.get_mut(client) {
                 client.lease = Lease::None;
+                server.half_sent = client.is_inside_message();
             }
             if told {
                 self.drop_client(client, out);

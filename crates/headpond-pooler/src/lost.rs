@@ -49,6 +49,8 @@ struct Owed {
     /// Messages were sent whose Sync was not, and whether they were answered by an error already.
     unsynced: bool,
     skipping: bool,
+    /// All of them were answered: the client awaits nothing, and is told when it goes on.
+    answered: bool,
 }
 
 impl Owed {
@@ -84,6 +86,7 @@ impl Owed {
             first_failed_inside: !outside && !refused && exchanges.has_failed_inside(),
             unsynced: exchanges.is_unsynced() && !only_closed,
             skipping: exchanges.is_skipping(),
+            answered: exchanges.clients() == 0,
         }
     }
 }
@@ -141,7 +144,7 @@ impl Pooler {
             Outcome::RolledBack => self.totals.losses.rolled_back += 1,
             Outcome::Unknown => self.totals.losses.unknown += 1,
         }
-        let told = owed.failed || owed.boundaries > 0 || owed.unsynced;
+        let told = owed.failed || owed.boundaries > 0 || owed.unsynced && !owed.answered;
         client.aborted = match owed.outcome {
             _ if owed.rolls_back => Aborted::No,
             Outcome::RolledBack if planted!(AbortedForgotten) => Aborted::No,
@@ -174,12 +177,16 @@ impl Pooler {
             let status = if number == 0 { first } else { status };
             out.send(link, |bytes| encode::ready_for_query(bytes, status));
         }
-        if owed.unsynced {
-            if !owed.skipping {
+        client.state = match cause {
+            _ if !owed.unsynced => return,
+            _ if owed.skipping => ClientState::Refused(Discard::ToSync),
+            Some(Cause::TransactionLost) if owed.answered => return,
+            Some(cause) if owed.answered => ClientState::Refused(Discard::First(cause)),
+            _ => {
                 tell(link, &mut cause, why, out);
+                ClientState::Refused(Discard::ToSync)
             }
-            client.state = ClientState::Refused(Discard::ToSync);
-        }
+        };
     }
 }
 

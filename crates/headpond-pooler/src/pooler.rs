@@ -310,7 +310,7 @@ impl Pooler {
                 let (client, clean) = (server.client, server.is_clean());
                 match client {
                     Some(client) if self.clients.get(client).is_some_and(|client| client.unread) => {
-                        self.read_on(client, out);
+                        self.read_on_if_allowed(client, id, out);
                     }
                     _ if clean => self.came_to_rest(now, id, out),
                     None if matches!(server.state, ServerState::Live) => self.recover(now, id, out),

@@ -26,6 +26,7 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.client = None;
         server.streaming_to_client = false;
+        server.half_sent = inside_message;
         server.stops_by = Tick::NEVER;
         let (pool, conn) = (server.pool, server.conn);
         let dedicated = self.pools[pool as usize].is_dedicated();

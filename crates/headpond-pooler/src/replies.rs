@@ -290,6 +290,7 @@ impl Pooler {
         Step::Next
     }
 
+    /// Reads on a client that was left unread, if its next message may go to its server.
     pub(crate) fn read_on_if_allowed(&mut self, client: ClientId, server: ServerId, out: &mut Actions) {
         if self.clients.get(client).is_some_and(|client| client.unread) && self.may_send(client, server) {
             self.read_on(client, out);

@@ -379,9 +379,11 @@ impl Pooler {
             let header = match frame::next(&bytes[at..]) {
                 Ok(Next::Whole(header) | Next::Begun(header)) => header,
                 Ok(Next::More) => {
-                    // It waited for the tail of an earlier request only: there is nothing to be refused.
+                    // It waited for the tail of an earlier request only: there is nothing to be refused. The loss of
+                    // what was begun is told all the same.
                     if at == bytes.len()
-                        && matches!(discard, Discard::First(_))
+                        && let Discard::First(cause) = discard
+                        && !matches!(cause, Cause::OutcomeUnknown | Cause::InFailedTransaction)
                         && let Some(client) = self.clients.get_mut(id)
                     {
                         client.state = ClientState::Ready;

@@ -91,6 +91,8 @@ pub(crate) struct Server {
     pub(crate) lost: bool,
     /// Its client only waits for answers: all that it sent was read, to the end.
     pub(crate) client_ended: bool,
+    /// It has the beginning of a message whose rest will never come.
+    pub(crate) half_sent: bool,
     /// The server said why it ends the connection, and the client has heard it.
     pub(crate) said_goodbye: bool,
     /// It was asked, when new, what its session has.
@@ -142,6 +144,7 @@ impl Server {
             blocked: false,
             lost: false,
             client_ended: false,
+            half_sent: false,
             said_goodbye: false,
             measured: false,
             unclean: false,

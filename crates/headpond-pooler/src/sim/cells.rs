@@ -108,8 +108,19 @@ fn doing(pooler: &Pooler, server: &Server) -> &'static str {
 }
 
 /// The cells that can be reached, and how often: at least ten times in that many schedules. In the order of the
-/// file: schedules, session, server, event.
+/// file: schedules, session, server, event. `UPDATE_CELLS=1` writes it anew, from a run that should be a long one.
 pub(crate) const TABLE: &str = include_str!("cells.txt");
+
+/// The table, as so many schedules have it: each cell with margin, so that other schedules reach it too.
+pub(crate) fn table(reached: &Cells, schedules: u64) -> String {
+    let per = |times: u64| [1_000, 10_000].into_iter().find(|per| times * per >= 40 * schedules);
+    let mut cells: Vec<_> = reached.iter().map(|(cell, times)| (cell, per(*times))).collect();
+    cells.sort_by_key(|((session, server, event), _)| (*event, *session, *server));
+    let line = |((session, server, event), per): (&Cell, Option<u64>)| {
+        format!("{:>7} | {session} | {server} | {event}\n", per.unwrap_or(100_000))
+    };
+    cells.into_iter().map(line).collect()
+}
 
 /// What is wrong with the cells reached in `schedules` schedules.
 pub(crate) fn complaints(reached: &Cells, schedules: u64) -> Vec<String> {

@@ -9,7 +9,7 @@ use headpond_core::{Alarm, CloseReason, PoolFigures, PoolSettings, Tick};
 
 use crate::sim::client::{Ask, Client, Flight, Kind, Statement};
 use crate::sim::dice::Dice;
-use crate::sim::marked::text_message;
+use crate::sim::marked::{message, text_message};
 use crate::sim::net::Weather;
 use crate::sim::peer::{MS, SECOND, Settings, Shared};
 use crate::sim::world::World;
@@ -66,9 +66,7 @@ fn client(world: &mut World, number: u32, kind: Kind) {
 }
 
 fn client_of(name: &str, world: &mut World, number: u32, kind: Kind) {
-    let statement = Statement { token: format!("k{number}"), kind };
-    let bytes = text_message(b'Q', &statement.text(0));
-    let flight = Flight { bytes, asks: vec![Ask::Query(vec![statement])], think: 0 };
+    let flight = query(&format!("k{number}"), kind);
     let client = Client::new(name.to_owned(), Settings::new(), [flight].into());
     world.client_comes(world.now, client);
 }
@@ -238,4 +236,65 @@ fn two_pools_that_share_one_permit_take_turns_and_each_turn_serves_somebody() {
     }
     pass(&mut world, 30 * SECOND);
     assert!(world.clients_are_gone(), "{:?}", world.stuck());
+}
+
+/// A statement of the extended protocol, with a Flush in place of the Sync.
+fn flushed(number: u32, think: u64) -> Flight {
+    let statement = Statement { token: format!("k{number}"), kind: ECHO };
+    let parse = [b"\0", statement.text(0).as_bytes(), b"\0\0\0"].concat();
+    let messages = [(b'P', &parse[..]), (b'B', &[0; 8]), (b'E', &[0; 5]), (b'H', &[])];
+    let bytes = messages.map(|(tag, body)| message(tag, body)).concat();
+    let asks = [Ask::Parse, Ask::Bind, Ask::Execute].map(|ask| ask(statement.clone()));
+    Flight { bytes, asks: asks.into(), think }
+}
+
+fn query(token: &str, kind: Kind) -> Flight {
+    let statement = Statement { token: token.to_owned(), kind };
+    Flight {
+        bytes: text_message(b'Q', &statement.text(0)),
+        asks: vec![Ask::Query(vec![statement])],
+        think: 0,
+    }
+}
+
+fn sync() -> Flight {
+    Flight { bytes: message(b'S', b""), asks: vec![Ask::Sync], think: SECOND }
+}
+
+#[test]
+fn who_has_all_answers_but_no_sync_hears_of_a_loss_when_it_goes_on() {
+    let alone = vec![flushed(1, 0), sync()];
+    let inside = vec![query("k0", Kind::Begin), flushed(1, 0), sync(), query("k2", ECHO)];
+    let goes_on = vec![flushed(1, 0), flushed(2, SECOND), sync()];
+    for (flights, told) in
+        [(alone, "outcome unknown"), (goes_on, "outcome unknown"), (inside, "transaction lost")]
+    {
+        let mut world = world(1, None);
+        world.shared.stays.insert("app".to_owned());
+        world.client_comes(world.now, Client::new("app".to_owned(), Settings::new(), flights.into()));
+        pass(&mut world, 500 * MS);
+        world.shared.deaths = 1;
+        world.terminate(world.serving(false)[0]);
+        pass(&mut world, 5 * SECOND);
+        assert_eq!(world.shared.coverage.get(told), Some(&1), "{:?}", world.shared.coverage);
+    }
+}
+
+#[test]
+fn nothing_follows_half_a_message() {
+    for lacks in 1..=5 {
+        let session = DataSource { mode: PoolMode::Session, ..source("app", 1, None) };
+        let mut world = of(vec![session], Shared { slots: 100, ..Shared::default() });
+        // Data that no COPY asked for, which a server reads over.
+        let mut bytes = message(b'd', &[0; 70_000]);
+        bytes.truncate(bytes.len() - lacks);
+        let half = Flight { bytes, ..Flight::default() };
+        let never = Flight { think: 60 * SECOND, ..Flight::default() };
+        let flights = [query("k1", ECHO), half, never];
+        let mut client = Client::new("app".to_owned(), Settings::new(), flights.into());
+        client.leaves_at = world.now + SECOND;
+        world.client_comes(world.now, client);
+        pass(&mut world, 5 * SECOND);
+        assert!(world.clients_are_gone() && closed(&world, CloseReason::ClientLost) == 1);
+    }
 }

@@ -8,7 +8,7 @@ use headpond_wire::postgres::scram::{ClientKeys, ClientRole, Verifier};
 
 use crate::sim::marked::{ANYONE, Origin, message, packet, text_message};
 use crate::sim::net::End;
-use crate::sim::peer::{Canceller, Io, MS, SECOND, Settings};
+use crate::sim::peer::{Canceller, Io, MS, Poke, SECOND, Settings};
 use crate::sim::server::{IMPOSSIBLE, row_text};
 
 /// One statement and what is to be expected of it.
@@ -84,6 +84,13 @@ pub(crate) enum Ask {
     Sync,
 }
 
+impl Ask {
+    /// Ready for query answers it.
+    fn is_boundary(&self) -> bool {
+        matches!(self, Self::Query(_) | Self::Call(..) | Self::Sync)
+    }
+}
+
 /// Messages that go out together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flight {
@@ -129,6 +136,8 @@ pub(crate) struct Client {
     either: bool,
 
     key: Option<(u32, Vec<u8>)>,
+    /// What it sent last has no Sync yet.
+    open: bool,
     next: u64,
     asked: u64,
     cancels: u32,
@@ -169,6 +178,7 @@ impl Client {
             transaction: Vec::new(),
             either: false,
             key: None,
+            open: false,
             next: 0,
             asked: 0,
             cancels: 0,
@@ -182,12 +192,19 @@ impl Client {
 
     /// How many exchanges it is about.
     pub(crate) fn intended(&self) -> usize {
-        let ends = |ask: &&Ask| matches!(ask, Ask::Query(_) | Ask::Call(..) | Ask::Sync);
-        self.flights.iter().map(|flight| flight.asks.iter().filter(ends).count()).sum()
+        self.flights.iter().map(|flight| flight.asks.iter().filter(|ask| ask.is_boundary()).count()).sum()
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         self.phase == Phase::Gone
+    }
+
+    pub(crate) fn poked(&mut self, poke: Poke, io: &mut Io<'_>) {
+        match poke {
+            Poke::Cancel if self.phase == Phase::Ready => self.cancel(io),
+            Poke::Leave => self.leaves_at = io.now,
+            _ => {}
+        }
     }
 
     pub(crate) fn act(&mut self, io: &mut Io<'_>) {
@@ -547,7 +564,7 @@ impl Client {
                 stays
                     && io.shared.deaths > 0
                     && self.status == b'E'
-                    && matches!(ask, Ask::Sync | Ask::Parse(_))
+                    && !matches!(ask, Ask::Query(_) | Ask::Call(..))
             }
             _ => false,
         }
@@ -686,6 +703,9 @@ impl Client {
         if self.phase != Phase::Ready || !self.asks.is_empty() {
             return;
         }
+        if std::mem::take(&mut self.open) {
+            self.next = io.now + self.flights.front().map_or(0, |flight| flight.think);
+        }
         if io.now < self.next {
             return io.wake_at(self.next);
         }
@@ -697,7 +717,13 @@ impl Client {
             return self.finish(io, End::Orderly);
         };
         io.out.push(origin, &flight.bytes);
-        self.asks.extend(flight.asks);
+        // Whatever follows an error is read over, up to the Sync.
+        let read_over = |ask: &Ask| self.failed && !matches!(ask, Ask::Sync);
+        self.open = !flight.asks.last().is_some_and(Ask::is_boundary);
+        self.asks.extend(flight.asks.into_iter().skip_while(read_over));
+        if self.asks.is_empty() {
+            io.wake_at(io.now + 1);
+        }
         self.asked = io.now;
         if io.dice.chance(io.shared.faults.cancels) {
             self.cancel(io);

@@ -32,6 +32,8 @@ pub(crate) struct Pipe {
     /// Here, and not read yet.
     pub(crate) arrived: Marked,
     room: usize,
+    /// For a while there is no room at all.
+    pub(crate) stalled: bool,
     last_arrival: u64,
     /// The writer has sent its last.
     pub(crate) finished: bool,
@@ -46,6 +48,7 @@ impl Pipe {
             flying_bytes: 0,
             arrived: Marked::default(),
             room: dice.between(weather.room.0, weather.room.1) as usize,
+            stalled: false,
             last_arrival: 0,
             finished: false,
             ended: None,
@@ -65,7 +68,8 @@ impl Pipe {
             bytes.clear();
             return arrivals;
         }
-        let room = self.room.saturating_sub(self.flying_bytes + self.arrived.len());
+        let room = if self.stalled { 0 } else { self.room };
+        let room = room.saturating_sub(self.flying_bytes + self.arrived.len());
         let mut sending = bytes.take(room);
         // However small pieces are, a large message is not cut into more than some forty.
         let most = weather.piece.max(sending.len() as u64 / 20);

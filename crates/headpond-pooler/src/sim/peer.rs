@@ -37,6 +37,28 @@ pub(crate) struct Faults {
     pub(crate) large: u64,
     /// The operator suspends, renews, resizes.
     pub(crate) operator: u64,
+    /// He tells the pooler to stop before its time.
+    pub(crate) drains: u64,
+    /// A request is a COPY from the client, whatever else it might be; and it is in a transaction.
+    pub(crate) copies: u64,
+    pub(crate) transactions: u64,
+    /// Something happens while the machine is in a rare state.
+    pub(crate) nudges: u64,
+}
+
+/// What is done to a peer from outside its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Poke {
+    /// The signal of a cancel request, for a server.
+    Signal,
+    /// The process of a server dies.
+    Die,
+    /// It does nothing for a while.
+    Dawdle,
+    /// A client cancels what it runs.
+    Cancel,
+    /// It leaves.
+    Leave,
 }
 
 impl Faults {

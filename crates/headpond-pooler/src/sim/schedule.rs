@@ -37,7 +37,7 @@ pub(crate) struct Seen {
 
 /// The least that a schedule is about: clients, exchanges that they intend, server connections that there may be.
 const CLIENTS: u64 = 8;
-const EXCHANGES: usize = 50;
+const EXCHANGES: usize = 80;
 const SERVERS: u32 = 2;
 
 /// Runs the schedule of a seed.
@@ -88,7 +88,9 @@ pub(crate) fn run(seed: u64) -> Seen {
     }
     if let Some(at) = drains_at {
         world.run(at, World::clients_are_gone);
-        world.drain();
+        if !world.shared.draining {
+            world.drain();
+        }
     }
     world.run(PATIENCE, World::clients_are_gone);
     assert!(world.clients_are_gone(), "stuck: {:#?}", world.stuck());
@@ -138,7 +140,7 @@ fn snapshot_budgets(world: &World) -> Vec<u32> {
 fn faults(dice: &mut Dice) -> Faults {
     let mut sometimes =
         |percent: u64, most: u64| if dice.chance(percent) { dice.between(1, most) } else { 0 };
-    Faults {
+    let mut faults = Faults {
         deaths: sometimes(40, 20),
         logins: sometimes(30, 50),
         connects: sometimes(20, 40),
@@ -149,7 +151,30 @@ fn faults(dice: &mut Dice) -> Faults {
         slow_readers: sometimes(30, 50),
         large: sometimes(30, 10),
         operator: sometimes(40, 1),
+        drains: sometimes(20, 1),
+        copies: 0,
+        transactions: 30,
+        nudges: sometimes(50, 100),
+    };
+    for _ in 0..dice.below(5) {
+        themed(&mut faults, dice);
     }
+    faults
+}
+
+/// Makes some of what may go wrong likely, so that it meets what else is rare.
+fn themed(faults: &mut Faults, dice: &mut Dice) {
+    match dice.below(9) {
+        0 => (faults.large, faults.slow_readers) = (dice.between(5, 20), dice.between(10, 80)),
+        1 => faults.copies = dice.between(10, 80),
+        2 => (faults.large, faults.copies) = (dice.between(5, 25), dice.between(30, 80)),
+        3 => (faults.deaths, faults.transactions) = (dice.between(5, 40), dice.between(30, 90)),
+        4 => (faults.large, faults.deaths, faults.transactions) = (dice.between(20, 40), 20, 70),
+        5 => (faults.cancels, faults.connects) = (dice.between(20, 80), dice.between(0, 50)),
+        6 => (faults.departures, faults.checks) = (dice.between(20, 60), dice.between(0, 30)),
+        _ => (faults.operator, faults.drains) = (1, dice.below(2)),
+    }
+    faults.nudges = faults.nudges.max(dice.between(20, 100));
 }
 
 fn config(dice: &mut Dice) -> PoolerConfig {
@@ -259,7 +284,7 @@ fn client(config: &PoolerConfig, shared: &Shared, dice: &mut Dice) -> Client {
     }
     let dirty = shared.resets.contains(&database);
     let escapes = impossible && dice.chance(50);
-    let flights = script::flights(dice.between(1, 9), &shared.faults, (dirty, escapes), dice);
+    let flights = script::flights(dice.between(4, 12), &shared.faults, (dirty, escapes), dice);
     let mut client = Client::new(database, settings, flights);
     if dice.chance(shared.faults.departures) {
         client.leaves_at = dice.skewed(1_000 * MS);

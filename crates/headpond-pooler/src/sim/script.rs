@@ -38,9 +38,9 @@ struct Script<'a> {
 impl Script<'_> {
     /// A transaction, or requests outside of one.
     fn exchange(&mut self) {
-        if self.dice.chance(30) {
+        if self.dice.chance(self.faults.transactions) {
             self.one(Kind::Begin);
-            for _ in 0..self.dice.below(4) {
+            for _ in 0..self.dice.below(5) {
                 self.request();
             }
             let ending = if self.dice.chance(70) { Kind::Commit } else { Kind::Rollback };
@@ -52,6 +52,7 @@ impl Script<'_> {
 
     fn request(&mut self) {
         match self.dice.below(20) {
+            _ if self.dice.chance(self.faults.copies) => self.copy(),
             0..=8 => {
                 let statements = self.statements();
                 self.query(statements);
@@ -86,6 +87,11 @@ impl Script<'_> {
     fn cut(&mut self) {
         let mut flight = std::mem::take(&mut self.flight);
         if !flight.asks.is_empty() {
+            if self.dice.chance(self.faults.large / 2) {
+                // Data that no COPY asked for: a server reads over it.
+                let data = message(b'd', &vec![0; self.size()]);
+                flight.bytes.splice(0..0, data);
+            }
             flight.think = if self.dice.chance(30) { 0 } else { self.dice.skewed(50 * MS) };
             self.flights.push_back(flight);
         }
@@ -157,6 +163,10 @@ impl Script<'_> {
         }
         if self.dice.chance(20) {
             self.flight.bytes.extend(message(b'H', b""));
+            if self.dice.chance(40) {
+                // The rest of the pipeline comes once this much is answered.
+                self.cut();
+            }
         }
     }
 
@@ -175,14 +185,17 @@ impl Script<'_> {
     }
 
     fn copy(&mut self) {
-        let messages = self.dice.below(6);
-        let ending = match self.dice.below(4) {
+        let large = self.faults.copies > 0 && self.dice.chance(self.faults.large);
+        let size = if large { self.dice.between(66_000, 100_000) as usize } else { self.size() };
+        let messages = if large { 2 } else { self.dice.below(6) };
+        let ending = match self.dice.below(5) {
+            // What comes after the error is the tail of which nobody wants to know.
+            1.. if large => CopyEnding::FailsAfter(0),
             0 => CopyEnding::GivenUp,
-            1 if messages > 0 => CopyEnding::FailsAfter(self.dice.below(messages)),
+            1 | 2 if messages > 0 => CopyEnding::FailsAfter(self.dice.below(messages)),
             _ => CopyEnding::Done,
         };
         let (eager, early_sync) = (self.dice.chance(30), self.dice.chance(50));
-        let size = self.size();
         let statement = self.statement(Kind::CopyIn { messages, size, ending, eager, early_sync });
         let simple = self.dice.chance(60);
         if simple {

@@ -11,7 +11,7 @@ use headpond_wire::postgres::md5::Md5Secret;
 
 use crate::sim::marked::{ANYONE, Marked, Origin, POOLER, message, text_message};
 use crate::sim::net::End;
-use crate::sim::peer::{Io, MS, SECOND, Settings};
+use crate::sim::peer::{Io, MS, Poke, SECOND, Settings};
 
 const CANCEL: u32 = 80_877_102;
 
@@ -124,6 +124,22 @@ impl Backend {
     /// Whether it serves, and as what.
     pub(crate) fn is_serving(&self, control: bool) -> bool {
         self.phase == Phase::Serving && self.control == control
+    }
+
+    pub(crate) fn poked(&mut self, poke: Poke, io: &mut Io<'_>) {
+        match poke {
+            Poke::Signal => self.signal(io),
+            Poke::Die if self.phase == Phase::Serving && io.dice.chance(50) => self.die(io),
+            Poke::Die if matches!(self.phase, Phase::Asking | Phase::LoggingIn | Phase::Serving) => {
+                io.shared.deaths += 1;
+                self.gone(io, End::Reset);
+            }
+            Poke::Dawdle => {
+                io.shared.deaths += 1;
+                self.until = self.until.max(io.now + io.dice.below(6 * SECOND));
+            }
+            _ => {}
+        }
     }
 
     /// Something happened: bytes came, room was made, time passed.
@@ -706,12 +722,19 @@ impl Backend {
     }
 
     /// A cancel request's signal: whatever runs ends; a process that runs nothing takes no notice.
-    pub(crate) fn signal(&mut self, io: &mut Io<'_>) {
+    fn signal(&mut self, io: &mut Io<'_>) {
         // A Sync that was sent ahead and comes only after the error is answered, with or without a pooler in between,
         // and its client has one ready for query more than it can account for: left out.
         let ahead = |copy: &Copy| copy.taken == 0 && !copy.synced && io.input.is_empty();
         if !self.simple && self.copy.as_ref().is_some_and(ahead) {
             return;
+        }
+        // What is done cannot be cancelled any more, only what follows.
+        if self.copy.is_none()
+            && let Some(Step::Done { tag }) =
+                self.steps.pop_front_if(|step| matches!(step, Step::Done { .. }))
+        {
+            self.say(&text_message(b'C', &tag), io);
         }
         let runs = self.copy.is_some() || self.steps.iter().any(|step| !matches!(step, Step::Ready));
         if self.phase != Phase::Serving || !runs {

@@ -2,6 +2,7 @@
 //! as a driver with real sockets does, and chooses at random wherever the contract leaves a choice.
 
 mod driver;
+mod nudge;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
@@ -17,7 +18,7 @@ use crate::sim::client::Client;
 use crate::sim::dice::Dice;
 use crate::sim::marked::{Marked, Origin, packet};
 use crate::sim::net::{End, Pipe, Weather};
-use crate::sim::peer::{Canceller, Io, MS, Shared, US};
+use crate::sim::peer::{Canceller, Io, MS, Poke, Shared, US};
 use crate::sim::schedule;
 use crate::sim::server::Backend;
 
@@ -77,6 +78,7 @@ enum Event {
     Client(usize),
     Canceller(u64),
     Operator,
+    Thaw(usize),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -211,7 +213,7 @@ impl World {
     /// An administrator ends a process.
     pub(crate) fn terminate(&mut self, number: usize) {
         self.shared.terminated.insert(number);
-        self.with_peer(number, false);
+        self.with_peer(number, None);
     }
 
     pub(crate) fn suspend(&mut self) {
@@ -261,7 +263,7 @@ impl World {
                     self.peer_reads(number);
                 }
             }
-            Event::Signal(number) => self.with_peer(number, true),
+            Event::Signal(number) => self.with_peer(number, Some(Poke::Signal)),
             Event::Connected(number) => self.connect_decided(number),
             Event::Derived(number) => {
                 if let Some((link, password, keys)) = self.deriving.remove(&number) {
@@ -285,10 +287,20 @@ impl World {
                 }
             }
             Event::Operator => self.operate(),
+            Event::Thaw(number) => self.thaw(number),
         }
     }
 
     fn operate(&mut self) {
+        self.command();
+        if self.suspended || self.shared.in_recovery || !self.clients_are_gone() {
+            let later = self.now + self.dice.skewed(200 * MS);
+            self.at(later, Event::Operator);
+        }
+    }
+
+    /// What the operator or the server's administrator does.
+    fn command(&mut self) {
         let now = Tick(self.now);
         if self.suspended {
             self.servers_meet("resume");
@@ -315,7 +327,7 @@ impl World {
                     self.servers_meet("reload");
                     self.reload();
                 }
-                2 if self.dice.below(10) == 0 => {
+                2 if !self.shared.killed && self.dice.below(30) == 0 => {
                     (self.suspended, self.shared.killed) = (true, true);
                     self.pooler.kill(now, None, &mut self.actions);
                 }
@@ -325,10 +337,6 @@ impl World {
         self.work();
         self.flush();
         self.arm();
-        if self.suspended || self.shared.in_recovery || !self.clients_are_gone() {
-            let later = self.now + self.dice.skewed(200 * MS);
-            self.at(later, Event::Operator);
-        }
     }
 
     /// New sizes for every pool.
@@ -347,7 +355,7 @@ impl World {
         let id = self.pooler.accepted(Tick(self.now), None, false);
         let number = self.connect(Link::Client(id), peer);
         self.arm();
-        self.with_peer(number, false);
+        self.with_peer(number, None);
     }
 
     fn connect(&mut self, link: Link, peer: Peer) -> usize {
@@ -386,7 +394,7 @@ impl World {
             self.meets(link, "connected");
             self.pooler.connected(now, link, &mut self.actions);
             self.work();
-            self.with_peer(backend, false);
+            self.with_peer(backend, None);
         }
         self.work();
         self.flush();
@@ -400,7 +408,7 @@ impl World {
         if arrived && conn.link.is_none() {
             // The socket is closed: nobody will read this, and whoever waits for room is not kept.
             conn.up.arrived.clear();
-            self.with_peer(number, false);
+            self.with_peer(number, None);
         } else if arrived {
             let ready = self.ready.entry(number).or_default();
             ready.readable = true;
@@ -440,7 +448,7 @@ impl World {
         if read {
             self.writable(number);
         }
-        self.with_peer(number, false);
+        self.with_peer(number, None);
     }
 
     /// The network has room for more of what the pooler sends.
@@ -465,7 +473,7 @@ impl World {
         }
     }
 
-    fn with_peer(&mut self, number: usize, signal: bool) {
+    fn with_peer(&mut self, number: usize, poke: Option<Poke>) {
         let conn = &mut self.conns[number];
         if conn.peer_end.is_some() {
             return;
@@ -484,10 +492,15 @@ impl World {
             traces: self.trace,
         };
         match &mut conn.peer {
-            Peer::Client(client) => client.act(&mut io),
+            Peer::Client(client) => {
+                if let Some(poke) = poke {
+                    client.poked(poke, &mut io);
+                }
+                client.act(&mut io);
+            }
             Peer::Backend(backend) => {
-                if signal {
-                    backend.signal(&mut io);
+                if let Some(poke) = poke {
+                    backend.poked(poke, &mut io);
                 }
                 backend.act(&mut io);
             }

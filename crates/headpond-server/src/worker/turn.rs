@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headpond_core::{Alarm, Tick};
 use headpond_pooler::{Action, Link, Report};
+use headpond_wire::postgres::frame::WHOLE_MAX;
 use headpond_wire::postgres::scram::ClientKeys;
 use mio::Token;
 
@@ -180,6 +181,13 @@ impl Worker {
         let spare = self.arena.spare(before + SLICE);
         if let Some(held) = &held {
             spare[..before].copy_from_slice(&held.0);
+        }
+        if before > WHOLE_MAX {
+            // A client that pipelines goes no faster than it is served: nothing is kept on top of so much.
+            if self.hand_in(now, link, before) > 0 {
+                self.again.push(link);
+            }
+            return;
         }
         let received = loop {
             match conn.socket.receive(&mut spare[before..]) {

@@ -200,3 +200,24 @@ fn a_client_that_pipelines_does_not_keep_the_connection_from_others() {
         pond.assert_in_step().await;
     });
 }
+
+#[test]
+fn a_client_that_sends_megabytes_ahead_while_others_wait_is_read_as_it_is_served() {
+    run(async {
+        let pond = Pond::new(TRANSACTION, "", "max_size = 1").await;
+        let clients = pond.clients(3).await;
+        let (greedy, others) = clients.split_first().unwrap();
+        let padded = format!("SELECT 1 /* {} */", "p".repeat(20_000));
+        let flood = join_all((0..200).map(|_| greedy.batch_execute(&padded)));
+        let busy = join_all(others.iter().map(async |client| {
+            loop {
+                client.batch_execute("SELECT 1").await.unwrap();
+            }
+        }));
+        tokio::select! {
+            answers = flood => assert!(answers.iter().all(Result::is_ok), "{answers:?}"),
+            _ = busy => {}
+        }
+        pond.assert_in_step().await;
+    });
+}

@@ -3,6 +3,7 @@
 use crate::figures::Pins;
 use crate::{Action, Link, Report};
 use headpond_core::{State, Tick};
+use headpond_wire::postgres::frame::WHOLE_MAX;
 use headpond_wire::postgres::scram::ClientKeys;
 
 use super::{Event, Last, Peer, Ready, World};
@@ -13,6 +14,9 @@ use crate::sim::peer::{MS, US};
 
 /// More than what is read in the one turn in which a link turns out to be blocked.
 const OUTBOX_MAX: usize = 120_000;
+
+/// The most that the machine may leave with the driver: a message that is not all there, and what was read with it.
+const HELD_MAX: usize = WHOLE_MAX + 16_384;
 
 impl World {
     /// One turn of the driver's loop.
@@ -52,6 +56,7 @@ impl World {
         }
         self.flush();
         self.check();
+        self.nudge();
         self.arm();
     }
 
@@ -251,10 +256,12 @@ impl World {
         let conn = &mut self.conns[number];
         // A large message is not read in more than some twenty pieces.
         let least = (conn.held.len() / 4).max(conn.up.arrived.len() / 20).min(16_384);
-        let size = self.dice.pick(&[7, 100, 1_000, 16_384]).max(least);
+        let full = conn.held.len() > WHOLE_MAX;
+        let size = if full { 0 } else { self.dice.pick(&[7, 100, 1_000, 16_384]).max(least) };
         let fresh = conn.up.arrived.take(size);
         let count = fresh.len();
         if count == 0
+            && !full
             && let Some(end) = conn.up.ended
         {
             let why = if end == End::Orderly { "the peer closed the connection" } else { "connection reset" };
@@ -262,7 +269,7 @@ impl World {
             self.pooler.closed(Tick(self.now), link, why, &mut self.actions);
             return self.carry_out(&Marked::default());
         }
-        if count == size || (count > 0 && conn.hung_up) {
+        if count > 0 && (count == size || conn.hung_up) {
             self.again.push(link);
         }
         let mut bytes = std::mem::take(&mut conn.held);
@@ -282,11 +289,15 @@ impl World {
                 bytes.len() - consumed
             );
         }
+        if full && consumed > 0 {
+            self.again.push(link);
+        }
+        assert!(bytes.len() - consumed <= HELD_MAX, "{} bytes are held", bytes.len() - consumed);
         self.conns[number].held = bytes.range(consumed, bytes.len() - consumed);
         self.carry_out(&bytes);
         if count > 0 {
             // A process that was blocked in send goes on.
-            self.with_peer(number, false);
+            self.with_peer(number, None);
         }
     }
 
