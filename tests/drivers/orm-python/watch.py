@@ -1,0 +1,54 @@
+"""Where transactions run, and why a server connection stays with its client."""
+
+import os
+import threading
+
+import psycopg
+
+PORTS = {mode: int(os.environ[f"{mode.upper()}_PORT"]) for mode in ("direct", "session", "transaction")}
+PID = "SELECT pg_backend_pid()"
+
+
+def console(command):
+    """The rows of a command, as texts; none if there is no such command."""
+    login = f"host=127.0.0.1 port={PORTS['transaction']} user=postgres dbname=headpond"
+    with psycopg.connect(login, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+        try:
+            return [[str(cell) for cell in row] for row in connection.execute(command)]
+        except psycopg.Error:
+            return None
+
+
+def moves(mode, ask):
+    """Nothing keeps a client's transactions together. `ask` runs one statement in a transaction of its own."""
+    pids = {ask(PID) for _ in range(4)}
+    assert (len(pids) > 1) == (mode == "transaction"), f"{len(pids)} connections"
+
+
+def stays(mode, ask, reason):
+    """All transactions of a client are on one connection, for this reason."""
+    pids = {ask(PID) for _ in range(4)}
+    assert len(pids) == 1, f"{len(pids)} connections"
+    pins = console("SHOW PINS") if mode == "transaction" else None
+    if pins is not None:
+        name = ask("SELECT current_setting('application_name')")
+        assert any(name in row and any(reason in cell for cell in row) for row in pins), (name, reason, pins)
+
+
+def together(work, count=6):
+    """Runs work(0), work(1), … at the same time."""
+    wrong = []
+
+    def guarded(number):
+        try:
+            work(number)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if wrong:
+        raise wrong[0]
