@@ -199,8 +199,11 @@ public class Claims {
             var session = factory.openSession();
             try {
                 work.with(session);
-            } finally {
                 session.close();
+            } catch (Throwable error) {
+                // What it holds would keep the others waiting.
+                session.doWork(Connection::close);
+                throw error;
             }
         }
 
