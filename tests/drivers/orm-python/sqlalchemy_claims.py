@@ -172,6 +172,20 @@ def nobody_is_given_the_last_value_of_another(mode):
         together(work)
 
 
+def the_last_value_outlives_its_transaction_once_it_was_asked_for(mode):
+    with engine(mode) as here, connection(here) as (own, ask), connection(here) as (other, _):
+        make_books(here, 1)
+        new = insert(BOOK).values(title="").returning(BOOK.c.id)
+        own.scalar(new)
+        with contextlib.suppress(DBAPIError):
+            ask("SELECT lastval()")
+        for _ in range(10):
+            made = own.scalar(new)
+            assert other.scalar(new) == made + 1
+            assert ask("SELECT lastval()") == made
+        moves(mode, ask)
+
+
 def the_last_value_is_known_in_its_transaction(mode):
     with engine(mode) as here:
         make_books(here, 1)
@@ -254,6 +268,7 @@ CLAIMS = [
     a_listener_pins_until_it_no_longer_listens,
     a_savepoint_takes_its_settings_back,
     nobody_is_given_the_last_value_of_another,
+    the_last_value_outlives_its_transaction_once_it_was_asked_for,
     the_last_value_is_known_in_its_transaction,
     what_a_reset_on_return_discards_is_gone,
     statements_that_psycopg_prepares_are_found,

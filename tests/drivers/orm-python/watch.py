@@ -9,14 +9,20 @@ PORTS = {mode: int(os.environ[f"{mode.upper()}_PORT"]) for mode in ("direct", "s
 PID = "SELECT pg_backend_pid()"
 
 
-def console(command):
-    """The rows of a command, as texts; none if there is no such command."""
+def is_shown(name, reason):
+    """Whether the console comes to say that an application is pinned so. One without the command says yes."""
     login = f"host=127.0.0.1 port={PORTS['transaction']} user=postgres dbname=headpond"
-    with psycopg.connect(login, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-        try:
-            return [[str(cell) for cell in row] for row in connection.execute(command)]
-        except psycopg.Error:
-            return None
+    with psycopg.connect(login, autocommit=True, cursor_factory=psycopg.ClientCursor) as console:
+        for _ in range(5000):
+            try:
+                cursor = console.execute("SHOW PINS")
+            except psycopg.Error:
+                return True
+            columns = [column.name for column in cursor.description]
+            pins = [dict(zip(columns, row)) for row in cursor]
+            if any(pin["application_name"] == name and reason in pin["reasons"] for pin in pins):
+                return True
+    return False
 
 
 def moves(mode, ask):
@@ -30,10 +36,8 @@ def stays(mode, ask, reason):
     """All transactions of a client are on one connection, for this reason."""
     pids = {ask(PID) for _ in range(6)}
     assert len(pids) == 1, f"{len(pids)} connections"
-    pins = console("SHOW PINS") if mode == "transaction" else None
-    if pins is not None:
-        name = ask("SELECT current_setting('application_name')")
-        assert any(name in row and any(reason in cell for cell in row) for row in pins), (name, reason, pins)
+    if mode == "transaction":
+        assert is_shown(ask("SELECT current_setting('application_name')"), reason), f"pinned, but not by {reason}"
 
 
 def together(work, count=6):
