@@ -12,18 +12,17 @@ if ! cmp -s "$here/schema.prisma" "$cache/schema.prisma"; then
     install() {
         npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$@" >&2 || missing "Prisma from npm"
     }
+    rm -rf "$cache"
     mkdir -p "$cache" "$work/generator"
-    install "$cache" @prisma/client@7 @prisma/adapter-pg@7 pg@8 pg-cursor@2
-    install "$work/generator" prisma@7 "@prisma/client@7"
+    install "$cache" @prisma/adapter-pg@7 @prisma/client-runtime-utils@7 pg@8 pg-cursor@2
+    install "$work/generator" prisma@7 @prisma/client@7
     cp "$here/schema.prisma" "$work/generator"
     # What migrates, and is not used here, would be downloaded if it were not there.
     (cd "$work/generator" && PRISMA_SCHEMA_ENGINE_BINARY=/bin/true PRISMA_HIDE_UPDATE_MESSAGE=1 CHECKPOINT_DISABLE=1 \
         node_modules/.bin/prisma generate --schema schema.prisma --no-hints >"$work/generated" 2>&1) ||
         { cat "$work/generated" >&2; missing "the generator of Prisma"; }
-    rm -rf "$cache/client"
     cp -R "$work/generator/client" "$cache/client"
     cp "$here/schema.prisma" "$cache"
-    rm -rf "$work/generator"
 fi
 serve
 NODE_PATH=$cache/node_modules:$cache node "$here/claims.js"
