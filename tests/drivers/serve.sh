@@ -1,7 +1,8 @@
 # Sourced by the suites, with $name set: starts Headpond twice, and ends both with the suite.
 #
-# SESSION_PORT: without a configuration, in front of a PostgreSQL of its own; TRANSACTION_PORT: in transaction mode before
-# the same one, with 5 server connections. User postgres, no password. Folders: $cache is kept, $work is not.
+# SESSION_PORT: without a configuration, in front of a PostgreSQL of its own, which is at DIRECT_PORT; TRANSACTION_PORT: in
+# transaction mode before the same one, with 3 server connections that take turns, so that a client that may be moved is.
+# User postgres, no password. Folders: $cache is kept, $work is not.
 
 missing() {
     echo "needs $*"
@@ -23,20 +24,24 @@ serve() {
     export PG_BINDIR
     start session
     SESSION_PORT=$(sed -n 's/^ *address  *.*:\([0-9]*\)$/\1/p' "$work/session")
-    database=$(sed -n 's/.*listens on port \([0-9]*\).*/\1/p' "$work/session")
+    DIRECT_PORT=$(sed -n 's/.*listens on port \([0-9]*\).*/\1/p' "$work/session")
     for TRANSACTION_PORT in 26532 26533 26534 26535 26536 26537 26538 26539; do
         cat >"$work/headpond.toml" <<CONFIG
 listen = ["127.0.0.1:$TRANSACTION_PORT"]
 http_listen = ""
 pool_mode = "transaction"
-[data_source."*"]
+admin_users = ["postgres"]
+[data_source.postgres]
 host = "127.0.0.1"
-port = $database
-max_size = 5
+port = $DIRECT_PORT
+user = "postgres"
+max_size = 3
+min_idle = 3
+round_robin = true
 CONFIG
         start transaction "$work/headpond.toml" && break
     done
-    export SESSION_PORT TRANSACTION_PORT
+    export DIRECT_PORT SESSION_PORT TRANSACTION_PORT
 }
 
 # Runs `headpond serve`, and returns when it listens; its output goes to $work/$1.
