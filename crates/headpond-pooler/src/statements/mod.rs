@@ -135,7 +135,6 @@ impl Pooler {
     }
 
     /// Looks at a message of a client that may be about statements, of a pool that carries them.
-    #[expect(clippy::too_many_arguments, reason = "one step of the relay, called from one place")]
     pub(crate) fn relay_statement(
         &mut self,
         client: ClientId,
