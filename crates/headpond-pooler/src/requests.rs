@@ -16,6 +16,7 @@ use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::{Server, ServerState};
 use crate::session::Refusal;
+use crate::session::runs::Reading;
 use crate::statements::{Handled, Note, Runs};
 use crate::timers::Timer;
 
@@ -311,6 +312,7 @@ impl Pooler {
             }
         }
         let reading = match note.runs {
+            Runs::Nothing if note.names => Reading::Nothing,
             Runs::Nothing => reading,
             runs => self.read_bound(id, server_id, runs),
         };

@@ -11,7 +11,7 @@ mod pins;
 mod probe;
 mod resets;
 mod restore;
-mod runs;
+pub(crate) mod runs;
 mod sequences;
 
 use headpond_core::Tick;

@@ -53,6 +53,8 @@ pub(crate) struct Note {
     /// Of a Bind: whether its statement might end the transaction, and which it is.
     pub(crate) ends: Option<bool>,
     pub(crate) runs: Runs,
+    /// A Parse that gives its statement a name: what it does is looked at when it is bound.
+    pub(crate) names: bool,
 }
 
 /// What is executed that was parsed before.
@@ -66,8 +68,14 @@ pub(crate) enum Runs {
 }
 
 impl Note {
-    const PLAIN: Handled =
-        Handled::Goes(Self { changes: 0, describes: false, unnames: false, ends: None, runs: Runs::Nothing });
+    const PLAIN: Handled = Handled::Goes(Self {
+        changes: 0,
+        describes: false,
+        unnames: false,
+        ends: None,
+        runs: Runs::Nothing,
+        names: false,
+    });
 
     /// The message was sent.
     #[inline]
@@ -127,7 +135,6 @@ impl Pooler {
     }
 
     /// Looks at a message of a client that may be about statements, of a pool that carries them.
-    #[expect(clippy::too_many_arguments, reason = "one step of the relay, called from one place")]
     pub(crate) fn relay_statement(
         &mut self,
         client: ClientId,

@@ -77,7 +77,7 @@ impl Pooler {
         self.rename(message, run, out, |bytes| id.write_name(bytes));
         self.log(message.server, Change::Named(message.name().into()));
         self.prepared(message.server, id);
-        Handled::Goes(Note { changes: 2, ..Note::default() })
+        Handled::Goes(Note { changes: 2, names: true, ..Note::default() })
     }
 
     /// Whether a connection is known to be in a transaction that failed, in which this is not even parsed.
