@@ -125,7 +125,8 @@ impl Pooler {
     pub(crate) fn runs(&mut self, client_id: ClientId, server_id: ServerId, reading: &Reading, tag: u8) {
         let Some(server) = self.servers.get_mut(server_id) else { return };
         let session = &mut server.session;
-        session.has_read_unnamed |= tag == b'P';
+        // Nothing was read of one that is given a name.
+        session.has_read_unnamed |= tag == b'P' && !matches!(reading, Reading::Nothing);
         let text = match reading {
             Reading::Nothing => return,
             Reading::Anything => {
