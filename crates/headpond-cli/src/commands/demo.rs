@@ -60,8 +60,7 @@ pub(crate) fn demo(size: &Size) -> Result<(), String> {
     let options = Options { max_connections: size.max_connections, ..Options::default() };
     let postgres = Postgres::start(options).map_err(|error| error.to_string())?;
     let pool = embedded_pool(size.max_connections);
-    let mut config = Config::embedded(postgres.port(), pool.clone());
-    config.use_transaction_mode();
+    let config = Config::embedded(postgres.port(), pool.clone());
     let server = Server::bind(config, Ports::NextFree).map_err(text)?.spawn().map_err(text)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
     let errors = runtime.block_on(async {

@@ -58,6 +58,8 @@ pub(crate) struct Session {
     probe: Option<Box<Probe>>,
     /// What PREPARE has prepared may do.
     prepared: Effects,
+    /// Its transaction was over before, and only the probe was since.
+    has_been_probed: bool,
     /// The client's unnamed statement is among what was touched.
     has_read_unnamed: bool,
     sequences: Sequences,
@@ -158,7 +160,8 @@ impl Pooler {
         let touched = std::mem::take(&mut session.touched);
         session.has_read_unnamed = false;
         let entry = &mut self.pools[server.pool as usize];
-        if entry.names.has_readers {
+        let probed = std::mem::take(&mut session.has_been_probed);
+        if entry.names.has_readers && !probed {
             session.pin(now, session.pins_of_sequences(touched), &mut entry.pinnings);
         }
         if touched == Effects::NONE {
@@ -198,6 +201,7 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         let Some(client_id) = server.client else { return };
         let Some(probe) = server.session.probe.take() else { return };
+        server.session.has_been_probed = true;
         server.session.settled = false;
         let (had, pinnings) = (server.session.pins, &mut self.pools[server.pool as usize].pinnings);
         let Some(Answer { pins, values }) = probe.answer else {

@@ -197,15 +197,6 @@ impl Config {
         }
     }
 
-    /// Every data source in transaction mode: a connection goes back to its pool when a transaction ends.
-    pub fn use_transaction_mode(&mut self) {
-        self.pool_mode = PoolMode::Transaction;
-        Arc::make_mut(&mut self.pooler)
-            .data_sources
-            .iter_mut()
-            .for_each(|source| source.mode = self.pool_mode);
-    }
-
     /// Without a file: every database of the server on this machine's `port`, under each client's own name.
     #[must_use]
     pub fn embedded(port: u16, pool: PoolSettings) -> Self {

@@ -16,7 +16,7 @@ const HEAD: &str = "\
 #[must_use]
 pub fn reference() -> String {
     let mut config = Config::defaults(Dialect::Toml);
-    let mut source = build::data_source("shop", PoolMode::Session, PoolSettings::named());
+    let mut source = build::data_source("shop", PoolMode::Transaction, PoolSettings::named());
     let [mut top, mut pool, mut of_source, mut application] = <[String; 4]>::default();
     let mut weight = 1;
     for setting in SETTINGS {

@@ -101,7 +101,8 @@ impl Config {
             log_format: LogFormat::Auto,
             figures_interval: NO_TIME,
             auth_file: None,
-            pool_mode: PoolMode::Session,
+            // As in PgBouncer.
+            pool_mode: if ini { PoolMode::Session } else { PoolMode::Transaction },
             timeouts: Timeouts::default(),
             budget: None,
             reserve: None,
@@ -200,8 +201,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "pool_mode",
         Top(|c| Slot::Choice(&mut c.pool_mode)),
-        "When a server connection goes back to its pool: \"session\" (its client leaves), \"transaction\", or \"statement\" \
-         (as transaction, and a transaction that spans requests is refused).",
+        "When a server connection goes back to its pool: \"session\" (its client leaves), \"transaction\" (sessions follow \
+         their clients: docs/transaction-mode.md), or \"statement\" (as transaction, and a transaction that spans \
+         requests is refused).",
     )
     .pgbouncer("pool_mode"),
     setting(

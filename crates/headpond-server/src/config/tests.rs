@@ -99,7 +99,7 @@ fn a_reload_names_what_waits_for_a_restart() {
 fn the_embedded_server_is_one_wildcard() {
     let config = Config::embedded(5544, PoolSettings::on_demand());
     let any = source(&config, "*");
-    assert_eq!((&any.node, &any.user, any.mode), (&tcp("127.0.0.1", 5544), &None, PoolMode::Session));
+    assert_eq!((&any.node, &any.user, any.mode), (&tcp("127.0.0.1", 5544), &None, PoolMode::Transaction));
     assert_eq!(
         (config.pooler.auth, config.pooler.admin_users.as_slice()),
         (AuthMethod::Trust, &["postgres".into()][..])

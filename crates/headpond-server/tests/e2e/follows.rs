@@ -1,24 +1,26 @@
 //! Transaction mode: a session follows its client from connection to connection, and no other client sees any of it.
 
+use headpond_core::State;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::database::{database, direct};
-use crate::pond::{PID, Pond, TRANSACTION, code, connect, run, value};
+use crate::pond::{PID, Pond, TRANSACTION, code, connect, run, until, value};
 
 /// A client, and another that takes the connection which was used last out of its way.
-struct Pair {
+struct Pair<'a> {
+    pond: &'a Pond,
     client: Client,
     other: Client,
 }
 
-impl Pair {
-    async fn before(pond: &Pond) -> Self {
+impl<'a> Pair<'a> {
+    async fn before(pond: &'a Pond) -> Self {
         Self::with(pond, pond.login()).await
     }
 
-    async fn with(pond: &Pond, login: tokio_postgres::Config) -> Self {
-        let pair = Self { client: connect(&login).await, other: pond.client().await };
+    async fn with(pond: &'a Pond, login: tokio_postgres::Config) -> Self {
+        let pair = Self { pond, client: connect(&login).await, other: pond.client().await };
         // Two connections, so that there is another to be moved to.
         pair.other.batch_execute("BEGIN").await.unwrap();
         value(&pair.client, PID).await;
@@ -26,8 +28,18 @@ impl Pair {
         pair
     }
 
+    /// Waits until no connection is on an errand: after DDL one asks the catalogue.
+    async fn at_rest(&self) {
+        let errands = async || {
+            let snapshot = self.pond.snapshot().await;
+            snapshot.pools.iter().map(|row| row.pool.count(State::Resetting)).sum::<u32>()
+        };
+        until("at rest", async || errands().await == 0).await;
+    }
+
     /// Runs something on the connection that the client did not have last.
     async fn elsewhere(&self, query: &str) -> String {
+        self.at_rest().await;
         let before = value(&self.client, PID).await;
         self.other.batch_execute("BEGIN").await.unwrap();
         assert_eq!(value(&self.other, PID).await, before, "the other has the client's connection: {query}");
@@ -39,6 +51,7 @@ impl Pair {
 
     /// What the other client sees, on the connection that the client had last.
     async fn stranger(&self, query: &str) -> String {
+        self.at_rest().await;
         let before = value(&self.client, PID).await;
         self.other.batch_execute("BEGIN").await.unwrap();
         assert_eq!(value(&self.other, PID).await, before, "{query}");
@@ -303,5 +316,65 @@ fn a_pinned_client_whose_server_goes_is_told_that_its_session_is_gone() {
         let lost = lost.expect_err("it is gone");
         assert!(lost.is_closed() || lost.code() == Some(&SqlState::ADMIN_SHUTDOWN), "{lost}");
         assert_eq!(value(&pair.other, "SELECT 1").await, "1");
+    });
+}
+
+#[test]
+fn a_value_of_a_sequence_is_never_another_client_s() {
+    run(async {
+        let pond = pond().await;
+        let sequence = format!("sequence_of_{}", pond.user);
+        let admin = direct(&database().server).await;
+        let create = format!("CREATE SEQUENCE {sequence}; GRANT ALL ON SEQUENCE {sequence} TO PUBLIC");
+        admin.batch_execute(&create).await.unwrap();
+        let (draw, ask) = (format!("SELECT nextval('{sequence}')"), format!("SELECT currval('{sequence}')"));
+        let pair = Pair::before(&pond).await;
+        // The other client's values are on both connections.
+        pair.client.batch_execute("BEGIN").await.unwrap();
+        value(&pair.other, &draw).await;
+        pair.client.batch_execute("COMMIT").await.unwrap();
+        value(&pair.other, &draw).await;
+        for _ in 0..3 {
+            let unknown = pair.client.simple_query(&ask).await;
+            assert_eq!(code(unknown), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        }
+        // Now that somebody asks, who draws keeps the connection, and who only asked does not.
+        for _ in 0..3 {
+            let mine = value(&pair.client, &draw).await;
+            let theirs = value(&pair.other, &draw).await;
+            assert_eq!(value(&pair.client, &ask).await, mine);
+            assert_eq!(value(&pair.other, &ask).await, theirs);
+            assert_eq!(value(&pair.client, "SELECT lastval()").await, mine);
+            value(&pair.client, "SELECT 1").await;
+            value(&pair.other, "SELECT 1").await;
+        }
+        admin.batch_execute(&format!("DROP SEQUENCE {sequence}")).await.unwrap();
+        pond.assert_in_step().await;
+    });
+}
+
+#[test]
+fn a_value_that_only_a_function_asks_for_is_not_another_client_s_either() {
+    run(async {
+        let pond = pond().await;
+        let user = &pond.user;
+        let admin = direct(&database().server).await;
+        let create = format!(
+            "CREATE SEQUENCE drawn_by_{user}; GRANT ALL ON SEQUENCE drawn_by_{user} TO PUBLIC;
+             CREATE FUNCTION last_of_{user}() RETURNS bigint LANGUAGE sql AS 'SELECT lastval()'"
+        );
+        admin.batch_execute(&create).await.unwrap();
+        let pair = Pair::before(&pond).await;
+        pair.client.batch_execute("BEGIN").await.unwrap();
+        value(&pair.other, &format!("SELECT nextval('drawn_by_{user}')")).await;
+        pair.client.batch_execute("COMMIT").await.unwrap();
+        value(&pair.other, &format!("SELECT nextval('drawn_by_{user}')")).await;
+        let ask = format!("SELECT last_of_{user}()");
+        assert_eq!(code(pair.client.simple_query(&ask).await), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        assert_eq!(code(pair.client.query(&ask, &[]).await), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        admin
+            .batch_execute(&format!("DROP FUNCTION last_of_{user}; DROP SEQUENCE drawn_by_{user}"))
+            .await
+            .unwrap();
     });
 }
