@@ -31,6 +31,7 @@ port = {server_port}
 max_size = {pool}
 min_idle = 0
 max_waiters = {clients}
+session_state = "{state}"
 """
 
 PGBOUNCER = """
@@ -42,6 +43,7 @@ listen_port = {port}
 unix_socket_dir =
 pool_mode = {mode}
 default_pool_size = {pool}
+max_prepared_statements = 200
 max_client_conn = {clients}
 auth_type = {auth}
 auth_file = {users}
@@ -52,12 +54,12 @@ ignore_startup_parameters = extra_float_digits,search_path
 
 
 class Headpond:
-    def __init__(self, binaries, sends, workers=1):
-        self.program, self.sends, self.workers = binaries / "headpond", sends, workers
+    def __init__(self, binaries, sends, workers=1, state="follow"):
+        self.program, self.sends, self.workers, self.state = binaries / "headpond", sends, workers, state
 
     def command(self, folder, values):
         file = folder / "headpond.toml"
-        file.write_text(HEADPOND.format(sends=self.sends, workers=self.workers, **values))
+        file.write_text(HEADPOND.format(sends=self.sends, workers=self.workers, state=self.state, **values))
         return [self.program, "serve", file]
 
     def version(self):
@@ -101,6 +103,7 @@ def contenders(binaries):
         "headpond": Headpond(binaries, "auto"),
         "headpond-plain": Headpond(binaries, "plain"),
         "headpond-2": Headpond(binaries, "auto", workers=2),
+        "headpond-untracked": Headpond(binaries, "auto", state="ignore"),
         "floor": Floor(binaries, "batched"),
         "floor-plain": Floor(binaries, "plain"),
         "pgbouncer": PgBouncer(),

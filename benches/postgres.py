@@ -26,6 +26,13 @@ jit = off
 max_wal_size = '4GB'
 """
 
+FUNCTIONS = (
+    "create function user_function(n int) returns int language plpgsql as 'begin return n + 1; end'",
+    "create table with_trigger (n int)",
+    "create function before_insert() returns trigger language plpgsql as 'begin new.n = new.n + 1; return new; end'",
+    "create trigger before_insert before insert on with_trigger for each row execute function before_insert()",
+)
+
 BIN = Path(os.environ.get("PG_BINDIR", "/usr/bin"))
 
 
@@ -63,6 +70,8 @@ def server():
         ask(port, "postgres", f"create database {DATABASE}", patience=30)
         load = [BIN / "pgbench", "-i", "-q", "-s", str(SCALE), "-h", "127.0.0.1", "-p", str(port), "-U", USER, DATABASE]
         subprocess.run(load, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **run)
+        for statement in FUNCTIONS:
+            ask(port, DATABASE, statement)
         ask(port, DATABASE, "checkpoint")
         yield Server(folder, port, process)
     finally:

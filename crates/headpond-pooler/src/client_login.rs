@@ -311,6 +311,7 @@ impl Pooler {
             user: server_user.to_owned(),
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
             mode: if replication == Replication::None { source.mode } else { PoolMode::Session },
+            session_state: source.session_state,
             replication,
             names: Names::new(),
             settings_error: None,

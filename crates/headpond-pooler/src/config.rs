@@ -61,6 +61,16 @@ pub enum AuthMethod {
     ScramSha256,
 }
 
+/// What becomes of what clients leave in their sessions, in transaction and statement mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionState {
+    /// It follows its client, or keeps the connection with it.
+    #[default]
+    Follow,
+    /// It stays on the connection, for whoever comes next: as in other poolers. Startup parameters are set all the same.
+    Ignore,
+}
+
 /// What is thought of functions that the database has, in transaction and statement mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OpaqueFunctions {
@@ -135,6 +145,8 @@ pub struct DataSource {
     pub members: u32,
     /// When connections are released.
     pub mode: PoolMode,
+    /// What becomes of the state of sessions, in transaction and statement mode.
+    pub session_state: SessionState,
     /// What is thought of functions that may leave something in their session.
     pub opaque_functions: OpaqueFunctions,
     /// How long its clients may take.
@@ -205,6 +217,7 @@ impl DataSource {
             reserve: None,
             members: 1,
             mode,
+            session_state: SessionState::default(),
             opaque_functions: OpaqueFunctions::default(),
             timeouts: Timeouts::default(),
             pool,

@@ -14,7 +14,7 @@ use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, Ser
 use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::config::{PoolMode, PoolerConfig, Replication, Timeouts};
+use crate::config::{PoolMode, PoolerConfig, Replication, SessionState, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
@@ -41,6 +41,7 @@ pub(crate) struct PoolEntry {
     /// Database on the server.
     pub(crate) database: String,
     pub(crate) mode: PoolMode,
+    pub(crate) session_state: SessionState,
     pub(crate) timeouts: Timeouts,
     /// The shortest of those of leases, if there is any.
     pub(crate) patience: Option<Duration>,
@@ -76,6 +77,12 @@ impl PoolEntry {
     /// Whether each connection serves one client, from its login on.
     pub(crate) fn is_dedicated(&self) -> bool {
         self.replication != Replication::None
+    }
+
+    /// Whether sessions follow their clients from connection to connection.
+    #[inline]
+    pub(crate) fn follows(&self) -> bool {
+        self.mode != PoolMode::Session && self.session_state == SessionState::Follow
     }
 
     /// Its mode, where its data source has this one.
@@ -349,6 +356,7 @@ impl Pooler {
             entry.data_source = place;
             entry.node = node;
             entry.mode = mode;
+            entry.session_state = source.session_state;
             let timeouts = source.timeouts_for(entry.replication);
             let same_times = std::mem::replace(&mut entry.timeouts, timeouts) == timeouts;
             entry.patience = timeouts.of_leases();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use headpond_core::{State, Tick};
 
 use crate::action::{Actions, ServerId};
-use crate::config::{OpaqueFunctions, PoolMode};
+use crate::config::OpaqueFunctions;
 use crate::exchange::Errand;
 use crate::pooler::Pooler;
 use crate::text::catalogue::{Catalogue, fingerprint_question, verdict_question};
@@ -85,7 +85,7 @@ impl Pooler {
     fn asks(&mut self, now: Tick, id: ServerId) -> bool {
         let Some(server) = self.servers.get(id) else { return false };
         let entry = &mut self.pools[server.pool as usize];
-        if entry.names.due > now || entry.mode == PoolMode::Session {
+        if entry.names.due > now || !entry.follows() {
             return false;
         }
         let source = self.config.data_sources.get(entry.data_source);

@@ -169,8 +169,11 @@ impl Pooler {
         }
         let mut names = std::mem::take(&mut session.names);
         if touched.any(Effects::RESET_ALL) {
-            let others = self.settings.pairs(client.settings).map(|(name, _)| Box::from(name));
-            names.extend(others.filter(|name: &Box<str>| !names.contains(name)).collect::<Vec<_>>());
+            for (name, _) in self.settings.pairs(client.settings) {
+                if !names.iter().any(|other| **other == *name) {
+                    names.push(name.into());
+                }
+            }
         }
         if touched.any(Effects::DDL) {
             self.pools[server.pool as usize].names.is_outdated(now);

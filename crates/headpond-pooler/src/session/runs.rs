@@ -5,7 +5,6 @@ use std::sync::Arc;
 use headpond_core::Tick;
 
 use crate::action::{Actions, ClientId, ServerId};
-use crate::config::PoolMode;
 use crate::pooler::Pooler;
 use crate::session::Asks;
 use crate::statements::Runs;
@@ -64,7 +63,10 @@ impl Pooler {
             b'F' => {
                 let number = body.first_chunk().map(|number| u32::from_be_bytes(*number));
                 let harmless = number.is_some_and(|number| LARGE_OBJECTS.contains(&number));
-                let session = self.servers.get(server_id).is_none_or(|server| self.is_session(server.pool));
+                let session = self
+                    .servers
+                    .get(server_id)
+                    .is_none_or(|server| !self.pools[server.pool as usize].follows());
                 if harmless || session { Reading::Nothing } else { Reading::Anything }
             }
             _ => Reading::Nothing,
@@ -156,7 +158,7 @@ impl Pooler {
 
     fn read_text(&self, server_id: ServerId, text: &[u8], whole: bool) -> Reading {
         let Some(server) = self.servers.get(server_id) else { return Reading::Nothing };
-        if self.is_session(server.pool) {
+        if !self.pools[server.pool as usize].follows() {
             return Reading::Nothing;
         }
         if !whole || server.session.reads_otherwise() {
@@ -170,10 +172,6 @@ impl Pooler {
     fn has_readers(&self, server_id: ServerId) -> bool {
         let server = self.servers.get(server_id);
         server.is_some_and(|server| self.pools[server.pool as usize].names.has_readers)
-    }
-
-    fn is_session(&self, pool: u32) -> bool {
-        self.pools[pool as usize].mode == PoolMode::Session
     }
 
     /// Whether its client has made something of which nobody knows yet what it does.

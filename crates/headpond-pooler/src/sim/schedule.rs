@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::Pooler;
 use crate::config::{
-    AuthMethod, DataSource, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret, Timeouts, User,
-    Users,
+    AuthMethod, DataSource, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret, SessionState,
+    Timeouts, User, Users,
 };
 use headpond_core::{PoolSettings, State, Tick};
 
@@ -223,6 +223,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
     let milliseconds = |number| Duration::from_millis(number);
     let budget = dice.pick(&[None, Some(2), Some(5)]);
     DataSource {
+        session_state: SessionState::Follow,
         opaque_functions: OpaqueFunctions::Pin,
         budget,
         reserve: Some(0),

@@ -20,7 +20,6 @@ use std::ops::Range;
 use headpond_wire::postgres::frame::{self, Header};
 
 use crate::action::{Actions, ClientId, Link, ServerId};
-use crate::config::PoolMode;
 use crate::endings;
 use crate::exchange::Exchanges;
 use crate::pooler::{PoolEntry, Pooler};
@@ -118,7 +117,7 @@ impl PoolEntry {
     /// Whether statements are carried from connection to connection.
     #[inline]
     pub(crate) fn carries_statements(&self) -> bool {
-        self.mode != PoolMode::Session && self.statements.size > 0
+        self.follows() && self.statements.size > 0
     }
 }
 

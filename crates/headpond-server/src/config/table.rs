@@ -458,6 +458,13 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .database("pool_mode"),
     setting(
+        "session_state",
+        Source(|s| Slot::Choice(&mut s.session_state)),
+        "What becomes of the state of sessions, in transaction and statement mode: \"follow\" keeps it with its client \
+         (docs/transaction-mode.md); \"ignore\" leaves it on the server connection, where the next client finds it, as \
+         other poolers do.",
+    ),
+    setting(
         "opaque_functions",
         Source(|s| Slot::Choice(&mut s.opaque_functions)),
         "What is thought of functions of the database, in transaction and statement mode: \"pin\" asks its catalogue which \

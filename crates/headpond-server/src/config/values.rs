@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headpond_pooler::config::{AuthMethod, NodeAddress, OpaqueFunctions, PoolMode, Secret};
+use headpond_pooler::config::{AuthMethod, NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState};
 
 use super::{ListenAddress, LogFormat, LogLevel, Sends};
 
@@ -166,6 +166,7 @@ macro_rules! choice {
         }
     };
 }
+choice!(SessionState { "follow" = Follow, "ignore" = Ignore });
 choice!(OpaqueFunctions { "pin" = Pin, "trust" = Trust });
 choice!(PoolMode { "session" = Session, "transaction" = Transaction, "statement" = Statement });
 choice!(AuthMethod {
