@@ -28,13 +28,14 @@ impl<'a> Pair<'a> {
         pair
     }
 
-    /// Waits until no connection is on an errand: after DDL one asks the catalogue.
+    /// Waits until nothing is under way: after a transaction that may have left something its connection is asked what,
+    /// and after DDL one asks the catalogue.
     async fn at_rest(&self) {
-        let errands = async || {
+        let idle = async || {
             let snapshot = self.pond.snapshot().await;
-            snapshot.pools.iter().map(|row| row.pool.count(State::Resetting)).sum::<u32>()
+            snapshot.pools.iter().map(|row| row.pool.count(State::Idle)).sum::<u32>()
         };
-        until("at rest", async || errands().await == 0).await;
+        until("at rest", async || idle().await == 2).await;
     }
 
     /// Runs something on the connection that the client did not have last.
