@@ -142,6 +142,7 @@ impl Pooler {
                 Timer::Login(id) => self.login_overdue(now, id, out),
                 Timer::Idle(id) => self.idle_overdue(now, id, out),
                 Timer::Lease(id) => self.lease_overdue(now, id, out),
+                Timer::Sequences(id) => self.sequences_overdue(now, id, out),
             }
         }
     }

@@ -116,6 +116,7 @@ impl Pooler {
         let settings = client.settings;
         let Some(server) = self.servers.get_mut(server_id) else { return };
         server.client = Some(id);
+        server.session.has_drawn = false;
         server.client_ended = false;
         server.requested = now;
         server.transaction_begun = now;
@@ -217,7 +218,7 @@ impl Pooler {
     }
 
     /// The transaction is over: the connection goes on to whoever is next, and only then is the client read on.
-    fn end_lease(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) {
+    pub(crate) fn end_lease(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) {
         let Some(client) = self.clients.get_mut(client_id) else { return };
         if !planted!(LeaseKept) {
             client.lease = Lease::None;

@@ -16,6 +16,7 @@ use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::requests::{Run, Step};
 use crate::server::ServerState;
+use crate::session::Refusal;
 
 impl Pooler {
     /// Bytes of a server. Returns how many are consumed.
@@ -190,7 +191,7 @@ impl Pooler {
                 match reply.owner {
                     Owner::Pooler(Errand::Probe) => self.probe_over(now, id),
                     Owner::Pooler(Errand::Fingerprint) => self.fingerprint_over(now, id, out),
-                    Owner::Pooler(Errand::Catalogue) => self.catalogue_over(id),
+                    Owner::Pooler(Errand::Catalogue) => self.catalogue_over(now, id),
                     _ => {}
                 }
                 let counts = reply.owner == Owner::Client;
@@ -335,6 +336,12 @@ impl Pooler {
                         return Step::Next;
                     }
                     Errand::Settings => return Step::Gone,
+                    // Behind settings that could not be restored nothing is carried out.
+                    Errand::Layer
+                        if self.servers.get(id).is_some_and(|s| s.session.refusal != Refusal::None) =>
+                    {
+                        return Step::Next;
+                    }
                     Errand::Layer => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
                     Errand::Survey | Errand::Control => return Step::Next,

@@ -47,6 +47,11 @@ struct Entry {
 /// client gets.
 const MOVES_FREELY: [&str; 2] = ["application_name", "client_encoding"];
 
+/// Whether a parameter is set on whatever connection the client gets, in session mode too.
+pub(crate) fn moves_freely(name: &str) -> bool {
+    MOVES_FREELY.contains(&name)
+}
+
 /// Parameters whose value is a list of names in quotes, where they need them.
 const LISTS: [&str; 4] =
     ["local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces"];

@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Idle(ClientId),
     /// A lease, or what is done under it, takes too long.
     Lease(ServerId),
+    /// A connection that only values of sequences pin may be needed elsewhere.
+    Sequences(ServerId),
 }
 
 /// All timers of a machine.

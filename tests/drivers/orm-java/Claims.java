@@ -164,6 +164,7 @@ public class Claims {
                 .setProperty("hibernate.connection.username", "postgres")
                 .setProperty("hibernate.connection.pool_size", "6")
                 .setProperty("hibernate.jdbc.batch_size", "20")
+                .setProperty("hibernate.jdbc.use_get_generated_keys", "false")
                 .setProperty("hibernate.hbm2ddl.auto", "create");
         for (String property : properties) {
             configuration.setProperty(property.split("=")[0], property.split("=")[1]);
@@ -330,6 +331,8 @@ public class Claims {
                     } catch (SQLException error) {
                         check(mode.equals("transaction") && error.getSQLState().equals("55000"), error.toString());
                     }
+                    // Neither draws a value nor asks for one: what pinned ends.
+                    ask(own, "SELECT 1");
                 }
             }
         });

@@ -168,6 +168,8 @@ def nobody_is_given_the_last_value_of_another(mode):
                             assert ask(query) == made, query
                         except DBAPIError as error:
                             assert mode == "transaction" and error.orig.sqlstate == "55000", error
+                    # Neither draws a value nor asks for one: what pinned ends.
+                    ask("SELECT 1")
 
         together(work)
 

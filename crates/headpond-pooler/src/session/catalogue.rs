@@ -9,6 +9,7 @@ use crate::action::{Actions, ServerId};
 use crate::config::OpaqueFunctions;
 use crate::exchange::Errand;
 use crate::pooler::Pooler;
+use crate::session::sequences::Readers;
 use crate::text::catalogue::{Catalogue, fingerprint_question, verdict_question};
 use crate::text::{Effects, Verdict};
 use crate::verdicts::Columns;
@@ -16,14 +17,28 @@ use crate::verdicts::Columns;
 /// How often it is asked whether the catalogue has changed.
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// After a change of it, the least time between questions, and how many times as long as an answer took.
+const PAUSE: Duration = Duration::from_secs(1);
+const SHARE: u64 = 20;
+const SHARE_OF_CODE: u64 = 3;
+
+/// To compile expressions would take longer than to evaluate them.
+const QUIETLY: &str = "SET LOCAL jit = off;";
+
 /// What is known of the names in a pool's database.
 #[derive(Debug)]
 pub(crate) struct Names {
     pub(crate) verdict: Verdict,
-    /// Clients of the pool ask for values of sequences that they have drawn.
-    pub(crate) has_readers: bool,
-    /// How many answers there were.
+    /// How clients of the pool ask for values of sequences that they have drawn.
+    pub(super) readers: Readers,
+    /// How many verdicts there were.
     pub(crate) generation: u32,
+    /// How often it was asked, and which of those was answered last.
+    begun: u32,
+    answered: u32,
+    /// When that was begun, and how long the answer took, in nanoseconds.
+    since: Tick,
+    cost: u64,
     /// When it is asked again.
     due: Tick,
     /// Who asks, or did last.
@@ -38,8 +53,12 @@ impl Names {
     pub(crate) fn new() -> Self {
         Self {
             verdict: Verdict::unknown(),
-            has_readers: false,
+            readers: Readers::None,
             generation: 0,
+            begun: 0,
+            answered: 0,
+            since: Tick(0),
+            cost: 0,
             due: Tick(0),
             asked: None,
             fingerprint: String::new(),
@@ -48,9 +67,23 @@ impl Names {
         }
     }
 
-    /// A client has changed the catalogue.
-    pub(crate) fn is_outdated(&mut self, now: Tick) {
-        self.due = self.due.min(now);
+    /// A client has changed the catalogue. Whoever changes it again and again does not have it asked each time; sooner
+    /// if there may be `code` in it that nobody knows.
+    pub(crate) fn is_outdated(&mut self, now: Tick, code: bool) {
+        let (pause, share) = if code { (Duration::ZERO, SHARE_OF_CODE) } else { (PAUSE, SHARE) };
+        let pause = pause.max(Duration::from_nanos(self.cost.saturating_mul(share)));
+        let soonest = if self.begun == 0 { now } else { self.since.plus(pause) };
+        self.due = self.due.min(soonest.max(now));
+    }
+
+    /// What a client makes now is not known before this number is answered, and more.
+    pub(crate) fn news(&self) -> u32 {
+        self.begun
+    }
+
+    /// Whether what was made by then is known.
+    pub(crate) fn knows(&self, news: u32) -> bool {
+        self.answered > news
     }
 
     /// Nobody is to be asked: functions are taken to leave nothing behind.
@@ -65,7 +98,16 @@ impl Pooler {
     pub(crate) fn asks_first(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
         let Some(server) = self.servers.get(id) else { return false };
         let unknown = self.pools[server.pool as usize].names.fingerprint.is_empty();
-        unknown && self.asks(now, id) && self.ask_catalogue(now, id, out)
+        if !unknown || !self.asks(now, id) {
+            return false;
+        }
+        self.due(id, now.plus(self.config.recover_timeout));
+        self.ask_catalogue(now, id, out)
+    }
+
+    /// As [`Pooler::asks_first`], on one that stays with its client, who is held.
+    pub(crate) fn asks_pinned(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
+        self.asks(now, id) && self.ask_catalogue(now, id, out)
     }
 
     /// As [`Pooler::asks_first`], on one whose lease is over, whenever it is time.
@@ -78,6 +120,7 @@ impl Pooler {
         self.with_pool(now, pool, out, |policy, actions| {
             policy.retire(now, conn, State::Resetting, actions);
         });
+        self.due(id, now.plus(self.config.recover_timeout));
         self.ask_catalogue(now, id, out)
     }
 
@@ -101,9 +144,11 @@ impl Pooler {
         let Some(server) = self.servers.get(id) else { return false };
         let names = &mut self.pools[server.pool as usize].names;
         names.asked = Some(id);
+        names.begun += 1;
+        names.since = now;
         names.heard.clear();
-        self.run_errand(now, id, Errand::Fingerprint, fingerprint_question(), out);
-        self.due(id, now.plus(self.config.recover_timeout));
+        let question = format!("{QUIETLY}{}", fingerprint_question());
+        self.run_errand(now, id, Errand::Fingerprint, &question, out);
         true
     }
 
@@ -138,18 +183,23 @@ impl Pooler {
         names.due = now.plus(INTERVAL);
         if !names.heard.is_empty() && names.heard != names.fingerprint {
             names.answer = Some(Catalogue::default());
-            self.run_errand(now, id, Errand::Catalogue, &verdict_question(), out);
+            let question = format!("{QUIETLY}{}", verdict_question());
+            self.run_errand(now, id, Errand::Catalogue, &question, out);
+        } else if !names.heard.is_empty() {
+            names.answered = names.begun;
         }
     }
 
     /// The catalogue has answered.
-    pub(crate) fn catalogue_over(&mut self, id: ServerId) {
+    pub(crate) fn catalogue_over(&mut self, now: Tick, id: ServerId) {
         let Some(server) = self.servers.get(id) else { return };
         let names = &mut self.pools[server.pool as usize].names;
         if let Some(answer) = names.answer.take() {
             names.verdict = answer.verdict();
             names.fingerprint = std::mem::take(&mut names.heard);
             names.generation += 1;
+            names.answered = names.begun;
+            names.cost = now.0.saturating_sub(names.since.0);
         }
     }
 }

@@ -29,7 +29,7 @@ use probe::{Answer, Probe};
 use resets::Returning;
 pub(crate) use restore::Refusal;
 pub(crate) use sequences::Asks;
-use sequences::Sequences;
+use sequences::{Readers, Sequences};
 
 /// Effects that outlive their transaction, or may.
 const LASTING: Effects = Effects::TEMP
@@ -63,6 +63,10 @@ pub(crate) struct Session {
     /// The client's unnamed statement is among what was touched.
     has_read_unnamed: bool,
     sequences: Sequences,
+    /// A timer is set for what only those pin.
+    is_watched: bool,
+    /// The client may have drawn a value since it got the connection.
+    pub(crate) has_drawn: bool,
     /// Why it stays with its client.
     pub(crate) pins: Pins,
     /// Since when there is a reason, and the transactions that ended since then.
@@ -153,7 +157,7 @@ impl Pooler {
     /// Whether a leased connection at rest stays with its client: for a reason, or until it is known whether there is
     /// one.
     pub(crate) fn stays(&mut self, now: Tick, id: ServerId, client_id: ClientId, out: &mut Actions) -> bool {
-        let (Some(server), Some(client)) = (self.servers.get_mut(id), self.clients.get(client_id)) else {
+        let (Some(server), Some(client)) = (self.servers.get_mut(id), self.clients.get_mut(client_id)) else {
             return false;
         };
         let session = &mut server.session;
@@ -161,11 +165,11 @@ impl Pooler {
         session.has_read_unnamed = false;
         let entry = &mut self.pools[server.pool as usize];
         let probed = std::mem::take(&mut session.has_been_probed);
-        if entry.names.has_readers && !probed {
+        if entry.names.readers == Readers::Later && !probed {
             session.pin(now, session.pins_of_sequences(touched), &mut entry.pinnings);
         }
         if touched == Effects::NONE {
-            return !session.pins.is_empty();
+            return self.keeps(now, id, out);
         }
         let mut names = std::mem::take(&mut session.names);
         if touched.any(Effects::RESET_ALL) {
@@ -176,20 +180,33 @@ impl Pooler {
             }
         }
         if touched.any(Effects::DDL) {
-            self.pools[server.pool as usize].names.is_outdated(now);
+            entry.names.is_outdated(now, touched.any(Effects::CODE));
+        }
+        if touched.any(Effects::CODE) {
+            // Others see it from now on.
+            client.news = Some(entry.names.news());
         }
         let declared = session.pins.with(Pins::declared_by(touched));
         session.pin(now, declared, &mut self.pools[server.pool as usize].pinnings);
         let doubtful = session.pins.doubtful(touched);
         if doubtful.is_empty() && names.is_empty() {
             session.settled = false;
-            return !session.pins.is_empty();
+            return self.keeps(now, id, out);
         }
         let probe = Probe { doubtful, names, answer: None };
         let question = probe.question();
         session.probe = Some(Box::new(probe));
         self.run_errand(now, id, Errand::Probe, &question, out);
         true
+    }
+
+    /// Whether it is pinned. What its client has changed of the catalogue is asked for there.
+    fn keeps(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
+        let pinned = self.servers.get(id).is_some_and(|server| !server.session.pins.is_empty());
+        if pinned && self.has_news(id) {
+            self.asks_pinned(now, id, out);
+        }
+        pinned
     }
 
     /// The row that answers a probe.

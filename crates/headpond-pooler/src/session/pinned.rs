@@ -7,8 +7,10 @@ use headpond_core::Tick;
 use crate::action::{Actions, ClientId, Report, ServerId};
 use crate::figures::{Pinned, Traffic};
 use crate::pooler::Pooler;
+use crate::session::sequences::PATIENCE;
 use crate::session::{Pins, Session};
 use crate::text::Effects;
+use crate::timers::Timer;
 
 /// What a pool counts of pins since it was made, by reason in the order of [`Pins::NAMES`].
 #[derive(Debug, Default)]
@@ -65,6 +67,9 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id).filter(|server| server.is_clean()) else { return };
         let (pool, session) = (server.pool, &mut server.session);
         session.idle.get_or_insert(now);
+        if session.pins == Pins::SEQUENCE && !std::mem::replace(&mut session.is_watched, true) {
+            self.timers.set(now.plus(PATIENCE), Timer::Sequences(id));
+        }
         if !session.pins.has(Pins::OPAQUE)
             || std::mem::replace(&mut self.pools[pool as usize].pinnings.told, true)
         {

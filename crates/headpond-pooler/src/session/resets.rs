@@ -6,11 +6,12 @@
 use headpond_core::Tick;
 
 use crate::action::{Actions, ServerId};
+use crate::config::PoolMode;
 use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::session::sequences::Sequences;
 use crate::session::{Pinnings, Pins, Session};
-use crate::settings::SettingsId;
+use crate::settings::{SettingsId, moves_freely};
 use crate::text::{Effects, Text};
 
 /// What the requests under way reset.
@@ -88,6 +89,13 @@ impl Pooler {
             return;
         }
         let layer = client.layer;
+        let session = self.pools[server.pool as usize].mode == PoolMode::Session;
+        if session {
+            // The rest goes back by itself to what the connection was opened with.
+            let text = self.settings.layer(layer, |name| returning.is_reset(name) && moves_freely(name));
+            self.run_errand(now, id, Errand::Layer, &text, out);
+            return;
+        }
         if returning.all && status == b'I' {
             let base = if returning.discards { SettingsId::NONE } else { client.settings };
             if let Ok(set) = self.settings.reset(base, layer) {

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use headpond_core::Tick;
 
 use crate::action::{Actions, ClientId, ServerId};
+use crate::config::PoolMode;
 use crate::pooler::Pooler;
+use crate::server::Server;
 use crate::session::Asks;
+use crate::session::sequences::Readers;
+use crate::settings::SettingsId;
 use crate::statements::Runs;
 use crate::statements::client::ClientStatements;
 use crate::statements::registry::text_of;
@@ -25,12 +29,14 @@ pub(crate) enum Reading {
     Text(Text),
     /// Read before, for the same statement.
     Known(Arc<Text>),
+    /// In session mode: it resets settings, of which some are set by us.
+    Resets(Text),
 }
 
 impl Reading {
     fn effects(&self) -> Effects {
         match self {
-            Self::Nothing => Effects::NONE,
+            Self::Nothing | Self::Resets(_) => Effects::NONE,
             Self::Anything => Effects::ANYTHING,
             Self::Text(text) => text.effects,
             Self::Known(text) => text.effects,
@@ -131,6 +137,12 @@ impl Pooler {
         session.has_read_unnamed |= tag == b'P' && !matches!(reading, Reading::Nothing);
         let text = match reading {
             Reading::Nothing => return,
+            Reading::Resets(text) => {
+                if session.returns(text) {
+                    server.exchanges.returns();
+                }
+                return;
+            }
             Reading::Anything => {
                 session.touched |= Effects::ANYTHING;
                 session.draws(client_id);
@@ -152,14 +164,14 @@ impl Pooler {
         if text.effects.any(Effects::CODE)
             && let Some(client) = self.clients.get_mut(client_id)
         {
-            client.news = Some(self.pools[server.pool as usize].names.generation);
+            client.news = Some(self.pools[server.pool as usize].names.news());
         }
     }
 
     fn read_text(&self, server_id: ServerId, text: &[u8], whole: bool) -> Reading {
         let Some(server) = self.servers.get(server_id) else { return Reading::Nothing };
         if !self.pools[server.pool as usize].follows() {
-            return Reading::Nothing;
+            return self.read_reset(server, text, whole);
         }
         if !whole || server.session.reads_otherwise() {
             return Reading::Anything;
@@ -169,16 +181,29 @@ impl Pooler {
         Reading::Text(text::read(text, self.settings.dialect(server.settings), verdict))
     }
 
+    /// In session mode the server goes back to what the connection was opened with by itself, but for what is set when a
+    /// connection changes hands.
+    fn read_reset(&self, server: &Server, text: &[u8], whole: bool) -> Reading {
+        let session = self.pools[server.pool as usize].mode == PoolMode::Session;
+        let client = server.client.and_then(|client| self.clients.get(client));
+        let layer = client.map_or(SettingsId::NONE, |client| client.layer);
+        if !session || !whole || self.settings.startup_part(layer) == layer {
+            return Reading::Nothing;
+        }
+        let text = text::read(text, self.settings.dialect(server.settings), &self.unknown);
+        if text.effects.any(Effects::RESETS) { Reading::Resets(text) } else { Reading::Nothing }
+    }
+
     fn has_readers(&self, server_id: ServerId) -> bool {
         let server = self.servers.get(server_id);
-        server.is_some_and(|server| self.pools[server.pool as usize].names.has_readers)
+        server.is_some_and(|server| self.pools[server.pool as usize].names.readers > Readers::None)
     }
 
     /// Whether its client has made something of which nobody knows yet what it does.
-    fn has_news(&self, server_id: ServerId) -> bool {
+    pub(super) fn has_news(&self, server_id: ServerId) -> bool {
         let Some(server) = self.servers.get(server_id) else { return false };
         let client = server.client.and_then(|client| self.clients.get(client));
-        let generation = self.pools[server.pool as usize].names.generation;
-        client.is_some_and(|client| client.news == Some(generation))
+        let names = &self.pools[server.pool as usize].names;
+        client.and_then(|client| client.news).is_some_and(|news| !names.knows(news))
     }
 }

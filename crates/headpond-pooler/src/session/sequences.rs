@@ -3,6 +3,8 @@
 //! Until a client of a pool asks for such a value nobody has to care. From then on whoever may advance a sequence keeps
 //! its connection, until a transaction that neither does so nor asks.
 
+use std::time::Duration;
+
 use headpond_core::Tick;
 
 use crate::action::{Actions, ClientId, ServerId};
@@ -10,6 +12,10 @@ use crate::exchange::Errand;
 use crate::pooler::Pooler;
 use crate::session::{Pins, Session};
 use crate::text::Effects;
+use crate::timers::Timer;
+
+/// How long a client that does nothing keeps, from those who wait, a connection for the values of sequences on it.
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Whose values of sequences a session has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +25,18 @@ pub(super) enum Sequences {
     Of(ClientId),
     /// Perhaps of several clients.
     Mixed,
+}
+
+/// How clients of a pool ask for the values that they have drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Readers {
+    /// Not at all, so far.
+    #[default]
+    None,
+    /// In the transaction in which they drew them.
+    AtOnce,
+    /// In a later one.
+    Later,
 }
 
 /// Whether a message about sequences may go on.
@@ -32,6 +50,7 @@ pub(crate) enum Asks {
 impl Session {
     /// A client may advance a sequence.
     pub(super) fn draws(&mut self, client: ClientId) {
+        self.has_drawn = true;
         self.sequences = match self.sequences {
             Sequences::Nobodys => Sequences::Of(client),
             Sequences::Of(other) if other == client => Sequences::Of(client),
@@ -50,7 +69,8 @@ impl Session {
 }
 
 impl Pooler {
-    /// A text with these effects is to be sent next. Values that others have drawn are forgotten first.
+    /// A text with these effects is to be sent next. Where clients ask at all, what others have drawn is forgotten
+    /// before the client draws or asks; else there may be a first time at which nobody can tell whose a value is.
     pub(super) fn guard_sequences(
         &mut self,
         now: Tick,
@@ -60,18 +80,46 @@ impl Pooler {
         out: &mut Actions,
     ) -> Asks {
         let Some(server) = self.servers.get_mut(server_id) else { return Asks::Goes };
-        let entry = &mut self.pools[server.pool as usize];
+        let readers = &mut self.pools[server.pool as usize].names.readers;
         let asks = effects.any(Effects::CURRVAL);
-        entry.names.has_readers |= asks;
+        if asks {
+            let at_once = server.session.has_drawn || effects.any(Effects::CAN_NEXTVAL);
+            *readers = (*readers).max(if at_once { Readers::AtOnce } else { Readers::Later });
+        }
         let own = [Sequences::Nobodys, Sequences::Of(client)].contains(&server.session.sequences);
-        if own || !entry.names.has_readers {
+        if own || *readers == Readers::None {
             return Asks::Goes;
         }
-        if server.exchanges.at_rest() && server.status == b'I' {
+        // Nothing but errands of ours is under way: its settings may be on their way back to it.
+        let rests = server.exchanges.clients() == 0 && !server.exchanges.is_unsynced();
+        if rests && server.status != b'E' && !server.session.has_drawn {
             server.session.sequences = Sequences::Nobodys;
             self.run_errand(now, server_id, Errand::Layer, "DISCARD SEQUENCES", out);
             return Asks::Goes;
         }
         if asks { Asks::Refused } else { Asks::Goes }
     }
+
+    /// What only values of sequences pin, and has done nothing for a while, goes to those who wait. Its client is told,
+    /// if it asks after all, that nobody knows.
+    pub(crate) fn sequences_overdue(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.session.is_watched = false;
+        let Some(client) = server.client.filter(|_| server.session.pins == Pins::SEQUENCE) else { return };
+        let waiting = self.pools[server.pool as usize].policy.waiting() > 0;
+        let idle = server.is_clean() && server.session.idle_for(now) >= nanoseconds(PATIENCE);
+        if waiting && idle {
+            let entry = &mut self.pools[server.pool as usize];
+            server.session.resumes(now, &mut entry.traffic);
+            server.session.pin(now, Pins::NONE, &mut entry.pinnings);
+            self.end_lease(now, id, client, out);
+        } else {
+            server.session.is_watched = true;
+            self.timers.set(now.plus(PATIENCE), Timer::Sequences(id));
+        }
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -361,8 +361,8 @@ impl Backend {
                 self.statements.remove("");
                 let text = text();
                 let mut statements: Vec<_> = text.split(';').map(str::trim).collect();
-                if text.starts_with("WITH") {
-                    statements = vec![&text];
+                if let Some(question) = text.strip_prefix("SET LOCAL jit = off;") {
+                    statements = vec!["SETLOCAL", question];
                 }
                 statements.retain(|statement| !statement.is_empty());
                 if statements.is_empty() {
@@ -568,6 +568,7 @@ impl Backend {
                 steps.push(Step::Say(row(&["1 1"])));
                 steps.push(done("SELECT 1"));
             }
+            "SETLOCAL" => steps.push(done("SET")),
             "WITH" => {
                 io.shared.count("catalogue asked");
                 steps.push(Step::Say(row_description("name")));

@@ -34,7 +34,11 @@ call AS (
     FROM built_in AS b JOIN pg_catalog.pg_proc AS p ON p.proname = b.name AND p.oid < 16384
     GROUP BY b.effect
 ),
-tree AS (
+call_of_any AS (
+    SELECT '[^l]:(funcid|opfuncid|aggfnoid) (' || pg_catalog.string_agg(p.oid::text, '|') || ') ' AS pattern
+    FROM built_in AS b JOIN pg_catalog.pg_proc AS p ON p.proname = b.name AND p.oid < 16384
+),
+tree_of_any AS (
     SELECT tableoid, oid, ev_action::text AS tree FROM pg_catalog.pg_rewrite WHERE oid >= 16384
     UNION ALL SELECT tableoid, oid, ev_qual::text FROM pg_catalog.pg_rewrite WHERE oid >= 16384
     UNION ALL SELECT tableoid, oid, adbin::text FROM pg_catalog.pg_attrdef WHERE oid >= 16384
@@ -49,6 +53,10 @@ tree AS (
         WHERE indexrelid >= 16384
     UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid, body FROM own
     UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid, proargdefaults::text FROM own
+),
+-- Few of them call any of that: the others are looked at once.
+tree AS MATERIALIZED (
+    SELECT t.* FROM tree_of_any AS t, call_of_any AS c WHERE t.tree ~ c.pattern OR t.tree LIKE '%:commandType 3 %'
 ),
 -- What has effects by itself.
 seed(class, object, effect) AS (

@@ -242,6 +242,7 @@ const PINS: &[(&str, &str, &str, &str)] = &[
 fn what_cannot_be_moved_keeps_its_connection_until_it_is_gone() {
     run(async {
         for (pins, query, expected, frees) in PINS {
+            eprintln!("{pins}");
             let pond = pond().await;
             let pair = Pair::before(&pond).await;
             pair.client.batch_execute(pins).await.unwrap();

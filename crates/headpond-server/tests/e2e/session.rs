@@ -204,3 +204,25 @@ fn a_session_that_keeps_what_no_reset_undoes_is_closed() {
         assert!(kept("verify_reset = false", block).await);
     });
 }
+
+#[test]
+fn in_session_mode_too_a_reset_goes_back_to_what_the_startup_packet_said() {
+    run(async {
+        let pond = Pond::new(SESSION, "", "max_size = 1").await;
+        let login = [("user", &*pond.user), ("database", "postgres"), ("application_name", "mine")];
+        let mut raw = Raw::connect(pond.address());
+        raw.send_startup(
+            VERSION_3_0,
+            &[&login[..], &[("client_encoding", "latin1"), ("work_mem", "5MB")]].concat(),
+        );
+        raw.until_ready();
+        for reset in ["RESET ALL", "DISCARD ALL", "RESET client_encoding; SET application_name TO DEFAULT"] {
+            raw.query("SET client_encoding = 'UTF8'; SET application_name = 'other'; SET work_mem = '6MB'");
+            raw.query(reset);
+            let show = "SELECT concat_ws('/', current_setting('client_encoding'), current_setting('application_name'))";
+            let answer = raw.query(show);
+            let row = answer.iter().find(|message| message.tag == b'D').unwrap();
+            assert!(row.body.ends_with(b"LATIN1/mine"), "{reset}: {:?}", String::from_utf8_lossy(&row.body));
+        }
+    });
+}
