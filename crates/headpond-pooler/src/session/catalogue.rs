@@ -17,6 +17,9 @@ use crate::verdicts::Columns;
 /// How often it is asked whether the catalogue has changed.
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// An answer that takes longer is given up, and the connection with it: until there is one texts may do anything.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// After a change of it, the least time between questions, and how many times as long as an answer took.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHARE: u64 = 20;
@@ -101,7 +104,7 @@ impl Pooler {
         if !unknown || !self.asks(now, id) {
             return false;
         }
-        self.due(id, now.plus(self.config.recover_timeout));
+        self.due(id, now.plus(ANSWER));
         self.ask_catalogue(now, id, out)
     }
 
@@ -120,7 +123,7 @@ impl Pooler {
         self.with_pool(now, pool, out, |policy, actions| {
             policy.retire(now, conn, State::Resetting, actions);
         });
-        self.due(id, now.plus(self.config.recover_timeout));
+        self.due(id, now.plus(ANSWER));
         self.ask_catalogue(now, id, out)
     }
 
@@ -146,6 +149,8 @@ impl Pooler {
         names.asked = Some(id);
         names.begun += 1;
         names.since = now;
+        // Whatever becomes of this, it is not tried again at once.
+        names.due = now.plus(INTERVAL);
         names.heard.clear();
         let question = format!("{QUIETLY}{}", fingerprint_question());
         self.run_errand(now, id, Errand::Fingerprint, &question, out);
@@ -180,7 +185,6 @@ impl Pooler {
     pub(crate) fn fingerprint_over(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get(id) else { return };
         let names = &mut self.pools[server.pool as usize].names;
-        names.due = now.plus(INTERVAL);
         if !names.heard.is_empty() && names.heard != names.fingerprint {
             names.answer = Some(Catalogue::default());
             let question = format!("{QUIETLY}{}", verdict_question());
