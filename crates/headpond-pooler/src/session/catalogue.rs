@@ -42,6 +42,9 @@ pub(crate) struct Names {
     /// When that was begun, and how long the answer took, in nanoseconds.
     since: Tick,
     cost: u64,
+    /// There may be code in it that nobody knows, and when it was last asked for that.
+    has_code: bool,
+    code_asked: Option<Tick>,
     /// When it is asked again.
     due: Tick,
     /// Who asks, or did last.
@@ -62,6 +65,8 @@ impl Names {
             answered: 0,
             since: Tick(0),
             cost: 0,
+            has_code: false,
+            code_asked: None,
             due: Tick(0),
             asked: None,
             fingerprint: String::new(),
@@ -71,11 +76,14 @@ impl Names {
     }
 
     /// A client has changed the catalogue. Whoever changes it again and again does not have it asked each time; sooner
-    /// if there may be `code` in it that nobody knows.
+    /// if there may be `code` in it that nobody knows, and the first time at once.
     pub(crate) fn is_outdated(&mut self, now: Tick, code: bool) {
-        let (pause, share) = if code { (Duration::ZERO, SHARE_OF_CODE) } else { (PAUSE, SHARE) };
-        let pause = pause.max(Duration::from_nanos(self.cost.saturating_mul(share)));
-        let soonest = if self.begun == 0 { now } else { self.since.plus(pause) };
+        let of = |share| Duration::from_nanos(self.cost.saturating_mul(share));
+        let soonest = match code {
+            true => self.code_asked.map_or(now, |asked| asked.plus(of(SHARE_OF_CODE))),
+            false => self.since.plus(of(SHARE).max(PAUSE)),
+        };
+        self.has_code |= code;
         self.due = self.due.min(soonest.max(now));
     }
 
@@ -149,6 +157,9 @@ impl Pooler {
         names.asked = Some(id);
         names.begun += 1;
         names.since = now;
+        if std::mem::take(&mut names.has_code) {
+            names.code_asked = Some(now);
+        }
         // Whatever becomes of this, it is not tried again at once.
         names.due = now.plus(INTERVAL);
         names.heard.clear();
