@@ -58,6 +58,8 @@ pub(crate) struct Session {
     probe: Option<Box<Probe>>,
     /// What PREPARE has prepared may do.
     prepared: Effects,
+    /// A text that is on its way to it.
+    streamed: Option<Box<runs::Streamed>>,
     /// The client's unnamed statement is among what was touched.
     has_read_unnamed: bool,
     sequences: Sequences,
