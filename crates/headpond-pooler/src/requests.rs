@@ -200,13 +200,19 @@ impl Pooler {
         let take = bytes.len().min(client.streaming as usize);
         client.streaming -= u32::try_from(take).unwrap_or(0);
         run.at = take;
-        if client.server().is_none() || client.skips {
+        let (server_id, last) = (client.server().filter(|_| !client.skips), client.streaming == 0);
+        if server_id.is_none() {
             run.from = take;
         }
-        client.skips &= client.streaming > 0;
-        if take > 0 && client.statements.as_ref().is_some_and(|own| own.collects.is_some()) {
-            let last = client.streaming == 0;
+        client.skips &= !last;
+        if take == 0 {
+            return;
+        }
+        if client.statements.as_ref().is_some_and(|own| own.collects.is_some()) {
             self.collect_parse(id, &bytes[..take], last);
+        }
+        if let Some(server_id) = server_id {
+            self.reads_more(id, server_id, &bytes[..take], last);
         }
     }
 
@@ -333,7 +339,7 @@ impl Pooler {
             None => server.exchanges.weigh(header.tag, body, rest == 0, server.status),
         }
         note.take(&mut server.exchanges);
-        self.runs(id, server_id, &reading, header.tag);
+        self.runs(id, server_id, reading, header.tag);
         let Some(server) = self.servers.get_mut(server_id) else { return Step::Gone };
         let pool = &mut self.pools[server.pool as usize];
         if let Some(at) = pool.patience.map(|patience| now.plus(patience))

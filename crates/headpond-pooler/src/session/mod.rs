@@ -60,6 +60,8 @@ pub(crate) struct Session {
     prepared: Effects,
     /// Its transaction was over before, and only the probe was since.
     has_been_probed: bool,
+    /// A text that is on its way to it.
+    streamed: Option<Box<runs::Streamed>>,
     /// The client's unnamed statement is among what was touched.
     has_read_unnamed: bool,
     sequences: Sequences,

@@ -90,14 +90,30 @@ impl Pooler {
         if own || *readers == Readers::None {
             return Asks::Goes;
         }
+        if self.forget_sequences(now, client, server_id, out) || !asks { Asks::Goes } else { Asks::Refused }
+    }
+
+    /// What others have drawn on a connection is forgotten, before its client draws anything. Whether nothing of theirs is
+    /// left.
+    pub(super) fn forget_sequences(
+        &mut self,
+        now: Tick,
+        client: ClientId,
+        server_id: ServerId,
+        out: &mut Actions,
+    ) -> bool {
+        let Some(server) = self.servers.get_mut(server_id) else { return true };
+        if [Sequences::Nobodys, Sequences::Of(client)].contains(&server.session.sequences) {
+            return true;
+        }
         // Nothing but errands of ours is under way: its settings may be on their way back to it.
         let rests = server.exchanges.clients() == 0 && !server.exchanges.is_unsynced();
-        if rests && server.status != b'E' && !server.session.has_drawn {
-            server.session.sequences = Sequences::Nobodys;
-            self.run_errand(now, server_id, Errand::Layer, "DISCARD SEQUENCES", out);
-            return Asks::Goes;
+        if !rests || server.status == b'E' || server.session.has_drawn {
+            return false;
         }
-        if asks { Asks::Refused } else { Asks::Goes }
+        server.session.sequences = Sequences::Nobodys;
+        self.run_errand(now, server_id, Errand::Layer, "DISCARD SEQUENCES", out);
+        true
     }
 
     /// What only values of sequences pin, and has done nothing for a while, goes to those who wait. Its client is told,

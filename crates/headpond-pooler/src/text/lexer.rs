@@ -2,6 +2,8 @@
 //!
 //! What PostgreSQL would refuse is cut somehow: it has no effect there but an error.
 
+use std::cell::Cell;
+
 use memchr::{memchr, memchr2, memmem};
 
 use crate::text::words::{ODD, exact_key};
@@ -59,6 +61,23 @@ impl Encoding {
         }
     }
 
+    /// How much of a part of a text is whole characters.
+    pub(super) fn whole(self, part: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let length = match part[at..] {
+                [first, second, ..] => self.length(first, second),
+                // What it is, its second byte tells.
+                [first] if first.is_ascii() => 1,
+                _ => return at,
+            };
+            if at + length > part.len() {
+                return at;
+            }
+            at += length;
+        }
+    }
+
     /// The text with nothing in its characters that looks like ASCII and is not.
     pub(super) fn plain(self, text: &[u8]) -> Vec<u8> {
         let mut plain = text.to_vec();
@@ -85,6 +104,8 @@ pub(super) enum Token<'a> {
     Unicode,
     /// Any other byte; of a number or parameter the first.
     Mark(u8),
+    /// A string or a name that is never closed: nothing comes after it.
+    Unclosed,
     End,
 }
 
@@ -101,7 +122,7 @@ impl Token<'_> {
 
     /// Whether a statement ends here.
     pub(super) fn ends(self) -> bool {
-        matches!(self, Token::Mark(b';') | Token::End)
+        matches!(self, Token::Mark(b';') | Token::Unclosed | Token::End)
     }
 }
 
@@ -177,15 +198,26 @@ pub(super) struct Lexer<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
     pub(super) escapes: bool,
+    /// Of a text that may go on after this part of it: set once a token could be another one then.
+    pub(super) more: Option<&'a Cell<bool>>,
 }
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a [u8], escapes: bool) -> Self {
-        Self { text, at: 0, escapes }
+        Self { text, at: 0, escapes, more: None }
     }
 
     /// The next token. After the end there is always the end.
+    #[inline]
     pub(super) fn next(&mut self) -> Token<'a> {
+        let token = self.token();
+        if self.at >= self.text.len() {
+            self.ask_for_more();
+        }
+        token
+    }
+
+    fn token(&mut self) -> Token<'a> {
         loop {
             let Some(&byte) = self.text.get(self.at) else { return Token::End };
             match CLASSES[byte as usize] {
@@ -210,7 +242,7 @@ impl<'a> Lexer<'a> {
                     return Token::Mark(byte);
                 }
                 Class::Quote => return self.string(self.escapes),
-                Class::DoubleQuote => return self.quoted().map_or(Token::End, Token::Quoted),
+                Class::DoubleQuote => return self.quoted().map_or(Token::Unclosed, Token::Quoted),
                 Class::Dollar => return self.dollar(),
             }
         }
@@ -219,6 +251,17 @@ impl<'a> Lexer<'a> {
     /// The token after this one.
     pub(super) fn peek(&self) -> Token<'a> {
         self.clone().next()
+    }
+
+    fn ask_for_more(&self) {
+        if let Some(more) = self.more {
+            more.set(true);
+        }
+    }
+
+    /// Whether it depends on what follows this part of the text how it is cut.
+    pub(super) fn asks_for_more(&self) -> bool {
+        self.more.is_some_and(Cell::get)
     }
 
     fn follows(&self, byte: u8) -> bool {
@@ -253,7 +296,11 @@ impl<'a> Lexer<'a> {
             }
             (b'u', b'&') if self.follows(b'"') => {
                 self.at += 1;
-                Some(self.quoted().map_or(Token::End, |_| Token::Unicode))
+                Some(self.quoted().map_or(Token::Unclosed, |_| Token::Unicode))
+            }
+            (b'u', b'&') if self.at + 1 == self.text.len() => {
+                self.ask_for_more();
+                None
             }
             _ => None,
         }
@@ -269,25 +316,33 @@ impl<'a> Lexer<'a> {
     }
 
     pub(super) fn comment(&mut self) {
-        let mut depth = 0_usize;
+        if !self.comment_end(&mut 0) {
+            self.at = self.text.len();
+        }
+    }
+
+    /// From within comments, or from where one begins, to behind the outermost. False if that is not there.
+    pub(super) fn comment_end(&mut self, depth: &mut usize) -> bool {
         loop {
-            match self.text.get(self.at..self.at + 2) {
-                Some(b"/*") => {
-                    depth += 1;
+            let Some(found) = memchr2(b'*', b'/', &self.text[self.at..]) else {
+                self.at = self.text.len();
+                return false;
+            };
+            self.at += found;
+            match self.text[self.at..] {
+                [_] => return false,
+                [b'/', b'*', ..] => {
+                    *depth += 1;
                     self.at += 2;
                 }
-                Some(b"*/") => {
-                    depth -= 1;
+                [b'*', b'/', ..] => {
+                    *depth -= 1;
                     self.at += 2;
-                    if depth == 0 {
-                        return;
+                    if *depth == 0 {
+                        return true;
                     }
                 }
-                Some(_) => self.at += 1,
-                None => {
-                    self.at = self.text.len();
-                    return;
-                }
+                _ => self.at += 1,
             }
         }
     }
@@ -295,47 +350,75 @@ impl<'a> Lexer<'a> {
     /// From the opening quote to the closing one, and on where a string goes on in another line.
     pub(super) fn string(&mut self, escapes: bool) -> Token<'a> {
         let start = self.at + 1;
-        let mut exact = true;
         self.at = start;
+        match self.string_end(escapes) {
+            Some((end, exact)) => Token::Literal(exact.then_some(&self.text[start..end])),
+            None => {
+                self.at = self.text.len();
+                Token::Unclosed
+            }
+        }
+    }
+
+    /// From within a string to behind it: where its closing quote is, and whether its value is what is written. None if
+    /// that is not there, or not known to be: it goes no further than all is known.
+    pub(super) fn string_end(&mut self, escapes: bool) -> Option<(usize, bool)> {
+        let mut exact = true;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let found = if escapes { memchr2(b'\'', b'\\', rest) } else { memchr(b'\'', rest) };
             let Some(found) = found else {
                 self.at = self.text.len();
-                return Token::End;
+                return None;
             };
             let end = self.at + found;
-            self.at = end + 1;
             match self.text.get(end + 1) {
-                _ if self.text[end] == b'\\' => self.at += 1,
-                Some(b'\'') => self.at += 1,
+                None if self.more.is_some() => {
+                    self.at = end;
+                    return None;
+                }
+                _ if self.text[end] == b'\\' => self.at = end + 2,
+                Some(b'\'') => self.at = end + 2,
                 // A further part is read as the first was: only with escapes in one of them does it matter which.
-                _ if escapes || self.escapes => match self.continued() {
+                _ if escapes || self.escapes => match self.continued(end + 1) {
                     Some(at) => self.at = at,
-                    None => return Token::Literal(exact.then_some(&self.text[start..end])),
+                    None => {
+                        let unsure = self.asks_for_more();
+                        self.at = if unsure { end } else { end + 1 };
+                        return (!unsure).then_some((end, exact));
+                    }
                 },
-                _ => return Token::Literal(exact.then_some(&self.text[start..end])),
+                _ => {
+                    self.at = end + 1;
+                    return Some((end, exact));
+                }
             }
             exact = false;
         }
     }
 
     /// Where a string that just ended goes on: after a line break, with nothing but space and comments between.
-    fn continued(&self) -> Option<usize> {
-        let (mut at, mut breaks) = (self.at, false);
+    fn continued(&self, mut at: usize) -> Option<usize> {
+        let mut breaks = false;
         loop {
-            match self.text.get(at)? {
+            match self.text.get(at).or_else(|| self.none_yet())? {
                 b'\'' if breaks => return Some(at + 1),
                 b'\n' | b'\r' => breaks = true,
                 byte if CLASSES[*byte as usize] == Class::Space => {}
-                b'-' if self.text.get(at + 1) == Some(&b'-') => {
-                    at += memchr2(b'\n', b'\r', &self.text[at..])?;
+                b'-' if self.text.get(at + 1).or_else(|| self.none_yet())? == &b'-' => {
+                    at += memchr2(b'\n', b'\r', &self.text[at..]).or_else(|| self.none_yet())?;
                     breaks = true;
                 }
                 _ => return None,
             }
             at += 1;
         }
+    }
+
+    /// What is looked for would be after this part of the text.
+    fn none_yet<T>(&self) -> Option<T> {
+        self.ask_for_more();
+        None
     }
 
     /// What stands between double quotes; none if they are never closed.
@@ -367,17 +450,31 @@ impl<'a> Lexer<'a> {
             self.digits();
             return Token::Mark(b'$');
         }
-        if rest.get(length) != Some(&b'$') {
+        if rest.get(length).or_else(|| self.none_yet()) != Some(&b'$') {
             return Token::Mark(b'$');
         }
         let body = self.at + length + 1;
-        let tag = &self.text[start..body];
-        let Some(end) = memmem::find(&self.text[body..], tag) else {
-            self.at = self.text.len();
-            return Token::End;
+        self.at = body;
+        match self.dollar_end(&self.text[start..body]) {
+            Some(end) => Token::Literal(Some(&self.text[body..end])),
+            None => {
+                self.at = self.text.len();
+                Token::Unclosed
+            }
+        }
+    }
+
+    /// From within dollar quotes to behind them: where the closing ones are. None if they are not there: it goes no
+    /// further than all is known.
+    pub(super) fn dollar_end(&mut self, tag: &[u8]) -> Option<usize> {
+        let rest = &self.text[self.at..];
+        let Some(found) = memmem::find(rest, tag) else {
+            self.at += rest.len().saturating_sub(tag.len() - 1);
+            return None;
         };
-        self.at = body + end + tag.len();
-        Token::Literal(Some(&self.text[body..body + end]))
+        let end = self.at + found;
+        self.at = end + tag.len();
+        Some(end)
     }
 }
 

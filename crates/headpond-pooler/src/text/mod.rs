@@ -14,6 +14,7 @@ mod lexer;
 mod reader;
 mod skim;
 mod statements;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -25,6 +26,7 @@ use crate::text::words::{Filter, ODD, Table, exact_key};
 
 pub(crate) use crate::text::effects::Effects;
 pub(crate) use crate::text::lexer::{Dialect, Encoding};
+pub(crate) use crate::text::stream::Stream;
 
 /// What a text may do.
 #[derive(Debug, Default, PartialEq, Eq)]

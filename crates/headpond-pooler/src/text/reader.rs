@@ -15,9 +15,9 @@ pub(super) struct Reader<'a> {
     pub(super) text: Text,
     /// What the names in it do, and what its statements do.
     pub(super) named: Effects,
-    stated: Effects,
-    verdict: &'a Verdict,
-    place: Place,
+    pub(super) stated: Effects,
+    pub(super) verdict: &'a Verdict,
+    pub(super) place: Place,
     /// How many blocks of PL/pgSQL it is in.
     depth: u8,
 }
@@ -29,11 +29,16 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn read(mut self) -> Text {
-        let all = self.lexer.text;
         self.run();
+        let updates = |all: &[u8]| all.windows(6).any(|word| word.eq_ignore_ascii_case(b"update"));
+        let may_update = self.text.effects.any(Effects::SETTINGS_VIEW) && updates(self.lexer.text);
+        self.conclude(may_update)
+    }
+
+    /// All was read. `may_update`: it has the word UPDATE, or may have it.
+    pub(super) fn conclude(self, may_update: bool) -> Text {
         let Self { mut text, place, named, stated, .. } = self;
-        let updates = || all.windows(6).any(|word| word.eq_ignore_ascii_case(b"update"));
-        if text.effects.any(Effects::SETTINGS_VIEW) && updates() {
+        if text.effects.any(Effects::SETTINGS_VIEW) && may_update {
             text.effects |= Effects::OPAQUE;
         }
         if place.statements != 1 {
@@ -50,47 +55,56 @@ impl<'a> Reader<'a> {
         text
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         // In PL/pgSQL, and where nothing is known, more than words counts.
         let skims = self.verdict.is_known && self.depth == 0;
         loop {
             if skims && !self.lexer.skim(&self.verdict.filters, &mut self.place) {
                 return;
             }
-            let token = self.lexer.next();
-            if token == Token::End {
+            if !self.step() {
                 return;
             }
-            let begins = self.place.begins;
-            self.place.begins = token == Token::Mark(b';');
-            self.place.statements += usize::from(begins && !self.place.begins);
-            match token {
-                Token::Word(word) => {
-                    let key = folded_key(word);
-                    let known = known::find(key);
-                    self.name(self.verdict.word(key, known.is_some_and(|word| word.is_safe)));
-                    if let Some(word) = known {
-                        self.place.begins = self.known(word, begins);
-                    }
-                }
-                Token::Quoted(name) => {
-                    let key = quoted_key(name);
-                    self.name(self.verdict.word(key, false));
-                    if let Some(word) = known::find(key).filter(|word| word.is_name) {
-                        self.known(word, false);
-                    }
-                }
-                Token::Mark(mark) => {
-                    // A label of PL/pgSQL ends so.
-                    self.place.begins |= mark == b'>' && self.depth > 0;
-                    if !self.verdict.is_known && !matches!(mark, b',' | b'0' | b'$' | b';') {
-                        self.text.effects |= Effects::ANYTHING;
-                    }
-                }
-                Token::Unicode => self.text.effects |= Effects::ANYTHING,
-                Token::Literal(_) | Token::End => {}
-            }
         }
+    }
+
+    /// The next token, and what belongs to it. False at the end.
+    #[inline]
+    pub(super) fn step(&mut self) -> bool {
+        let token = self.lexer.next();
+        if token == Token::End {
+            return false;
+        }
+        let begins = self.place.begins;
+        self.place.begins = token == Token::Mark(b';');
+        self.place.statements += usize::from(begins && !self.place.begins);
+        match token {
+            Token::Word(word) => {
+                let key = folded_key(word);
+                let known = known::find(key);
+                self.name(self.verdict.word(key, known.is_some_and(|word| word.is_safe)));
+                if let Some(word) = known {
+                    self.place.begins = self.known(word, begins);
+                }
+            }
+            Token::Quoted(name) => {
+                let key = quoted_key(name);
+                self.name(self.verdict.word(key, false));
+                if let Some(word) = known::find(key).filter(|word| word.is_name) {
+                    self.known(word, false);
+                }
+            }
+            Token::Mark(mark) => {
+                // A label of PL/pgSQL ends so.
+                self.place.begins |= mark == b'>' && self.depth > 0;
+                if !self.verdict.is_known && !matches!(mark, b',' | b'0' | b'$' | b';') {
+                    self.text.effects |= Effects::ANYTHING;
+                }
+            }
+            Token::Unicode => self.text.effects |= Effects::ANYTHING,
+            Token::Literal(_) | Token::Unclosed | Token::End => {}
+        }
+        true
     }
 
     /// Whether a statement begins after this word.

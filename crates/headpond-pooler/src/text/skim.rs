@@ -28,9 +28,23 @@ pub(super) struct Filters {
 impl Lexer<'_> {
     /// Goes on to a word that may mean something. False at the end of the text.
     pub(super) fn skim(&mut self, filters: &Filters, place: &mut Place) -> bool {
+        self.skim_to::<false>(filters, place)
+    }
+
+    /// As [`Lexer::skim`], in a part of a text: its end is where the last token begins, which may go on after it.
+    pub(super) fn skim_part(&mut self, filters: &Filters, place: &mut Place) -> bool {
+        self.skim_to::<true>(filters, place)
+    }
+
+    #[inline(always)]
+    fn skim_to<const PART: bool>(&mut self, filters: &Filters, place: &mut Place) -> bool {
         let (text, mut at) = (self.text, self.at);
         let Place { mut begins, mut statements } = *place;
+        let mut last = (at, *place);
         let stops = loop {
+            if PART && at < text.len() {
+                last = (at, Place { begins, statements });
+            }
             let Some(&byte) = text.get(at) else { break false };
             let filter = if begins { &filters.first } else { &filters.later };
             let start = at;
@@ -77,9 +91,9 @@ impl Lexer<'_> {
                 }
                 Class::DoubleQuote => {
                     self.at = at;
-                    let Some(name) = self.quoted() else { break false };
+                    let name = self.quoted();
                     at = self.at;
-                    if filter.passes(name) {
+                    if name.is_some_and(|name| filter.passes(name)) {
                         at = start;
                         break true;
                     }
@@ -89,13 +103,15 @@ impl Lexer<'_> {
                     self.at = at;
                     _ = if class == Class::Quote { self.string(self.escapes) } else { self.dollar() };
                     at = self.at;
+                    if PART && self.asks_for_more() {
+                        break false;
+                    }
                 }
             }
             statements += usize::from(begins);
             begins = false;
         };
-        self.at = at;
-        *place = Place { begins, statements };
+        (self.at, *place) = if PART && !stops { last } else { (at, Place { begins, statements }) };
         stops
     }
 }

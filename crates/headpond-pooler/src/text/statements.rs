@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
                 Token::Mark(b',') if depth == 0 => break false,
                 Token::Mark(b'(' | b'[') => depth += 1,
                 Token::Mark(b')' | b']') if depth > 0 => depth -= 1,
-                Token::Mark(b')') | Token::End => break true,
+                Token::Mark(b')') | Token::Unclosed | Token::End => break true,
                 _ => {}
             }
         };
@@ -215,8 +215,8 @@ impl<'a> Reader<'a> {
 
     fn prepare(&mut self) {
         let mut ahead = self.lexer.clone();
-        let ends_transaction =
-            ahead.next().is("transaction") && matches!(ahead.next(), Token::Literal(_) | Token::End);
+        let ends_transaction = ahead.next().is("transaction")
+            && matches!(ahead.next(), Token::Literal(_) | Token::Unclosed | Token::End);
         if ends_transaction {
             self.skip();
             return;

@@ -1,3 +1,4 @@
+use super::stream::checks::in_pieces;
 use super::*;
 
 const NAMES: &[(&str, Effects)] = &[
@@ -7,6 +8,16 @@ const NAMES: &[(&str, Effects)] = &[
     ("a_name_that_is_exactly_as_long_as_a_name_in_postgresql_may_be__", Effects::SEED),
     ("h\u{f6}t", Effects::TEMP),
 ];
+
+/// As any text is to be read: at once, or in pieces, wherever it is cut.
+fn read(text: &[u8], how: Dialect, verdict: &Verdict) -> Text {
+    let said = super::read(text, how, verdict);
+    if verdict.is_known {
+        (0..text.len()).for_each(|at| in_pieces(text, how, verdict, [at]).is_as(&said));
+        in_pieces(text, how, verdict, std::iter::repeat(1)).is_as(&said);
+    }
+    said
+}
 
 fn verdict() -> Verdict {
     Verdict::of(Effects::NONE, NAMES.iter().map(|(name, effects)| (name.as_bytes(), *effects)))
