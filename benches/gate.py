@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 COUNTS = Path(__file__).with_name("gate.json")
-CASES = ("pool", "select", "queued")
+CASES = ("pool", "select", "untracked", "queued")
 FEW, MANY = 2_000, 12_000
 TOLERANCE, TOLERANCE_OTHER_COMPILER = 0.03, 0.10
 

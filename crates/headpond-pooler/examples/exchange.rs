@@ -1,15 +1,16 @@
 //! The machines' hot paths, again and again, for an instruction counter (`./bench gate`).
 //!
-//! usage: exchange pool|select|queued N
+//! usage: exchange pool|select|untracked|queued N
 //!   pool: a connection acquired and released
 //!   select: a simple query from readable client to released server
-//!   queued: the same for a client that waits while another holds the only server
+//!   untracked: the same, with `session_state = "ignore"`
+//!   queued: as select, for a client that waits while another holds the only server
 
 use std::io;
 use std::time::Duration;
 
 use headpond_core::{Acquired, Pool, PoolSettings, Request, Tick};
-use headpond_pooler::config::{DataSource, NodeAddress, PoolMode, PoolerConfig};
+use headpond_pooler::config::{DataSource, NodeAddress, PoolMode, PoolerConfig, SessionState};
 use headpond_pooler::{Action, Actions, Link, Pooler};
 use headpond_wire::postgres::{encode, frontend, startup};
 
@@ -18,13 +19,14 @@ const STEP: Duration = Duration::from_micros(10);
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = || io::Error::other("usage: exchange pool|select|queued N");
+    let usage = || io::Error::other("usage: exchange pool|select|untracked|queued N");
     let [case, count] = arguments.as_slice() else { return Err(usage()) };
     let count = count.parse().map_err(io::Error::other)?;
     match case.as_str() {
         "pool" => pool(count),
-        "select" => assert_eq!(Stage::new(1).select(count), count),
-        "queued" => assert_eq!(Stage::new(2).queued(count), count),
+        "select" => assert_eq!(Stage::new(1, SessionState::Follow).select(count), count),
+        "untracked" => assert_eq!(Stage::new(1, SessionState::Ignore).select(count), count),
+        "queued" => assert_eq!(Stage::new(2, SessionState::Follow).queued(count), count),
         _ => return Err(usage()),
     }
     Ok(())
@@ -61,7 +63,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(clients: usize) -> Self {
+    fn new(clients: usize, state: SessionState) -> Self {
         let (mut query, mut reply) = (Vec::new(), Vec::new());
         frontend::query(&mut query, "select 1");
         let columns = [encode::Column { name: "?column?", of: encode::ColumnType::Int4, binary: false }];
@@ -69,7 +71,7 @@ impl Stage {
         encode::data_row(&mut reply, [Some("1")].into_iter());
         encode::command_complete(&mut reply, "SELECT 1");
         encode::ready_for_query(&mut reply, b'I');
-        let mut pooler = Pooler::new(config().into(), 0, 1, [7; 32]);
+        let mut pooler = Pooler::new(config(state).into(), 0, 1, [7; 32]);
         let (mut actions, now) = (Actions::default(), Tick(0));
         let clients: Vec<Link> =
             (0..clients).map(|_| Link::Client(pooler.accepted(now, None, false))).collect();
@@ -90,8 +92,11 @@ impl Stage {
         encode::backend_key_data(&mut greeting, 1, &[1; 4]);
         encode::ready_for_query(&mut greeting, b'I');
         assert_eq!(pooler.received(now, server, &greeting, &mut actions), greeting.len());
-        // Asked how many connections it has, it says what it says to everything.
-        assert_eq!(pooler.received(now, server, &reply, &mut actions), reply.len());
+        // Asked how many connections it has, and what its catalogue says, it says what it says to everything.
+        let questions = if state == SessionState::Follow { 3 } else { 1 };
+        for _ in 0..questions {
+            assert_eq!(pooler.received(now, server, &reply, &mut actions), reply.len());
+        }
         actions.clear();
         Self { pooler, actions, now, clients, server, query, reply }
     }
@@ -141,8 +146,9 @@ impl Stage {
     }
 }
 
-fn config() -> PoolerConfig {
+fn config(session_state: SessionState) -> PoolerConfig {
     let node = NodeAddress::Tcp { host: "127.0.0.1".to_owned(), port: 5432 };
-    let source = DataSource::new("shop", node, PoolMode::Transaction, settings());
+    let source =
+        DataSource { session_state, ..DataSource::new("shop", node, PoolMode::Transaction, settings()) };
     PoolerConfig::new(vec![source])
 }
