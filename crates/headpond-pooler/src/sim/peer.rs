@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) rolled_back: HashSet<String>,
     /// Databases whose clients outlive their server connections.
     pub(crate) stays: HashSet<String>,
+    /// What any text leaves behind is known from the start: nothing.
+    pub(crate) readable: bool,
     /// Which connection a cancel key belongs to.
     pub(crate) keys: HashMap<(u32, Vec<u8>), usize>,
     /// Signals to be delivered: when, to which connection.

@@ -44,10 +44,15 @@ const SERVERS: u32 = 2;
 pub(crate) fn run(seed: u64) -> Seen {
     let mut dice = Dice::new(seed);
     let faults = faults(&mut dice);
-    let config = config(&mut dice);
+    let mut config = config(&mut dice);
     let slots = u32::try_from(dice.between(SERVERS.into(), 9)).expect("small");
     let mut shared = Shared { faults: faults.clone(), slots, ..Shared::default() };
     shared.trusting = config.auth == AuthMethod::Trust;
+    if seed.is_multiple_of(2) {
+        let trusted = |source: &mut DataSource| source.opaque_functions = OpaqueFunctions::Trust;
+        config.data_sources.iter_mut().for_each(trusted);
+        shared.readable = true;
+    }
     shared.server_asks = dice.pick(&[0, 0, 3, 5]);
     // Without one that was told, the first logins may go beyond what the server is then found to have.
     let told: Option<Vec<_>> = config.data_sources.iter().map(|source| source.budget).collect();

@@ -42,8 +42,8 @@ fn stream(text: &[u8], how: Dialect, quiet: &Verdict, said: &Text) {
     if text.len() > end + 1 || text.len() > 8_000 {
         return;
     }
-    in_pieces(text, how, quiet, std::iter::repeat(1)).is_as(said);
-    in_pieces(text, how, quiet, text.iter().map(|byte| usize::from(byte % 32))).is_as(said);
+    in_pieces(text, how, quiet, std::iter::repeat(1)).assert_is(said);
+    in_pieces(text, how, quiet, text.iter().map(|byte| usize::from(byte % 32))).assert_is(said);
 }
 
 /// The text with something between all of its tokens.

@@ -6,6 +6,7 @@
 //! from its catalogue, as a [`Verdict`].
 
 pub(crate) mod catalogue;
+mod dialect;
 mod effects;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -24,8 +25,8 @@ use crate::text::reader::Reader;
 use crate::text::skim::{Filters, Place};
 use crate::text::words::{Filter, ODD, Table, exact_key};
 
+pub(crate) use crate::text::dialect::{Dialect, Encoding};
 pub(crate) use crate::text::effects::Effects;
-pub(crate) use crate::text::lexer::{Dialect, Encoding};
 pub(crate) use crate::text::stream::Stream;
 
 /// What a text may do.

@@ -13,8 +13,8 @@ const NAMES: &[(&str, Effects)] = &[
 fn read(text: &[u8], how: Dialect, verdict: &Verdict) -> Text {
     let said = super::read(text, how, verdict);
     if verdict.is_known {
-        (0..text.len()).for_each(|at| in_pieces(text, how, verdict, [at]).is_as(&said));
-        in_pieces(text, how, verdict, std::iter::repeat(1)).is_as(&said);
+        (0..text.len()).for_each(|at| in_pieces(text, how, verdict, [at]).assert_is(&said));
+        in_pieces(text, how, verdict, std::iter::repeat(1)).assert_is(&said);
     }
     said
 }

@@ -380,3 +380,34 @@ fn a_value_that_only_a_function_asks_for_is_not_another_client_s_either() {
             .unwrap();
     });
 }
+
+#[test]
+fn a_text_that_is_too_large_to_be_held_is_read_to_its_end() {
+    run(async {
+        let pond = pond().await;
+        let pair = Pair::before(&pond).await;
+        let table = format!("large_of_{}", pond.user);
+        let admin = direct(&database().server).await;
+        let create = format!("CREATE TABLE {table} (n int, t text); GRANT ALL ON {table} TO PUBLIC");
+        admin.batch_execute(&create).await.unwrap();
+        let rows = "(1, 'it''s; CREATE TEMP TABLE mine (n int); --'), ".repeat(6_000);
+        let insert = format!("INSERT INTO {table} VALUES {rows} (2, E'{}')", "\\'".repeat(100_000));
+        pair.client.batch_execute(&insert).await.unwrap();
+        assert_eq!(pair.elsewhere(&format!("SELECT count(*) FROM {table}")).await, "6001");
+        pair.client.execute(&insert, &[]).await.unwrap();
+        assert_eq!(pair.elsewhere("SHOW work_mem").await, "4MB");
+        pair.client.batch_execute(&format!("{insert}; SET work_mem = '5MB'")).await.unwrap();
+        assert_eq!(pair.elsewhere("SHOW work_mem").await, "5MB");
+        assert_eq!(pair.stranger("SHOW work_mem").await, "4MB");
+        pair.client.batch_execute(&format!("{insert}; CREATE TEMP TABLE mine (n int)")).await.unwrap();
+        let pid = value(&pair.client, PID).await;
+        pair.other.batch_execute("BEGIN").await.unwrap();
+        assert_ne!(value(&pair.other, PID).await, pid);
+        assert_eq!(value(&pair.client, "SELECT count(*) FROM mine").await, "0");
+        pair.other.batch_execute("COMMIT").await.unwrap();
+        pair.client.batch_execute("DROP TABLE mine").await.unwrap();
+        assert_eq!(pair.elsewhere("SHOW work_mem").await, "5MB");
+        admin.batch_execute(&format!("DROP TABLE {table}")).await.unwrap();
+        pond.assert_in_step().await;
+    });
+}
