@@ -67,6 +67,8 @@ pub(crate) struct Client {
     pub(crate) layer: SettingsId,
     /// A server has accepted those.
     pub(crate) accepted: bool,
+    /// The connection on which it last drew a value of a sequence, or may have.
+    pub(crate) drawn_on: Option<ServerId>,
     /// It has made something that the catalogue was last asked about so many answers ago, or will be.
     pub(crate) news: Option<u32>,
     /// Half of its cancel key, or its seed (protocol 3.2).
@@ -112,6 +114,7 @@ impl Client {
             settings: SettingsId::NONE,
             layer: SettingsId::NONE,
             accepted: false,
+            drawn_on: None,
             news: None,
             secret,
             long_key: false,

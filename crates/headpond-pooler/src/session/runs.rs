@@ -162,7 +162,7 @@ impl Pooler {
     #[inline]
     pub(crate) fn runs(&mut self, client_id: ClientId, server_id: ServerId, reading: Reading, tag: u8) {
         let Some(server) = self.servers.get_mut(server_id) else { return };
-        let session = &mut server.session;
+        let (pool, session) = (server.pool as usize, &mut server.session);
         // Nothing was read of one that is given a name.
         session.has_read_unnamed |= tag == b'P' && !matches!(reading, Reading::Nothing);
         let text = match &reading {
@@ -175,7 +175,7 @@ impl Pooler {
             }
             Reading::Anything => {
                 session.touched |= Effects::ANYTHING;
-                session.draws(client_id);
+                self.draws(client_id, server_id);
                 return;
             }
             Reading::Part(_) => {
@@ -190,16 +190,16 @@ impl Pooler {
             return;
         }
         session.touch(text);
-        if text.effects.any(Effects::CAN_NEXTVAL) {
-            session.draws(client_id);
-        }
         if session.returns(text) {
             server.exchanges.returns();
+        }
+        if text.effects.any(Effects::CAN_NEXTVAL) {
+            self.draws(client_id, server_id);
         }
         if text.effects.any(Effects::CODE)
             && let Some(client) = self.clients.get_mut(client_id)
         {
-            client.news = Some(self.pools[server.pool as usize].names.news());
+            client.news = Some(self.pools[pool].names.news());
         }
     }
 

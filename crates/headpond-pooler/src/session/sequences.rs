@@ -48,12 +48,12 @@ pub(crate) enum Asks {
 }
 
 impl Session {
-    /// A client may advance a sequence.
-    pub(super) fn draws(&mut self, client: ClientId) {
+    /// A client may advance a sequence, and drew its last value here, or somewhere else.
+    fn draws(&mut self, client: ClientId, here: bool) {
         self.has_drawn = true;
         self.sequences = match self.sequences {
             Sequences::Nobodys => Sequences::Of(client),
-            Sequences::Of(other) if other == client => Sequences::Of(client),
+            Sequences::Of(other) if other == client && here => Sequences::Of(client),
             Sequences::Of(_) | Sequences::Mixed => Sequences::Mixed,
         };
     }
@@ -69,6 +69,26 @@ impl Session {
 }
 
 impl Pooler {
+    /// A client's text that was sent may advance a sequence.
+    pub(super) fn draws(&mut self, client_id: ClientId, server_id: ServerId) {
+        let (Some(client), Some(server)) = (self.clients.get_mut(client_id), self.servers.get_mut(server_id))
+        else {
+            return;
+        };
+        let here = client.drawn_on.replace(server_id) == Some(server_id);
+        server.session.draws(client_id, here);
+    }
+
+    /// Whether a connection has no values but those that the client drew last of all.
+    fn has_own_sequences(&self, client: ClientId, server_id: ServerId) -> bool {
+        let drawn_on = self.clients.get(client).and_then(|client| client.drawn_on);
+        self.servers.get(server_id).is_none_or(|server| match server.session.sequences {
+            Sequences::Nobodys => true,
+            Sequences::Of(other) => other == client && drawn_on == Some(server_id),
+            Sequences::Mixed => false,
+        })
+    }
+
     /// A text with these effects is to be sent next. Where clients ask at all, what others have drawn is forgotten
     /// before the client draws or asks; else there may be a first time at which nobody can tell whose a value is.
     pub(super) fn guard_sequences(
@@ -86,8 +106,7 @@ impl Pooler {
             let at_once = server.session.has_drawn || effects.any(Effects::CAN_NEXTVAL);
             *readers = (*readers).max(if at_once { Readers::AtOnce } else { Readers::Later });
         }
-        let own = [Sequences::Nobodys, Sequences::Of(client)].contains(&server.session.sequences);
-        if own || *readers == Readers::None {
+        if *readers == Readers::None || self.has_own_sequences(client, server_id) {
             return Asks::Goes;
         }
         if self.forget_sequences(now, client, server_id, out) || !asks { Asks::Goes } else { Asks::Refused }
@@ -102,10 +121,10 @@ impl Pooler {
         server_id: ServerId,
         out: &mut Actions,
     ) -> bool {
-        let Some(server) = self.servers.get_mut(server_id) else { return true };
-        if [Sequences::Nobodys, Sequences::Of(client)].contains(&server.session.sequences) {
+        if self.has_own_sequences(client, server_id) {
             return true;
         }
+        let Some(server) = self.servers.get_mut(server_id) else { return true };
         // Nothing but errands of ours is under way: its settings may be on their way back to it.
         let rests = server.exchanges.clients() == 0 && !server.exchanges.is_unsynced();
         if !rests || server.status == b'E' || server.session.has_drawn {

@@ -144,7 +144,9 @@ fn cancels_that_the_server_does_not_answer_are_bounded() {
     let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = server.local_addr().unwrap().port();
     run_within(LIMIT, async {
-        let source = format!("[data_source.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\ncheck = false");
+        let source = format!(
+            "[data_source.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\ncheck = false\nopaque_functions = \"trust\""
+        );
         let pond = Pond::of(TRANSACTION, "somebody", &format!("cancel_timeout = \"{LIMIT:?}\"\n{source}"));
         let mut raw = Raw::connect(pond.address());
         raw.send_startup(VERSION_3_0, &[("user", "somebody"), ("database", "postgres")]);
