@@ -155,7 +155,7 @@ impl Backend {
             if io.ended == Some(End::Reset) && self.phase != Phase::Exiting {
                 self.exit(io);
             }
-            if self.dies_at <= io.now && self.phase == Phase::Serving {
+            if self.dies_at <= io.now && self.phase == Phase::Serving && !self.expects_early_sync(io) {
                 self.die(io);
                 continue;
             }
@@ -722,12 +722,16 @@ impl Backend {
         }
     }
 
+    /// A Sync that was sent ahead and comes only after an error is answered, with or without a pooler in between, and its
+    /// client has one ready for query more than it can account for: errors at that moment are left out.
+    fn expects_early_sync(&self, io: &Io<'_>) -> bool {
+        let ahead = |copy: &Copy| copy.taken == 0 && !copy.synced && io.input.is_empty();
+        !self.simple && self.copy.as_ref().is_some_and(ahead)
+    }
+
     /// A cancel request's signal: whatever runs ends; a process that runs nothing takes no notice.
     fn signal(&mut self, io: &mut Io<'_>) {
-        // A Sync that was sent ahead and comes only after the error is answered, with or without a pooler in between,
-        // and its client has one ready for query more than it can account for: left out.
-        let ahead = |copy: &Copy| copy.taken == 0 && !copy.synced && io.input.is_empty();
-        if !self.simple && self.copy.as_ref().is_some_and(ahead) {
+        if self.expects_early_sync(io) {
             return;
         }
         // What is done cannot be cancelled any more, only what follows.
@@ -753,6 +757,9 @@ impl Backend {
 
     /// The process dies, with a word or without.
     fn die(&mut self, io: &mut Io<'_>) {
+        if self.expects_early_sync(io) {
+            return;
+        }
         io.shared.deaths += 1;
         match io.dice.below(4) {
             0 => {
