@@ -259,6 +259,7 @@ impl Pooler {
         if let Some(client) = client
             && counts
             && status != b'I'
+            && server.session.refusal == Refusal::None
             && self.pools[server.pool as usize].mode == PoolMode::Statement
         {
             self.refuse_block(now, id, client, status, out);
@@ -337,11 +338,7 @@ impl Pooler {
                     }
                     Errand::Settings => return Step::Gone,
                     // Behind settings that could not be restored nothing is carried out.
-                    Errand::Layer
-                        if self.servers.get(id).is_some_and(|s| s.session.refusal != Refusal::None) =>
-                    {
-                        return Step::Next;
-                    }
+                    Errand::Layer if self.has_kept_sequences(id) => return Step::Next,
                     Errand::Layer => (CloseReason::SettingsRefused, Cause::SettingsRefused),
                     // Not every server knows: then there is no budget but the one that was told.
                     Errand::Survey | Errand::Control => return Step::Next,

@@ -67,7 +67,7 @@ const SETS_MAX: usize = 100_000;
 const SETS_FEW: usize = 1_000;
 
 /// Identity, in the order in which they are restored: it decides what else may be set.
-const IDENTITY: [&str; 2] = ["session_authorization", "role"];
+pub(crate) const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
 impl SettingsSets {
     pub(crate) fn new() -> Self {
@@ -220,10 +220,13 @@ impl SettingsSets {
         for (name, _) in old.iter().filter(|(name, _)| gone(name)) {
             let _ = write!(text, "RESET {name};");
         }
+        let who = |name: &&str| new.iter().find(|(other, _)| &**other == *name);
+        if planted!(RoleBeforeSettings) {
+            IDENTITY.iter().filter_map(who).for_each(|(name, value)| push_set(&mut text, name, value));
+        }
         for (name, value) in new.iter().filter(|pair| !is_identity(&pair.0) && !old.contains(pair)) {
             push_set(&mut text, name, value);
         }
-        let who = |name: &&str| new.iter().find(|(other, _)| &**other == *name);
         for (name, value) in IDENTITY.iter().filter_map(who) {
             push_set(&mut text, name, value);
         }

@@ -8,6 +8,7 @@ mod cells;
 mod claims;
 mod client;
 pub(crate) mod dice;
+pub(crate) mod direct;
 pub(crate) mod marked;
 mod net;
 mod peer;

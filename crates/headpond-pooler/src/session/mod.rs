@@ -13,6 +13,8 @@ mod resets;
 mod restore;
 pub(crate) mod runs;
 mod sequences;
+#[cfg(test)]
+mod tests;
 
 use headpond_core::Tick;
 
@@ -55,6 +57,8 @@ pub(crate) struct Session {
     names: Vec<Box<str>>,
     /// Some of that was in a transaction that is over.
     settled: bool,
+    /// A transaction is over since it last came to rest.
+    transacted: bool,
     probe: Option<Box<Probe>>,
     /// What PREPARE has prepared may do.
     prepared: Effects,
@@ -91,7 +95,7 @@ impl Session {
 
     /// Whether it holds what a client was told is there, and no other connection has.
     pub(crate) fn is_kept(&self) -> bool {
-        self.settled || self.probe.is_some() || !self.pins.is_empty()
+        self.settled && !planted!(SettledForgotten) || self.probe.is_some() || !self.pins.is_empty()
     }
 
     /// What it holds is being found out: its client is to wait.
@@ -121,6 +125,7 @@ impl Session {
     #[inline]
     pub(crate) fn transaction_over(&mut self) {
         self.settled |= self.touched.any(LASTING);
+        self.transacted = true;
         self.transactions += 1;
     }
 
@@ -137,11 +142,13 @@ impl Session {
         if text.effects.any(Effects::PREPARES) {
             self.prepared |= text.effects;
         }
-        if text.effects.any(Effects::EXECUTES) {
+        if text.effects.any(Effects::EXECUTES) && !planted!(ExecutedForgotten) {
             let settings = if self.prepared.any(Effects::SETTINGS) { Effects::OPAQUE } else { Effects::NONE };
             self.touched |= self.prepared.without(Effects::SETTINGS) | settings;
         }
-        for setting in &text.settings {
+        for setting in
+            &text.settings[usize::from(planted!(SecondSettingForgotten) && text.settings.len() > 1)..]
+        {
             let name = str::from_utf8(&setting.name).unwrap_or("?");
             if name.is_empty() {
                 continue;
@@ -167,10 +174,12 @@ impl Pooler {
         session.has_read_unnamed = false;
         let entry = &mut self.pools[server.pool as usize];
         let probed = std::mem::take(&mut session.has_been_probed);
-        if entry.names.readers == Readers::Later && !probed {
+        // It comes to rest, too, when what was begun is not a message.
+        let transacted = std::mem::take(&mut session.transacted);
+        if entry.names.readers == Readers::Later && !probed && transacted {
             session.pin(now, session.pins_of_sequences(touched), &mut entry.pinnings);
         }
-        if touched == Effects::NONE {
+        if touched == Effects::NONE || planted!(TouchedForgotten) {
             return self.keeps(now, id, out);
         }
         let mut names = std::mem::take(&mut session.names);
@@ -249,6 +258,7 @@ impl Pooler {
     fn has_settings(&mut self, client: ClientId, server: ServerId, set: SettingsId) {
         if let Some(client) = self.clients.get_mut(client) {
             client.settings = set;
+            client.accepted = true;
         }
         if let Some(server) = self.servers.get_mut(server) {
             server.settings = set;

@@ -70,6 +70,8 @@ impl Pins {
     pub(super) fn declared_by(effects: Effects) -> Self {
         let declared =
             [(Effects::SEED, Self::SEED), (Effects::LOADS, Self::LOADS), (Effects::OPAQUE, Self::OPAQUE)];
+        let effects =
+            if planted!(ComputedNameForgotten) { effects.without(Effects::OPAQUE) } else { effects };
         let found = declared.into_iter().filter(|(effect, _)| effects.any(*effect));
         found.fold(Self::NONE, |pins, (_, pin)| pins.with(pin))
     }
@@ -83,7 +85,7 @@ impl Pins {
             (Effects::CURSORS, Self::CURSORS),
             (Effects::PREPARES, Self::PREPARED),
         ];
-        let found = probed.into_iter().filter(|(effect, _)| effects.any(*effect));
+        let found = probed.into_iter().filter(|(effect, pin)| effects.any(*effect) && !pin.is_forgotten());
         let mut doubtful = found.fold(Self::NONE, |pins, (_, pin)| pins.with(pin));
         // What drops an object of any kind says nothing of temporary ones.
         if effects.any(Effects::DDL) {
@@ -93,6 +95,17 @@ impl Pins {
             doubtful = doubtful.with(self.and(Self::PREPARED));
         }
         doubtful
+    }
+
+    /// Whether a planted bug has it forgotten.
+    fn is_forgotten(self) -> bool {
+        match self {
+            Self::TEMP => planted!(TemporaryForgotten),
+            Self::LOCKS => planted!(LocksForgotten),
+            Self::LISTENS => planted!(ListensForgotten),
+            Self::CURSORS => planted!(CursorsForgotten),
+            _ => false,
+        }
     }
 
     /// Whether there is no reason.

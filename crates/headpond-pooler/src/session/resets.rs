@@ -11,7 +11,7 @@ use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::session::sequences::Sequences;
 use crate::session::{Pinnings, Pins, Session};
-use crate::settings::{SettingsId, moves_freely};
+use crate::settings::{IDENTITY, SettingsId, moves_freely};
 use crate::text::{Effects, Text};
 
 /// What the requests under way reset.
@@ -62,6 +62,10 @@ impl Session {
     fn emptied(&mut self, now: Tick, discards: bool, pool: &mut Pinnings) {
         self.touched = self.touched.without(Effects::RESET_ALL);
         let mut pins = self.pins.without(Pins::OPAQUE);
+        if self.pins.has(Pins::OPAQUE) && !discards && !planted!(IdentityKeptByResetAll) {
+            // RESET ALL leaves that, and nobody knows who it is now.
+            self.names.extend(IDENTITY.map(Box::from));
+        }
         if discards {
             self.untouched();
             self.sequences = Sequences::Nobodys;
@@ -102,6 +106,9 @@ impl Pooler {
                 client.settings = set;
                 server.settings = set;
             }
+            if returning.discards {
+                client.drawn_on = Some(id);
+            }
             // Something else may have been sent ahead that has yet to do what it does.
             if !server.exchanges.is_on(Owner::Client) {
                 let pinnings = &mut self.pools[server.pool as usize].pinnings;
@@ -109,7 +116,7 @@ impl Pooler {
             }
         }
         let text = self.settings.layer(layer, |name| returning.is_reset(name));
-        if !text.is_empty() {
+        if !text.is_empty() && !planted!(LayerForgotten) {
             self.run_errand(now, id, Errand::Layer, &text, out);
         }
     }

@@ -30,7 +30,10 @@ impl Pooler {
         if server.settings == client.settings || planted!(SettingsOfPredecessorStay) {
             return;
         }
-        let change = self.settings.change(server.settings, client.settings);
+        let mut change = self.settings.change(server.settings, client.settings);
+        if planted!(PrefixUnguarded) {
+            change = change.replace("BEGIN;", "").replace(";COMMIT", "");
+        }
         server.session.before = std::mem::replace(&mut server.settings, client.settings);
         self.run_errand(now, id, Errand::Settings, &change, out);
     }
@@ -78,7 +81,9 @@ impl Pooler {
             self.run_errand(now, id, Errand::CleanUp, "ROLLBACK", out);
             return true;
         }
-        server.settings = server.session.before;
+        if !planted!(RefusedTakenForSet) {
+            server.settings = server.session.before;
+        }
         server.exchanges.guard();
         // Whatever was sent did nothing.
         server.session.untouched();

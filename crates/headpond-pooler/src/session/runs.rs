@@ -190,10 +190,17 @@ impl Pooler {
             return;
         }
         session.touch(text);
+        if text.effects.any(Effects::DEALLOCATES) && !planted!(DeallocationForgotten) {
+            server.statements.distrust();
+        }
+        let session = &mut server.session;
+        // What was prepared in SQL may draw whenever it is executed.
+        let draws = text.effects.any(Effects::CAN_NEXTVAL)
+            || text.effects.any(Effects::EXECUTES) && session.prepared.any(Effects::CAN_NEXTVAL);
         if session.returns(text) {
             server.exchanges.returns();
         }
-        if text.effects.any(Effects::CAN_NEXTVAL) {
+        if draws {
             self.draws(client_id, server_id);
         }
         if text.effects.any(Effects::CODE)

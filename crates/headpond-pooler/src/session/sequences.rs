@@ -10,7 +10,7 @@ use headpond_core::Tick;
 use crate::action::{Actions, ClientId, ServerId};
 use crate::exchange::Errand;
 use crate::pooler::Pooler;
-use crate::session::{Pins, Session};
+use crate::session::{Pins, Refusal, Session};
 use crate::text::Effects;
 use crate::timers::Timer;
 
@@ -69,6 +69,16 @@ impl Session {
 }
 
 impl Pooler {
+    /// Whether what was to forget values of sequences came behind settings that could not be restored: they are there.
+    pub(crate) fn has_kept_sequences(&mut self, id: ServerId) -> bool {
+        let Some(server) = self.servers.get_mut(id) else { return false };
+        let kept = server.session.refusal != Refusal::None;
+        if kept {
+            server.session.sequences = Sequences::Mixed;
+        }
+        kept
+    }
+
     /// A client's text that was sent may advance a sequence.
     pub(super) fn draws(&mut self, client_id: ClientId, server_id: ServerId) {
         let (Some(client), Some(server)) = (self.clients.get_mut(client_id), self.servers.get_mut(server_id))
@@ -131,7 +141,8 @@ impl Pooler {
             return false;
         }
         server.session.sequences = Sequences::Nobodys;
-        self.run_errand(now, server_id, Errand::Layer, "DISCARD SEQUENCES", out);
+        let text = if planted!(SequencesUndiscarded) { "" } else { "DISCARD SEQUENCES" };
+        self.run_errand(now, server_id, Errand::Layer, text, out);
         true
     }
 

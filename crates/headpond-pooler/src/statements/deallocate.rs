@@ -108,7 +108,7 @@ impl Pooler {
 
 /// What a text deallocates, if it does nothing else. `DISCARD ALL` does that too.
 fn read(text: &[u8]) -> Option<Deallocates> {
-    let text = text.trim_ascii();
+    let text = without_comments(text);
     // Most texts are told by their first letter.
     if !text.first().is_some_and(|first| first.eq_ignore_ascii_case(&b'd')) {
         return None;
@@ -139,6 +139,18 @@ fn read(text: &[u8]) -> Option<Deallocates> {
     is_name.then(|| Deallocates::One(rest.to_ascii_lowercase()))
 }
 
+/// A text without blanks and comments at its ends, where tracing puts them.
+fn without_comments(text: &[u8]) -> &[u8] {
+    let mut text = text.trim_ascii();
+    while let Some(end) = text.strip_prefix(b"/*").and_then(|comment| memchr::memmem::find(comment, b"*/")) {
+        text = text[end + 4..].trim_ascii_start();
+    }
+    while let Some(start) = text.strip_suffix(b"*/").and_then(|text| memchr::memmem::rfind(text, b"/*")) {
+        text = text[..start].trim_ascii_end();
+    }
+    text
+}
+
 /// What follows a word and the blanks behind it.
 fn behind_word<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
     let (first, rest) = text.split_at_checked(word.len())?;
@@ -160,6 +172,7 @@ mod tests {
         assert_eq!(name("Deallocate All;"), Some(Deallocates::All));
         assert_eq!(name("DEALLOCATE PREPARE ALL"), Some(Deallocates::All));
         assert_eq!(name("discard all"), Some(Deallocates::All));
+        assert_eq!(name("/* a */ /**/DISCARD ALL /*'b'*/"), Some(Deallocates::All));
         let others = [
             "DEALLOCATE a; SELECT 1",
             "DEALLOCATE \"a\" b\"",
@@ -167,6 +180,9 @@ mod tests {
             "DEALLOCATE ",
             "DEALLOCATE 1",
             "DISCARD PLANS",
+            "DISCARD ALL /* a */ ; SELECT 1 /* b */",
+            "/* DISCARD ALL */",
+            "*/ DISCARD ALL",
             "DELETE FROM a",
             "",
         ];

@@ -193,6 +193,9 @@ impl<'a> Reader<'a> {
             }
         } else if token.is_any(&["temp", "temporary"]) {
             self.text.effects |= Effects::TEMP;
+        } else if token.is("sequences") {
+            // Values elsewhere are outdated, as after a newer one.
+            self.text.effects |= Effects::CAN_NEXTVAL;
         }
         self.skip();
     }
