@@ -8,7 +8,7 @@ use std::time::Duration;
 use headpond_core::Tick;
 
 use crate::action::{Actions, ClientId, ServerId};
-use crate::exchange::Errand;
+use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::session::{Pins, Refusal, Session};
 use crate::text::Effects;
@@ -136,7 +136,9 @@ impl Pooler {
         }
         let Some(server) = self.servers.get_mut(server_id) else { return true };
         // Nothing but errands of ours is under way: its settings may be on their way back to it.
-        let rests = server.exchanges.clients() == 0 && !server.exchanges.is_unsynced();
+        let rests = server.exchanges.clients() == 0
+            && !server.exchanges.is_unsynced()
+            && !server.exchanges.is_on(Owner::Pooler(Errand::Abort));
         if !rests || server.status == b'E' || server.session.has_drawn {
             return false;
         }
