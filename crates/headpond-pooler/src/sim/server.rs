@@ -155,9 +155,13 @@ impl Backend {
             if io.ended == Some(End::Reset) && self.phase != Phase::Exiting {
                 self.exit(io);
             }
-            if self.dies_at <= io.now && self.phase == Phase::Serving && !self.expects_early_sync(io) {
-                self.die(io);
-                continue;
+            if self.dies_at <= io.now && self.phase == Phase::Serving {
+                if self.expects_early_sync(io) {
+                    self.dies_at = io.now + MS;
+                } else {
+                    self.die(io);
+                    continue;
+                }
             }
             if io.now < self.until {
                 io.wake_at(self.until.min(self.dies_at));
