@@ -1,7 +1,7 @@
 # Sourced by the suites, with $name set: starts Headpond twice, and ends both with the suite.
 #
-# SESSION_PORT: without a configuration, in front of a PostgreSQL of its own, which is at DIRECT_PORT; TRANSACTION_PORT: in
-# transaction mode before the same one, with 3 server connections that take turns, so that a client that may be moved is.
+# DIRECT_PORT: a PostgreSQL of its own; SESSION_PORT and TRANSACTION_PORT: in these modes before it, the latter with 3 server
+# connections that take turns, so that a client that may be moved is.
 # User postgres, no password. Folders: $cache is kept, $work is not.
 
 missing() {
@@ -22,26 +22,33 @@ serve() {
     [ -x "$headpond" ] || cargo build --locked --manifest-path "$repository/Cargo.toml" -p headpond-cli
     PG_BINDIR=$("$repository/scripts/postgres.sh")
     export PG_BINDIR
-    start session
-    SESSION_PORT=$(sed -n 's/^ *address  *.*:\([0-9]*\)$/\1/p' "$work/session")
-    DIRECT_PORT=$(sed -n 's/.*listens on port \([0-9]*\).*/\1/p' "$work/session")
+    start embedded
+    DIRECT_PORT=$(sed -n 's/.*listens on port \([0-9]*\).*/\1/p' "$work/embedded")
+    for SESSION_PORT in 26542 26543 26544 26545 26546 26547 26548 26549; do
+        configure session "$SESSION_PORT" "max_size = 50" && break
+    done
     for TRANSACTION_PORT in 26532 26533 26534 26535 26536 26537 26538 26539; do
-        cat >"$work/headpond.toml" <<CONFIG
-listen = ["127.0.0.1:$TRANSACTION_PORT"]
+        configure transaction "$TRANSACTION_PORT" "max_size = 3
+min_idle = 3
+round_robin = true" && break
+    done
+    export DIRECT_PORT SESSION_PORT TRANSACTION_PORT
+}
+
+# Starts one in this mode, on this port, with a pool like this.
+configure() {
+    cat >"$work/$1.toml" <<CONFIG
+listen = ["127.0.0.1:$2"]
 http_listen = ""
-pool_mode = "transaction"
+pool_mode = "$1"
 admin_users = ["postgres"]
 [data_source.postgres]
 host = "127.0.0.1"
 port = $DIRECT_PORT
 user = "postgres"
-max_size = 3
-min_idle = 3
-round_robin = true
+$3
 CONFIG
-        start transaction "$work/headpond.toml" && break
-    done
-    export DIRECT_PORT SESSION_PORT TRANSACTION_PORT
+    start "$1" "$work/$1.toml"
 }
 
 # Runs `headpond serve`, and returns when it listens; its output goes to $work/$1.

@@ -154,8 +154,14 @@ impl Pooler {
             return true;
         }
         let effects = reading.effects();
-        !effects.any(Effects::CURRVAL | Effects::CAN_NEXTVAL)
-            || self.guard_sequences(now, client, server_id, effects, out) == Asks::Goes
+        if effects.any(Effects::CURRVAL | Effects::CAN_NEXTVAL) {
+            return self.guard_sequences(now, client, server_id, effects, out) == Asks::Goes;
+        }
+        if !matches!(reading, Reading::Nothing) && self.has_readers(server_id) {
+            // What draws may follow in the same flight.
+            self.forget_sequences(now, client, server_id, out);
+        }
+        true
     }
 
     /// It was sent.

@@ -116,7 +116,9 @@ impl Pooler {
             let at_once = server.session.has_drawn || effects.any(Effects::CAN_NEXTVAL);
             *readers = (*readers).max(if at_once { Readers::AtOnce } else { Readers::Later });
         }
-        if *readers == Readers::None || self.has_own_sequences(client, server_id) {
+        // In a transaction the question may follow at once.
+        let unasked = *readers == Readers::None && server.status != b'T';
+        if unasked || self.has_own_sequences(client, server_id) {
             return Asks::Goes;
         }
         if self.forget_sequences(now, client, server_id, out) || !asks { Asks::Goes } else { Asks::Refused }
