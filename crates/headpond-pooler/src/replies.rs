@@ -194,12 +194,11 @@ impl Pooler {
                     Owner::Pooler(Errand::Catalogue) => self.catalogue_over(now, id),
                     _ => {}
                 }
-                let counts = reply.owner == Owner::Client;
-                self.exchange_over(now, id, status, counts, run, out)
+                self.exchange_over(now, id, status, reply.owner, run, out)
             }
             Kind::ReadyUnguarded(status) => {
                 self.end_refused(id, out);
-                self.exchange_over(now, id, status, true, run, out)
+                self.exchange_over(now, id, status, Owner::Client, run, out)
             }
             Kind::Error => self.request_failed(now, id, reply.owner, message, run, out),
             Kind::NoData => self.sent_no_data(now, id, run, out),
@@ -217,15 +216,16 @@ impl Pooler {
         now: Tick,
         id: ServerId,
         status: u8,
-        counts: bool,
+        owner: Owner,
         run: &mut Run,
         out: &mut Actions,
     ) -> Step {
+        let counts = owner == Owner::Client;
         let Some(server) = self.servers.get_mut(id) else { return Step::Gone };
         server.status = status;
         server.statements.holds = false;
         let in_doubt = server.exchanges.is_in_doubt();
-        if counts && server.stops_by < Tick::NEVER {
+        if server.stops_by < Tick::NEVER && (counts || server.exchanges.at_rest()) {
             server.stops_by = Tick::NEVER;
             self.arm_lease(id, now);
         }
@@ -271,9 +271,14 @@ impl Pooler {
         if self.recants(now, id, out) {
             return Step::Next;
         }
+        // What comes behind a transaction tells whether the lease ends: it does before whoever waited for that is read.
+        let behind = matches!(
+            owner,
+            Owner::Pooler(Errand::Probe | Errand::Layer | Errand::Fingerprint | Errand::Catalogue)
+        );
         let held = client.filter(|client| {
             // Its settings are true now, and its message waited for that: the lease begins only here.
-            !counts && self.clients.get(*client).is_some_and(|client| client.unread)
+            !counts && !behind && self.clients.get(*client).is_some_and(|client| client.unread)
         });
         if let Some(client) = held {
             self.read_on_if_allowed(client, id, out);

@@ -74,7 +74,7 @@ impl Pooler {
         let signalled = server.cancels > 0 && !planted!(CancelledAfterHandOver);
         let session = &server.session;
         let refused = session.refusal != Refusal::None && !server.exchanges.is_unsynced();
-        let asks = !session.pins.is_empty() && server.exchanges.is_asking();
+        let asks = server.exchanges.is_asking();
         let held = session.is_probed() || asks || server.exchanges.is_returning() || refused;
         let open = matches!(server.state, ServerState::Live) && !server.blocked && !signalled && !held;
         open && (client.streaming > 0 || !self.stops_at_boundary(server_id))

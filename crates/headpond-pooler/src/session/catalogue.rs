@@ -100,6 +100,7 @@ impl Names {
     /// Nobody is to be asked: functions are taken to leave nothing behind.
     fn trust(&mut self) {
         self.due = Tick::NEVER;
+        self.answered = u32::MAX;
         self.verdict = Verdict::of(Effects::NONE, []);
     }
 }
@@ -116,8 +117,8 @@ impl Pooler {
         self.ask_catalogue(now, id, out)
     }
 
-    /// As [`Pooler::asks_first`], on one that stays with its client, who is held.
-    pub(crate) fn asks_pinned(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
+    /// As [`Pooler::asks_first`], on one that is still its client's, who is held.
+    pub(crate) fn asks_leased(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
         self.asks(now, id) && self.ask_catalogue(now, id, out)
     }
 

@@ -211,13 +211,11 @@ impl Pooler {
         true
     }
 
-    /// Whether it is pinned. What its client has changed of the catalogue is asked for there.
+    /// Whether it is pinned, or asks for what its client has changed of the catalogue: until that is known, what the
+    /// client sends next cannot be read.
     fn keeps(&mut self, now: Tick, id: ServerId, out: &mut Actions) -> bool {
-        let pinned = self.servers.get(id).is_some_and(|server| !server.session.pins.is_empty());
-        if pinned && self.has_news(id) {
-            self.asks_pinned(now, id, out);
-        }
-        pinned
+        let asks = self.has_news(id) && self.asks_leased(now, id, out);
+        asks || self.servers.get(id).is_some_and(|server| !server.session.pins.is_empty())
     }
 
     /// The row that answers a probe.

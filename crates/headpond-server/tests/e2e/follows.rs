@@ -221,6 +221,12 @@ const PINS: &[(&str, &str, &str, &str)] = &[
     ("CREATE TABLE pg_temp.mine (n int)", "SELECT count(*) FROM mine", "0", "DISCARD TEMP"),
     ("SELECT 1 AS n INTO TEMP mine", "SELECT count(*) FROM mine", "1", "DISCARD ALL"),
     (
+        "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 7'",
+        "SELECT pg_temp.f()",
+        "7",
+        "DISCARD TEMP",
+    ),
+    (
         "SELECT pg_advisory_lock(42)",
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
         "1",
