@@ -115,6 +115,7 @@ impl Pooler {
             return size;
         }
         let user = self.users.intern(&wanted.user);
+        self.trim_settings();
         let settings = match self.settings.intern(wanted.parameters) {
             Ok(settings) => settings,
             Err(BadParameter(message)) => {

@@ -367,3 +367,47 @@ pub(crate) fn options(text: &str) -> Result<Vec<(String, String)>, BadParameter>
     }
     Ok(settings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(sets: &mut SettingsSets, application: &str) -> SettingsId {
+        let parameters = [("application_name", application), ("work_mem", "5MB")];
+        sets.intern(parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+            .expect("a set")
+    }
+
+    #[test]
+    fn sets_that_nobody_has_are_given_up_and_the_others_stay_what_they_are() {
+        let mut sets = SettingsSets::new();
+        let kept = named(&mut sets, "kept");
+        let part = sets.startup_part(kept);
+        for number in 0..10 * SETS_FEW {
+            named(&mut sets, &number.to_string());
+            if sets.is_full() {
+                sets.keep_only([kept].into_iter());
+            }
+        }
+        assert!(sets.sets.len() <= SETS_FEW + 4, "{}", sets.sets.len());
+        assert_eq!((named(&mut sets, "kept"), sets.startup_part(kept)), (kept, part));
+        assert_eq!(sets.value(kept, "application_name"), Some("kept"));
+        assert_eq!(sets.pairs(part).collect::<Vec<_>>(), [("work_mem", "5MB")]);
+    }
+
+    #[test]
+    fn who_a_session_was_is_given_up_first_and_who_it_is_to_be_comes_last() {
+        let mut sets = SettingsSets::new();
+        let set = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).into(), Some((*value).into()))).collect::<Vec<_>>()
+        };
+        let old = sets.with(SettingsId::NONE, set(&[("role", "a"), ("timezone", "UTC")])).expect("a set");
+        let new = set(&[("role", "b"), ("search_path", "it's"), ("session_authorization", "c")]);
+        let new = sets.with(SettingsId::NONE, new).expect("a set");
+        assert_eq!(
+            sets.change(old, new),
+            "BEGIN;RESET role;RESET timezone;SELECT pg_catalog.set_config('search_path', E'it''s', false);\
+             SET session_authorization TO E'c';SET role TO E'b';COMMIT"
+        );
+    }
+}

@@ -30,7 +30,6 @@ pub use pins::Pins;
 use probe::{Answer, Probe};
 use resets::Returning;
 pub(crate) use restore::Refusal;
-pub(crate) use sequences::Asks;
 use sequences::{Readers, Sequences};
 
 /// Effects that outlive their transaction, or may.
@@ -261,6 +260,11 @@ impl Pooler {
         if let Some(server) = self.servers.get_mut(server) {
             server.settings = set;
         }
+        self.trim_settings();
+    }
+
+    /// Gives up sets of settings that nobody has, if there are many.
+    pub(crate) fn trim_settings(&mut self) {
         if self.settings.is_full() {
             let clients = self.clients.iter().flat_map(|(_, client)| [client.settings, client.layer]);
             let servers = self

@@ -8,7 +8,6 @@ use crate::action::{Actions, ClientId, ServerId};
 use crate::config::PoolMode;
 use crate::pooler::Pooler;
 use crate::server::Server;
-use crate::session::Asks;
 use crate::session::sequences::Readers;
 use crate::settings::SettingsId;
 use crate::statements::Runs;
@@ -18,7 +17,8 @@ use crate::text::{self, Effects, Stream, Text, Verdict};
 
 /// The functions of large objects, which libpq calls by number: what they open ends with the transaction
 /// (`src/include/catalog/pg_proc.dat`).
-const LARGE_OBJECTS: [u32; 14] = [715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171];
+const LARGE_OBJECTS: [u32; 15] =
+    [715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172];
 
 /// What is known of what a message runs.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Pooler {
         }
         let effects = reading.effects();
         if effects.any(Effects::CURRVAL | Effects::CAN_NEXTVAL) {
-            return self.guard_sequences(now, client, server_id, effects, out) == Asks::Goes;
+            return self.guard_sequences(now, client, server_id, effects, out);
         }
         if !matches!(reading, Reading::Nothing) && self.has_readers(server_id) {
             // What draws may follow in the same flight.

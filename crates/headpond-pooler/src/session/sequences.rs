@@ -39,14 +39,6 @@ pub(crate) enum Readers {
     Later,
 }
 
-/// Whether a message about sequences may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asks {
-    Goes,
-    /// It might be told a value that another client has drawn.
-    Refused,
-}
-
 impl Session {
     /// A client may advance a sequence, and drew its last value here, or somewhere else.
     fn draws(&mut self, client: ClientId, here: bool) {
@@ -100,7 +92,8 @@ impl Pooler {
     }
 
     /// A text with these effects is to be sent next. Where clients ask at all, what others have drawn is forgotten
-    /// before the client draws or asks; else there may be a first time at which nobody can tell whose a value is.
+    /// before the client draws or asks; else there may be a first time at which nobody can tell whose a value is. Whether
+    /// it may go on: it would not be told a value that another client has drawn.
     pub(super) fn guard_sequences(
         &mut self,
         now: Tick,
@@ -108,8 +101,8 @@ impl Pooler {
         server_id: ServerId,
         effects: Effects,
         out: &mut Actions,
-    ) -> Asks {
-        let Some(server) = self.servers.get_mut(server_id) else { return Asks::Goes };
+    ) -> bool {
+        let Some(server) = self.servers.get_mut(server_id) else { return true };
         let readers = &mut self.pools[server.pool as usize].names.readers;
         let asks = effects.any(Effects::CURRVAL);
         if asks {
@@ -119,9 +112,9 @@ impl Pooler {
         // In a transaction the question may follow at once.
         let unasked = *readers == Readers::None && server.status != b'T';
         if unasked || self.has_own_sequences(client, server_id) {
-            return Asks::Goes;
+            return true;
         }
-        if self.forget_sequences(now, client, server_id, out) || !asks { Asks::Goes } else { Asks::Refused }
+        self.forget_sequences(now, client, server_id, out) || !asks
     }
 
     /// What others have drawn on a connection is forgotten, before its client draws anything. Whether nothing of theirs is
