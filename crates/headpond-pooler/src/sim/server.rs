@@ -129,6 +129,7 @@ impl Backend {
     pub(crate) fn poked(&mut self, poke: Poke, io: &mut Io<'_>) {
         match poke {
             Poke::Signal => self.signal(io),
+            Poke::Die if self.expects_early_sync(io) => {}
             Poke::Die if self.phase == Phase::Serving && io.dice.chance(50) => self.die(io),
             Poke::Die if matches!(self.phase, Phase::Asking | Phase::LoggingIn | Phase::Serving) => {
                 io.shared.deaths += 1;
@@ -148,7 +149,10 @@ impl Backend {
             if io.end.is_some() || self.phase == Phase::Hanging && io.ended.is_none() {
                 return;
             }
-            if io.shared.terminated.remove(&io.conn) && self.phase == Phase::Serving {
+            if !self.expects_early_sync(io)
+                && io.shared.terminated.remove(&io.conn)
+                && self.phase == Phase::Serving
+            {
                 fatal(io.out, "57P01", "terminating connection due to administrator command");
                 self.exit(io);
             }
@@ -323,7 +327,7 @@ impl Backend {
         io.trace(|| {
             format!("server takes {:?} of {origin}: {:.60}", char::from(tag), String::from_utf8_lossy(&body))
         });
-        if io.dice.below(1000) < io.shared.faults.deaths {
+        if io.dice.below(1000) < io.shared.faults.deaths && !self.expects_early_sync(io) {
             self.die(io);
             return true;
         }
@@ -729,7 +733,8 @@ impl Backend {
     /// A Sync that was sent ahead and comes only after an error is answered, with or without a pooler in between, and its
     /// client has one ready for query more than it can account for: errors at that moment are left out.
     fn expects_early_sync(&self, io: &Io<'_>) -> bool {
-        let ahead = |copy: &Copy| copy.taken == 0 && !copy.synced && io.input.is_empty();
+        let no_data = io.input.bytes.first().is_none_or(|tag| matches!(tag, b'S' | b'H'));
+        let ahead = |copy: &Copy| copy.taken == 0 && !copy.synced && no_data;
         !self.simple && self.copy.as_ref().is_some_and(ahead)
     }
 
@@ -761,9 +766,6 @@ impl Backend {
 
     /// The process dies, with a word or without.
     fn die(&mut self, io: &mut Io<'_>) {
-        if self.expects_early_sync(io) {
-            return;
-        }
         io.shared.deaths += 1;
         match io.dice.below(4) {
             0 => {
