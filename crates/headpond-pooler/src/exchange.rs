@@ -367,8 +367,9 @@ impl Exchanges {
             b'Q' if status == b'I' && self.queue.len() == 1 => {}
             b'Q' => {
                 if let Some(query) = self.queue.back_mut() {
-                    query.ends = !whole || endings::may_end(body);
-                    query.rolls_back = whole && query.ends && endings::only_rolls_back(body);
+                    let batch = std::mem::replace(&mut query.ends, !whole || endings::may_end(body));
+                    query.rolls_back = whole && query.ends && !batch && endings::only_rolls_back(body);
+                    query.ends |= batch;
                 }
             }
             b'P' if body.first() == Some(&0) => self.unnamed_ends = endings::begins_with_ending(&body[1..]),
@@ -377,16 +378,6 @@ impl Exchanges {
                 self.weigh_bind(ends);
             }
             b'E' => self.batch_ends |= self.portal_ends && !self.batch_binds,
-            b'S' => {
-                self.batch_binds = false;
-                let ends = std::mem::take(&mut self.batch_ends) && !planted!(CommitOfPipelineUnseen);
-                let returns = std::mem::take(&mut self.batch_returns);
-                if let Some(sync) = self.queue.back_mut() {
-                    sync.ends |= ends;
-                    sync.returns |= returns;
-                    self.returning |= returns;
-                }
-            }
             _ => {}
         }
     }
@@ -557,11 +548,23 @@ impl Exchanges {
             _ => self.unsynced = true,
         }
         let unguarded = self.unguarded && owner == Owner::Client;
-        let exchange = Exchange { unguarded, ..Exchange::new(request, owner) };
+        let mut exchange = Exchange { unguarded, ..Exchange::new(request, owner) };
+        if matches!(request, Request::Sync | Request::Query | Request::FunctionCall) {
+            self.conclude_batch(&mut exchange);
+        }
         self.boundaries += u32::from(exchange.is_boundary());
         self.batch = self.batch.wrapping_add(exchange.is_boundary().into());
         self.queue.push_back(exchange);
         Ok(())
+    }
+
+    /// What was executed since the last request that ends with ready for query is over with this one, whoever sends it.
+    #[inline]
+    fn conclude_batch(&mut self, exchange: &mut Exchange) {
+        self.batch_binds = false;
+        exchange.ends = std::mem::take(&mut self.batch_ends) && !planted!(CommitOfPipelineUnseen);
+        exchange.returns = std::mem::take(&mut self.batch_returns);
+        self.returning |= exchange.returns;
     }
 
     /// Notes a message that goes to the server in place of one of the client's, and fails there.
@@ -806,6 +809,21 @@ mod tests {
             assert_eq!(received(&mut exchanges, b"IZ"), [(OURS, Kind::Part), (OURS, Kind::Ready(b'I'))]);
             assert!(exchanges.at_rest());
         }
+    }
+
+    #[test]
+    fn what_one_client_executed_is_not_held_against_the_next_one() {
+        let mut exchanges = Exchanges::default();
+        for (tag, body) in [(b'P', &b"\0COMMIT\0\0\0"[..]), (b'B', b"\0\0"), (b'E', b"\0\0\0\0\0")] {
+            sent(&mut exchanges, &[tag]);
+            exchanges.weigh(tag, body, true, b'T');
+        }
+        received(&mut exchanges, b"12C");
+        assert!(exchanges.may_have_ended());
+        exchanges.sent(b'S', OURS).expect("it follows");
+        assert!(exchanges.may_have_ended());
+        received(&mut exchanges, b"Z");
+        assert!(!exchanges.may_have_ended());
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Owed {
             () if !outside && exchanges.only_rolls_back() => Outcome::RolledBack,
             () if outside && !exchanges.has_unknown() => Outcome::NotSent,
             () if planted!(UnknownIsRolledBack) => Outcome::RolledBack,
-            () if outside || exchanges.may_have_ended() => Outcome::Unknown,
+            () if outside || exchanges.has_unknown() && exchanges.may_have_ended() => Outcome::Unknown,
             () => Outcome::RolledBack,
         };
         let failed =
