@@ -62,13 +62,15 @@ pub struct Request {
     pub deadline: Option<Tick>,
     /// It may wait though `max_waiters` do already.
     pub exempt: bool,
+    /// Served on this connection, if that is idle and needs no test; else on any.
+    pub prefer: Option<ConnId>,
 }
 
 impl Request {
     /// A request of the only application, without a deadline of its own.
     #[must_use]
     pub fn of(holder: u64) -> Self {
-        Self { holder, application: 0, deadline: None, exempt: false }
+        Self { holder, application: 0, deadline: None, exempt: false, prefer: None }
     }
 }
 

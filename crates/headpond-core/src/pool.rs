@@ -103,7 +103,7 @@ impl Pool {
             return self.refuse(Refusal::Draining);
         }
         if self.has_trusted_idle(now)
-            && let Some(conn) = self.next_idle()
+            && let Some(conn) = self.preferred(now, &request).or_else(|| self.next_idle())
         {
             self.lease(now, conn);
             if !self.is_content() {
@@ -141,6 +141,13 @@ impl Pool {
             return self.slots.oldest_idle().map(|(conn, _)| conn);
         }
         self.slots.newest_idle()
+    }
+
+    /// The connection that a request prefers, if it can serve now.
+    #[inline]
+    fn preferred(&self, now: Tick, request: &Request) -> Option<ConnId> {
+        let fit = |conn: &ConnId| self.slots.state(*conn) == Some(State::Idle) && self.is_trusted(now, *conn);
+        request.prefer.filter(fit)
     }
 
     /// How long a request of `application` would wait at the least, in nanoseconds; `None` while too little is known.

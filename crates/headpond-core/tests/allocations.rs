@@ -57,7 +57,7 @@ impl Driver {
         for holder in 0..12 {
             let application = u32::from(holder % 3 == 0);
             let deadline = (holder % 4 == 0).then(|| self.now.plus(Duration::from_millis(1)));
-            let request = Request { holder, application, deadline, exempt: false };
+            let request = Request { holder, application, deadline, exempt: false, prefer: None };
             if let Acquired::Granted(conn) = self.pool.acquire(self.now, request, &mut self.actions) {
                 self.leases.push(conn);
             }

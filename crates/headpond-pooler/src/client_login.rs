@@ -240,7 +240,7 @@ impl Pooler {
         }
         // Nothing is known of the server yet, or it is to have a connection of its own: the login waits for one as a
         // request would.
-        match self.acquire(now, pool, id, out) {
+        match self.acquire(now, pool, id, None, out) {
             Acquired::Granted(conn) => self.granted(now, pool, id, conn, 0, out),
             Acquired::Queued(waiter) => {
                 if let Some(client) = self.clients.get_mut(id) {

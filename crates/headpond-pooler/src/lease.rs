@@ -57,22 +57,35 @@ impl Pooler {
     }
 
     /// Asks the client's pool for a connection.
-    pub(crate) fn acquire(&mut self, now: Tick, pool: u32, id: ClientId, out: &mut Actions) -> Acquired {
+    pub(crate) fn acquire(
+        &mut self,
+        now: Tick,
+        pool: u32,
+        id: ClientId,
+        prefer: Option<ConnId>,
+        out: &mut Actions,
+    ) -> Acquired {
         let client = self.clients.get(id);
         let application = client.map_or(0, |client| client.user);
         // A login only waits to be told of the server: it takes nothing from others.
         let exempt = client.is_some_and(|client| matches!(client.state, ClientState::AwaitsParameters));
-        let request = Request { application, exempt, ..Request::of(id.packed()) };
+        let request = Request { application, exempt, prefer, ..Request::of(id.packed()) };
         self.with_pool(now, pool, out, |policy, actions| policy.acquire(now, request, actions))
     }
 
     /// A client that wants a server and has none: it gets one, or a place in the queue, or a refusal.
     /// Whether it has one now.
-    pub(crate) fn wants_server(&mut self, now: Tick, id: ClientId, out: &mut Actions) -> bool {
+    pub(crate) fn wants_server(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        prefer: Option<ConnId>,
+        out: &mut Actions,
+    ) -> bool {
         let Some(client) = self.clients.get_mut(id) else { return false };
         client.requested = now;
         let pool = client.pool;
-        match self.acquire(now, pool, id, out) {
+        match self.acquire(now, pool, id, prefer, out) {
             Acquired::Granted(conn) => {
                 self.granted(now, pool, id, conn, 0, out);
                 true

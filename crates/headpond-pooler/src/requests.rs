@@ -55,7 +55,7 @@ impl Pooler {
                 let rest = client.copy_tail || client.streaming > 0;
                 let local = rest || client.hung_up || client.aborted != Aborted::No;
                 let at_hand = pool.policy.has_trusted_idle(now) || pool.policy.would_open();
-                if local || at_hand || self.wants_server(now, id, out) {
+                if local || at_hand || self.wants_server(now, id, None, out) {
                     out.push(Action::Read(Link::Client(id)));
                 }
             }
@@ -274,7 +274,9 @@ impl Pooler {
             }
         }
         let Some(server_id) = server_id else {
-            return if self.wants_server(now, id, out) { Step::Next } else { Step::Stop };
+            let whole = bytes.get(run.at + frame::HEADER..run.at + take).filter(|_| rest == 0);
+            let prefer = self.has_values(id, header.tag, whole.unwrap_or_default());
+            return if self.wants_server(now, id, prefer, out) { Step::Next } else { Step::Stop };
         };
         let body = bytes.get(run.at + frame::HEADER..run.at + take).unwrap_or_default();
         if !self.may_send(id, server_id) || self.escapes_guard(id, server_id, header.tag, body) {

@@ -83,7 +83,7 @@ const BY_CLAIM: [(Bug, fn()); 11] = [
 ];
 
 /// Random steps within which a bug must show.
-const STEPS: u64 = 50_000;
+const STEPS: u64 = 200_000;
 
 thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };

@@ -56,6 +56,8 @@ pub(crate) struct Model {
     denied: bool,
     renewals: u32,
     holders: u64,
+    /// The connection that the next request prefers.
+    pub(crate) prefers: Option<ConnId>,
     alarms: [bool; Alarm::ALL.len()],
     pub(crate) alarms_raised: [u64; Alarm::ALL.len()],
     locked_until: Tick,
@@ -83,6 +85,7 @@ impl Model {
             denied: false,
             renewals: 0,
             holders: 0,
+            prefers: None,
             alarms: [false; Alarm::ALL.len()],
             alarms_raised: [0; Alarm::ALL.len()],
             locked_until: Tick(0),
@@ -109,7 +112,13 @@ impl Model {
     pub(crate) fn acquire(&mut self, application: u32, deadline: Option<Tick>) -> Acquired {
         self.holders += 1;
         self.begun = self.begun.or(Some(self.now));
-        let request = Request { holder: self.holders, application, deadline, exempt: false };
+        let request = Request {
+            holder: self.holders,
+            application,
+            deadline,
+            exempt: false,
+            prefer: self.prefers.take(),
+        };
         let queued = self.waiting();
         self.said.clear();
         let acquired = self.pool.acquire(self.now, request, &mut self.said);
@@ -117,6 +126,13 @@ impl Model {
             Acquired::Granted(id) => {
                 assert_eq!(queued, 0, "a newcomer overtook");
                 assert_eq!(self.conns[&id].state, State::Idle);
+                let idle = |id: &ConnId| self.conns.get(id).is_some_and(|conn| conn.state == State::Idle);
+                if let Some(preferred) = request.prefer.filter(idle) {
+                    assert!(
+                        id == preferred || self.pool.tester.is_on(&self.settings),
+                        "another one was preferred"
+                    );
+                }
                 self.begin_lease(id);
             }
             Acquired::Queued(id) => {

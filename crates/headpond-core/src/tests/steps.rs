@@ -136,6 +136,9 @@ impl World {
         let application = self.dice.size(3);
         let patience = self.dice.millis(&[0, 3, 40, 4_000]);
         let deadline = self.dice.one_in(4).then(|| self.model.now.plus(patience));
+        if self.dice.one_in(4) {
+            self.with(|_| true, |model, _, id| model.prefers = Some(id));
+        }
         self.model.acquire(application, deadline);
     }
 

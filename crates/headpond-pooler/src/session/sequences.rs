@@ -5,13 +5,16 @@
 
 use std::time::Duration;
 
-use headpond_core::Tick;
+use headpond_core::{ConnId, Tick};
 
 use crate::action::{Actions, ClientId, ServerId};
 use crate::exchange::{Errand, Owner};
 use crate::pooler::Pooler;
 use crate::session::{Pins, Refusal, Session};
-use crate::text::Effects;
+use crate::statements::Runs;
+use crate::statements::client::ClientStatements;
+use crate::statements::registry::text_of;
+use crate::text::{self, Effects};
 use crate::timers::Timer;
 
 /// How long a client that does nothing keeps, from those who wait, a connection for the values of sequences on it.
@@ -89,6 +92,38 @@ impl Pooler {
             Sequences::Of(other) => other == client && drawn_on == Some(server_id),
             Sequences::Mixed => false,
         })
+    }
+
+    /// The connection that has the values of sequences for which a client's message asks, if it serves nobody.
+    #[inline]
+    pub(crate) fn has_values(&self, client_id: ClientId, tag: u8, body: &[u8]) -> Option<ConnId> {
+        let drawn_on = self.clients.get(client_id)?.drawn_on?;
+        let server = self.servers.get(drawn_on).filter(|server| server.client.is_none())?;
+        let own = server.session.sequences == Sequences::Of(client_id);
+        (own && self.asks_for_values(client_id, tag, body)).then_some(server.conn)
+    }
+
+    /// Whether a message runs, or prepares, what asks for values of sequences.
+    fn asks_for_values(&self, client_id: ClientId, tag: u8, body: &[u8]) -> bool {
+        let Some(client) = self.clients.get(client_id) else { return false };
+        let Some(entry) = self.pools.get(client.pool as usize).filter(|entry| entry.follows()) else {
+            return false;
+        };
+        let own = client.statements.as_deref();
+        let text = match tag {
+            b'Q' => Some(body),
+            b'P' => memchr::memchr(0, body).map(|end| &body[end + 1..]),
+            b'B' => match self.bound_by(client_id, body) {
+                Runs::Nothing => None,
+                Runs::Unnamed => own.and_then(ClientStatements::unnamed_parse).map(text_of),
+                Runs::Statement(id) => {
+                    entry.statements.get(id).and_then(|known| known.parse.as_deref()).map(text_of)
+                }
+            },
+            _ => None,
+        };
+        let dialect = self.settings.dialect(client.settings);
+        text.is_some_and(|text| text::read(text, dialect, &entry.names.verdict).effects.any(Effects::CURRVAL))
     }
 
     /// A text with these effects is to be sent next. Where clients ask at all, what others have drawn is forgotten

@@ -356,6 +356,25 @@ fn a_value_of_a_sequence_is_never_another_client_s() {
 }
 
 #[test]
+fn the_first_who_asks_for_a_value_is_served_where_it_drew_it() {
+    run(async {
+        let pond = pond().await;
+        let sequence = format!("first_of_{}", pond.user);
+        let admin = direct(&database().server).await;
+        let create = format!("CREATE SEQUENCE {sequence}; GRANT ALL ON SEQUENCE {sequence} TO PUBLIC");
+        admin.batch_execute(&create).await.unwrap();
+        let pair = Pair::before(&pond).await;
+        pair.other.batch_execute("BEGIN").await.unwrap();
+        let mine = value(&pair.client, &format!("SELECT nextval('{sequence}')")).await;
+        // The connection that came to rest last is another one.
+        pair.other.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(value(&pair.client, &format!("SELECT currval('{sequence}')")).await, mine);
+        admin.batch_execute(&format!("DROP SEQUENCE {sequence}")).await.unwrap();
+        pond.assert_in_step().await;
+    });
+}
+
+#[test]
 fn a_value_that_only_a_function_asks_for_is_not_another_client_s_either() {
     run(async {
         let pond = pond().await;

@@ -230,6 +230,17 @@ fn with_round_robin_the_idle_connection_that_was_used_longest_ago_is_next() {
 }
 
 #[test]
+fn a_connection_that_is_preferred_serves_if_it_is_idle() {
+    let mut pool = Model::of(plain(3));
+    let ids: Vec<_> = (0..3).map(|_| pool.lease_new()).collect();
+    ids.iter().for_each(|id| pool.release(*id));
+    pool.prefers = Some(ids[1]);
+    assert_eq!(pool.acquire(0, None), Acquired::Granted(ids[1]));
+    pool.prefers = Some(ids[1]);
+    assert_eq!(pool.acquire(0, None), Acquired::Granted(ids[2]), "it is in use");
+}
+
+#[test]
 fn without_a_permit_of_the_budget_a_login_never_was() {
     let mut pool = Model::of(plain(3));
     let id = pool.lease_new();
