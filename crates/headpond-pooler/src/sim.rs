@@ -25,6 +25,9 @@ use self::cells::Cells;
 /// Schedules of an ordinary run.
 const SEEDS: u64 = 1_000;
 
+/// Schedules after which a long run says how far it is.
+const PROGRESS: u64 = 10_000;
+
 /// Failures after which a run gives up.
 const FAILURES: usize = 20;
 
@@ -55,6 +58,10 @@ fn every_client_gets_its_own_answers_and_nothing_else() {
             }
         }
         assert!(failed.len() < FAILURES, "violations: {failed:?}");
+        let done = seed - first + 1;
+        if done.is_multiple_of(PROGRESS) {
+            eprintln!("{done} of {count} schedules");
+        }
     }
     let rate = count as f64 / begun.elapsed().as_secs_f64();
     println!("{count} schedules, {rate:.0} per second, {exchanges} exchanges: {coverage:?}");
