@@ -161,6 +161,10 @@ impl World {
                 process.skipping = true;
                 self.stands_in(link)
             }
+            // In place of a Parse of what this process has already, for a client whose transaction has failed.
+            b'D' if body.starts_with(b"PHeadpond: a prepared statement was refused") => {
+                self.fails_early(link, "34000")
+            }
             b'D' if body[0] == b'P' => fails(process, "34000"),
             b'D' => [message(b't', &[0, 0]), message(b'n', b"")].concat(),
             b'C' => {
@@ -179,20 +183,24 @@ impl World {
         }
     }
 
-    /// Something of a client's fails in a transaction that has, before it is known whose it is.
+    /// Something of a client's fails in a transaction that has, before it is known whose it is. `code`: how, for the
+    /// pooler; its client is told what it would be told anywhere.
     pub(super) fn fails_early(&mut self, link: Link, code: &'static str) -> Vec<u8> {
         let client = self.client_on(link);
         let process = self.processes.get_mut(&key(link)).expect("it is there");
         process.skipping = true;
         process.session.fails();
         if let Some(place) = client
-            && self.customers[place].oracle.failed
+            && let customer = &mut self.customers[place]
+            && customer.oracle.failed
+            && !customer.gone
         {
-            let customer = &mut self.customers[place];
             // The first that was not begun.
             if let Some(request) = customer.requests.iter_mut().find(|request| !request.over) {
+                let own = customer.oracle.run(&request.first, "", false, &self.impossible);
+                let own = own.expect_err("nothing runs in a failed transaction");
                 request.ran_on = Some(key(link));
-                request.expected.push(format!("E {code}"));
+                request.expected.push(format!("E {own}"));
                 process.current = Some((place, request.number));
             }
         }

@@ -29,8 +29,11 @@ pub(super) struct Customer {
 }
 
 /// What was sent up to a point where the client waits for ready for query.
+#[derive(Default)]
 pub(super) struct Request {
     pub(super) number: u64,
+    /// Its first statement, if it is of the extended protocol.
+    pub(super) first: String,
     pub(super) ran_on: Option<Key>,
     pub(super) expected: Vec<String>,
     pub(super) over: bool,
@@ -90,9 +93,8 @@ impl World {
                 };
                 customer.story.push(format!("{number}: {text}"));
                 customer.unsent.extend(bytes);
-                let (expected, after) = Default::default();
-                let (over, refused) = (false, false);
-                customer.requests.push_back(Request { number, ran_on: None, expected, over, refused, after });
+                let first = text.split(" | ").next().unwrap_or_default().to_owned();
+                customer.requests.push_back(Request { number, first, ..Request::default() });
                 if customer.shaken {
                     break;
                 }
