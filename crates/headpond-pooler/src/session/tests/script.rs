@@ -34,7 +34,7 @@ pub(super) struct Style {
     pub(super) taste: u64,
 }
 
-/// A request, and whether a client must not use it before it is answered: it prepares.
+/// One request.
 pub(super) struct Said {
     pub(super) number: u64,
     pub(super) bytes: Vec<u8>,
@@ -57,9 +57,12 @@ impl Script {
 
     /// One request.
     pub(super) fn request(&mut self, dice: &mut Dice, style: Style, oracle: &Session) -> Said {
-        if dice.chance(4) && !self.in_block {
+        if dice.chance(4) {
             self.forgets();
             return self.query("DISCARD ALL");
+        }
+        if dice.chance(25) && !self.named.is_empty() {
+            return self.runs_again(dice);
         }
         // What is reset is at the client's own defaults when its request is over, and not before.
         let has_layer = !oracle.layer.is_empty();
@@ -73,15 +76,9 @@ impl Script {
                 break;
             }
         }
-        match dice.below(5) {
-            0 | 1 => self.batch(dice, style, &texts),
-            2 | 3 if !self.named.is_empty() && count == 1 && !self.in_block => {
-                let (name, text) = self.named[dice.below(self.named.len() as u64) as usize].clone();
-                self.requests += 1;
-                let bytes = [self.bind(&name), message(b'E', &[0; 5]), message(b'S', b"")].concat();
-                Said { number: self.requests, bytes, text }
-            }
-            _ => self.query(&texts.join("; ")),
+        match dice.chance(50) {
+            true => self.batch(dice, style, &texts),
+            false => self.query(&texts.join("; ")),
         }
     }
 
@@ -110,7 +107,7 @@ impl Script {
         for text in texts {
             // What deallocates is prepared to run at once, by those who do that at all.
             let plain = !["BEGIN", "COMMIT", "ROLLBACK", "DEALLOCATE"].iter().any(|word| text.contains(word));
-            let name = match dice.chance(style.names) && !self.in_block && plain && !deallocates {
+            let name = match dice.chance(style.names) && plain && !deallocates {
                 true => {
                     self.names += 1;
                     let name = format!("n{}", self.names);
@@ -125,6 +122,14 @@ impl Script {
         }
         bytes.extend(message(b'S', b""));
         Said { number: self.requests, bytes, text: texts.join(" | ") }
+    }
+
+    /// What was prepared is executed.
+    fn runs_again(&mut self, dice: &mut Dice) -> Said {
+        let (name, text) = self.named[dice.below(self.named.len() as u64) as usize].clone();
+        self.requests += 1;
+        let bytes = [self.bind(&name), message(b'E', &[0; 5]), message(b'S', b"")].concat();
+        Said { number: self.requests, bytes, text }
     }
 
     /// Its one parameter says whose it is.
