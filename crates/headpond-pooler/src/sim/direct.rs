@@ -9,6 +9,7 @@ use headpond_core::Tick;
 use crate::action::{Action, Actions, ClientId, Link};
 use crate::config::PoolerConfig;
 use crate::pooler::Pooler;
+use crate::sim::marked::message;
 
 /// A link, in an order that does not change.
 pub(crate) type Key = (u8, u64);
@@ -22,6 +23,8 @@ pub(crate) struct End {
     pub(crate) heard: Vec<u8>,
     /// The pooler has closed it.
     pub(crate) is_closed: bool,
+    /// The pooler has logged in on it.
+    logged_in: bool,
 }
 
 enum Event {
@@ -65,6 +68,33 @@ impl Direct {
         }
     }
 
+    /// Those who have something of the pooler's to take.
+    pub(crate) fn hearers(&self) -> Vec<Link> {
+        let hears = |end: &&End| !matches!(end.link, Link::Client(_)) && !end.heard.is_empty();
+        self.ends.values().filter(hears).map(|end| end.link).collect()
+    }
+
+    /// A process of the server takes one message. Logins, goodbyes and cancels are dealt with here.
+    pub(crate) fn take(&mut self, link: Link) -> Option<(u8, Vec<u8>)> {
+        let end = self.ends.get_mut(&key(link))?;
+        if matches!(link, Link::Cancel(_)) {
+            self.close(link);
+            return None;
+        }
+        if !std::mem::replace(&mut end.logged_in, true) {
+            end.heard.clear();
+            let hello = [message(b'R', &[0; 4]), message(b'K', &[1; 8]), message(b'Z', b"I")].concat();
+            self.say(link, &hello);
+            return None;
+        }
+        let (tag, body) = next_message(&mut end.heard)?;
+        if tag == b'X' {
+            self.close(link);
+            return None;
+        }
+        Some((tag, body))
+    }
+
     /// Time goes by until something is due. Whether anything is.
     pub(crate) fn wait(&mut self) -> bool {
         let Some(deadline) = self.pooler.next_deadline() else { return false };
@@ -85,7 +115,7 @@ impl Direct {
 
     fn open(&mut self, link: Link) {
         let (says, heard) = Default::default();
-        self.ends.insert(key(link), End { link, says, heard, is_closed: false });
+        self.ends.insert(key(link), End { link, says, heard, is_closed: false, logged_in: false });
     }
 
     fn happens(&mut self, event: Event) {

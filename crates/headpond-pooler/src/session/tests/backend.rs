@@ -12,25 +12,9 @@ use crate::sim::marked::message;
 impl World {
     /// A process of the server takes one message.
     pub(super) fn works(&mut self, link: Link) {
+        let Some((tag, body)) = self.direct.take(link) else { return };
         let at = key(link);
-        if matches!(link, Link::Cancel(_)) {
-            self.direct.close(link);
-            return;
-        }
-        let Some(end) = self.direct.ends.get_mut(&at) else { return };
         let process = self.processes.entry(at).or_default();
-        if !process.logged_in {
-            end.heard.clear();
-            process.logged_in = true;
-            let hello = [message(b'R', &[0; 4]), message(b'K', &[1; 8]), message(b'Z', b"I")].concat();
-            self.direct.say(link, &hello);
-            return;
-        }
-        let Some((tag, body)) = next_message(&mut end.heard) else { return };
-        if tag == b'X' {
-            self.direct.close(link);
-            return;
-        }
         let says = match tag {
             b'Q' => self.query(link, std::str::from_utf8(&body[..body.len() - 1]).expect("text")),
             b'S' => self.sync(at),

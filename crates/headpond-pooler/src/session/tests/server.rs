@@ -15,7 +15,6 @@ const CATALOGUE: [[&str; 3]; 2] = [["set_tenant", "f", "O"], ["take_lock", "f", 
 #[derive(Default)]
 pub(super) struct Process {
     pub(super) session: Session,
-    pub(super) logged_in: bool,
     pub(super) statements: HashMap<Vec<u8>, String>,
     /// What was bound, and for whom.
     pub(super) portal: Option<(String, Option<Who>)>,

@@ -13,7 +13,7 @@ use crate::session::tests::model::Impossible;
 use crate::session::tests::script::Style;
 use crate::session::tests::server::Process;
 use crate::sim::dice::Dice;
-use crate::sim::direct::{Direct, End, Key, key};
+use crate::sim::direct::{Direct, Key, key};
 
 /// What servers may refuse from some moment on, and what nobody's startup packet asks for.
 const REVOKED: [(&str, &str); 4] =
@@ -114,8 +114,7 @@ impl World {
         };
         let speakers: Vec<_> =
             (0..self.customers.len()).filter(|place| can_speak(&self.customers[*place])).collect();
-        let hears = |end: &&End| !matches!(end.link, Link::Client(_)) && !end.heard.is_empty();
-        let hearers: Vec<_> = self.direct.ends.values().filter(hears).map(|end| end.link).collect();
+        let hearers = self.direct.hearers();
         let drawn = self.dice.below((speakers.len() + hearers.len()) as u64) as usize;
         if let Some(place) = speakers.get(drawn) {
             self.speaks(*place);
