@@ -1,30 +1,13 @@
 //! What PostgreSQL keeps in one session, and what statements do to it. It shares nothing with what the pooler tracks.
 
+mod settings;
+mod transactions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::settings::Impossible;
+use self::settings::{CUSTOM, DEFAULTS, Settings, list, unquoted};
 use crate::session::tests::words::words;
-
-/// What servers refuse to set from now on: names and values.
-pub(super) type Impossible = BTreeSet<(&'static str, &'static str)>;
-
-/// Parameters and their values in a new session; others exist once they were set.
-pub(super) const DEFAULTS: [(&str, &str); 7] = [
-    ("application_name", ""),
-    ("log_statement", "none"),
-    ("role", "none"),
-    ("search_path", "\"$user\", public"),
-    ("session_authorization", "service"),
-    ("timezone", "GMT"),
-    ("work_mem", "4MB"),
-];
-
-/// Those of the application.
-pub(super) const CUSTOM: [&str; 2] = ["app.tenant", "app.user"];
-
-/// RESET ALL leaves them.
-const IDENTITY: [&str; 2] = ["role", "session_authorization"];
-
-type Settings = BTreeMap<String, String>;
 
 /// What a rollback undoes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,22 +61,6 @@ fn done(tag: &'static str) -> Outcome {
 }
 
 impl Session {
-    pub(super) fn value(&self, name: &str) -> String {
-        let State { set, local, .. } = &self.state;
-        local.get(name).or_else(|| set.get(name)).cloned().unwrap_or_else(|| self.reset_value(name))
-    }
-
-    /// As `current_setting` with `missing_ok` says it: NULL is for what was never set in this process.
-    pub(super) fn shown(&self, name: &str) -> Option<String> {
-        let is_there = !CUSTOM.contains(&name) || self.known.contains(name) || self.layer.contains_key(name);
-        is_there.then(|| self.value(name))
-    }
-
-    fn reset_value(&self, name: &str) -> String {
-        let default = DEFAULTS.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| *value);
-        self.layer.get(name).map_or(default, String::as_str).to_owned()
-    }
-
     /// All that statements may depend on, but for what was drawn from sequences.
     pub(super) fn seen(&self) -> Vec<String> {
         let names = DEFAULTS.iter().map(|(name, _)| *name).chain(CUSTOM);
@@ -123,40 +90,6 @@ impl Session {
         }
     }
 
-    /// An error of a statement.
-    pub(super) fn fails(&mut self) {
-        if self.in_block {
-            self.failed = true;
-        } else {
-            self.roll_back();
-        }
-    }
-
-    /// The end of a request: a transaction that nobody began ends with it.
-    pub(super) fn request_over(&mut self) {
-        if !self.in_block {
-            self.commit();
-        }
-    }
-
-    pub(super) fn roll_back(&mut self) {
-        if let Some(before) = self.before.take() {
-            self.state = before;
-        }
-        self.cursors.retain(|_, cursor| cursor.depth.is_none());
-        self.savepoints.clear();
-        (self.in_block, self.failed) = (false, false);
-    }
-
-    fn commit(&mut self) {
-        self.before = None;
-        self.state.local.clear();
-        self.state.temporary.retain(|_, (_, goes)| !*goes);
-        self.cursors.values_mut().for_each(|cursor| cursor.depth = None);
-        self.savepoints.clear();
-        self.in_block = false;
-    }
-
     /// Runs one statement, said by `who`. `alone`: nothing else is in its request.
     pub(super) fn run(&mut self, text: &str, who: &str, alone: bool, impossible: &Impossible) -> Outcome {
         let words = words(text);
@@ -176,59 +109,6 @@ impl Session {
             self.fails();
         }
         outcome
-    }
-
-    /// Begins, ends, and what is within transactions.
-    fn ends(&mut self, words: &[&str]) -> Option<Outcome> {
-        Some(match words {
-            ["begin"] if self.failed => return None,
-            ["begin"] => {
-                self.before.get_or_insert_with(|| self.state.clone());
-                self.in_block = true;
-                done("BEGIN")
-            }
-            ["commit"] if self.failed => {
-                self.roll_back();
-                done("ROLLBACK")
-            }
-            ["commit"] => {
-                self.commit();
-                done("COMMIT")
-            }
-            ["rollback"] => {
-                self.roll_back();
-                done("ROLLBACK")
-            }
-            ["savepoint", name] if self.in_block && !self.failed => {
-                self.savepoints.push(((*name).to_owned(), self.state.clone()));
-                done("SAVEPOINT")
-            }
-            ["rollback", "to", name] if self.in_block => match self.savepoint(name) {
-                None => Err("3B001"),
-                Some(at) => {
-                    self.savepoints.truncate(at + 1);
-                    self.state = self.savepoints[at].1.clone();
-                    self.cursors.retain(|_, cursor| cursor.depth.is_none_or(|depth| depth <= at));
-                    self.failed = false;
-                    done("ROLLBACK")
-                }
-            },
-            ["release", name] if self.in_block && !self.failed => match self.savepoint(name) {
-                None => Err("3B001"),
-                Some(at) => {
-                    self.savepoints.truncate(at);
-                    let depths = self.cursors.values_mut().filter_map(|cursor| cursor.depth.as_mut());
-                    depths.for_each(|depth| *depth = (*depth).min(at));
-                    done("RELEASE")
-                }
-            },
-            ["savepoint", _] | ["release", _] | ["rollback", "to", _] if !self.failed => Err("25P01"),
-            _ => return None,
-        })
-    }
-
-    fn savepoint(&self, name: &str) -> Option<usize> {
-        self.savepoints.iter().rposition(|(other, _)| other == name)
     }
 
     fn does(
@@ -387,79 +267,4 @@ impl Session {
         self.last = Some(value.clone());
         row(value)
     }
-
-    fn may_set(&self, name: &str) -> bool {
-        let is_superuser = self.value("role") == "none" && self.value("session_authorization") == "service";
-        name != "log_statement" || is_superuser
-    }
-
-    fn set(&mut self, name: &str, value: &str, is_local: bool, impossible: &Impossible) -> Outcome {
-        let value = unquoted(value);
-        if !self.may_set(name) {
-            return Err("42501");
-        }
-        if impossible.contains(&(name, value)) {
-            return Err("22023");
-        }
-        if CUSTOM.contains(&name) {
-            self.known.insert(name.to_owned());
-        }
-        let State { set, local, .. } = &mut self.state;
-        if is_local {
-            local.insert(name.to_owned(), value.to_owned());
-            return done("SET");
-        }
-        local.remove(name);
-        set.insert(name.to_owned(), value.to_owned());
-        if name == "session_authorization" {
-            set.remove("role");
-            local.remove("role");
-        }
-        done("SET")
-    }
-
-    fn reset(&mut self, name: &str) -> Outcome {
-        if !self.may_set(name) {
-            return Err("42501");
-        }
-        if CUSTOM.contains(&name) {
-            self.known.insert(name.to_owned());
-        }
-        let State { set, local, .. } = &mut self.state;
-        set.remove(name);
-        local.remove(name);
-        if name == "session_authorization" {
-            set.remove("role");
-            local.remove("role");
-        }
-        done("RESET")
-    }
-
-    fn reset_all(&mut self) {
-        self.state.set.retain(|name, _| IDENTITY.contains(&name.as_str()));
-        self.state.local.retain(|name, _| IDENTITY.contains(&name.as_str()));
-    }
-
-    /// The name may be computed from two parts.
-    fn set_config(&mut self, arguments: &[&str], impossible: &Impossible) -> Outcome {
-        let (name, value, is_local) = match *arguments {
-            [name, ",", value, ",", is_local] => (unquoted(name).to_owned(), value, is_local),
-            [first, "|", "|", second, ",", value, ",", is_local] => {
-                ([first, second].map(unquoted).concat(), value, is_local)
-            }
-            _ => panic!("{arguments:?}"),
-        };
-        self.set(&name, value, is_local == "true", impossible)?;
-        row(unquoted(value))
-    }
-}
-
-fn unquoted(word: &str) -> &str {
-    word.strip_prefix('\'').unwrap_or(word)
-}
-
-/// What SET makes of a list.
-fn list(words: &[&str]) -> String {
-    let values: Vec<_> = words.iter().filter(|word| **word != ",").map(|word| unquoted(word)).collect();
-    values.join(", ")
 }
