@@ -336,6 +336,12 @@ impl Client {
         }
         io.shared.count("client proves who it is");
         io.out.push(Self::origin(io), &answer);
+        // Who knows the password need not wait to be let in.
+        let knows = !self.stranger && matches!(body[3], 3 | 5 | 11);
+        if knows && !self.impossible && io.dice.chance(15) {
+            io.shared.count("client speaks before it is let in");
+            self.say(io);
+        }
     }
 
     /// A fatal error: is there a reason for it?
@@ -709,14 +715,18 @@ impl Client {
         if io.now < self.next {
             return io.wake_at(self.next);
         }
-        let origin = Self::origin(io);
-        let Some(flight) = self.flights.pop_front() else {
+        if self.flights.is_empty() {
             if io.dice.chance(70) {
-                io.out.push(origin, &message(b'X', b""));
+                io.out.push(Self::origin(io), &message(b'X', b""));
             }
             return self.finish(io, End::Orderly);
-        };
-        io.out.push(origin, &flight.bytes);
+        }
+        self.say(io);
+    }
+
+    fn say(&mut self, io: &mut Io<'_>) {
+        let Some(flight) = self.flights.pop_front() else { return };
+        io.out.push(Self::origin(io), &flight.bytes);
         // Whatever follows an error is read over, up to the Sync.
         let read_over = |ask: &Ask| self.failed && !matches!(ask, Ask::Sync);
         self.open = !flight.asks.last().is_some_and(Ask::is_boundary);

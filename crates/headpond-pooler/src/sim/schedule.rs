@@ -290,7 +290,7 @@ fn client(config: &PoolerConfig, shared: &Shared, dice: &mut Dice) -> Client {
     }
     let dirty = shared.resets.contains(&database);
     let escapes = impossible && dice.chance(50);
-    let flights = script::flights(dice.between(4, 12), &shared.faults, (dirty, escapes), dice);
+    let flights = script::flights(dice.between(4, 13), &shared.faults, (dirty, escapes), dice);
     let mut client = Client::new(database, settings, flights);
     if dice.chance(shared.faults.departures) {
         client.leaves_at = dice.skewed(1_000 * MS);

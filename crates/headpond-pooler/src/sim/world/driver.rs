@@ -239,11 +239,17 @@ impl World {
             self.conns[number].outbox.append(&bytes);
             let queued = self.conns[number].outbox.len();
             assert!(queued <= OUTBOX_MAX, "{queued} bytes wait for connection {}", number + 1);
+            if !was_blocked {
+                self.chokes_on_last_words(number);
+            }
             if !was_blocked
                 && !self.pump_down(number)
                 && let Some(link) = self.conns[number].link
             {
                 self.shared.count("blocked");
+                if self.trace {
+                    eprintln!("{:>12} {link:?} is blocked", self.now / US);
+                }
                 self.meets(link, "blocked");
                 self.pooler.blocked(link);
             }

@@ -83,6 +83,8 @@ fn temptation(session: &str, doing: &str, client: Option<&Client>) -> (u64, &'st
         ("inside a message", "in use, settling" | "in use, aborting") => (90, HARDLY_EVER),
         ("inside a message", _) => (40, AND_THE_END),
         ("active", "in use, in transaction") => (20, &[Nudge::ServerDies]),
+        // What it sent ahead comes to a connection while it is still told that it is let in.
+        ("proving", _) => (20, &[Nudge::ClientStalls]),
         ("active", "connecting" | "logging in") => (15, AND_THE_END),
         ("idle, transaction lost" | "waiting, transaction lost" | "skipping to sync" | "refused", _) => {
             (40, ANYTHING)
@@ -205,6 +207,16 @@ impl World {
         }
         let at = self.now + self.dice.between(1, most);
         self.at(at, Event::Thaw(number));
+    }
+
+    /// The last words to a connection that serves nobody any more seldom find it full: now and then they do.
+    pub(super) fn chokes_on_last_words(&mut self, number: usize) {
+        let Some(link @ Link::Server(_)) = self.conns[number].link else { return };
+        let idle = cells::of(&self.pooler, link, "")
+            .is_some_and(|(session, doing, _)| (session, doing) == ("nobody", "idle"));
+        if idle && self.dice.below(100) < self.shared.faults.nudges {
+            self.stall_in(number, (true, false));
+        }
     }
 
     pub(super) fn thaw(&mut self, number: usize) {
