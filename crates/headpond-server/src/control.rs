@@ -188,7 +188,7 @@ impl Control {
         let new = loaded.unwrap_or_else(|panic| Err(vec![failed(panic.to_string())]))?;
         let new = Arc::new(new);
         let reloaded = Reloaded { warnings: new.warnings.clone(), needs_restart: old.needs_restart(&new) };
-        self.workers.reload(&new.pooler);
+        self.workers.reload(&new.pooler, &new.tls);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.forget_seen().await;
         tracing::info!(file = %old.file.as_deref().unwrap_or("".as_ref()).display(), "configuration reloaded");
