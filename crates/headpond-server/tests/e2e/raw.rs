@@ -83,6 +83,13 @@ impl Raw {
         Ok(Self { tls: Some(tls), ..self })
     }
 
+    /// The other end: reads over a packet of the startup phase.
+    pub(crate) fn first_packet(&mut self) {
+        let mut length = [0; 4];
+        self.fill(&mut length).unwrap();
+        self.fill(&mut vec![0; u32::from_be_bytes(length) as usize - 4]).unwrap();
+    }
+
     /// What the handshake agreed on.
     pub(crate) fn tls(&self) -> &Connection {
         self.tls.as_ref().unwrap()
