@@ -308,3 +308,6 @@ impl Pooler {
         bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

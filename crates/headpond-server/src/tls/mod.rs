@@ -19,6 +19,9 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 
 pub use load::{Files, Protocols};
 
+/// A certificate that holds for fewer days is worth a word.
+const WARN_DAYS: i64 = 14;
+
 /// All that was loaded; a clear leg has nothing.
 #[derive(Default)]
 pub struct Loaded {
@@ -61,6 +64,18 @@ impl Loaded {
     #[must_use]
     pub fn certificates(&self) -> &[Held] {
         &self.certificates
+    }
+
+    /// Says what will not hold for long, or no longer; `now` is in seconds since 1970.
+    pub(crate) fn warn(&self, now: i64) {
+        for Held { setting, file, subject, not_after } in &self.certificates {
+            let days = (not_after - now).div_euclid(24 * 3600);
+            match days {
+                ..0 => tracing::error!(setting, file, subject, "a certificate has expired"),
+                0..WARN_DAYS => tracing::warn!(setting, file, subject, days, "a certificate expires soon"),
+                _ => {}
+            }
+        }
     }
 
     /// The server's part of a handshake, and what a login inside may be bound to.

@@ -293,3 +293,27 @@ fn a_reload_shows_the_new_certificate_to_whoever_comes_and_drops_nobody() {
         assert_eq!(tags(&early.query("SELECT 1")), "TDCZ");
     });
 }
+
+#[test]
+fn when_certificates_expire_is_on_the_console_and_in_the_metrics_and_one_that_has_is_refused() {
+    run(async {
+        let authority = Authority::new();
+        authority.issue("old", "an old client", &[], 1);
+        let ca = authority.path("ca.crt");
+        let more = format!("client_tls_ca_file = \"{ca}\"\n");
+        let pond = secure(&authority, SESSION, "allow", &more).await;
+        let rows =
+            psql(program(&pond, "psql", &["-d", "headpond"]), "require", &[], "SHOW CERTIFICATES").unwrap();
+        let rows: Vec<Vec<_>> = rows.lines().map(|line| line.split('|').collect()).collect();
+        let ours = rows.iter().find(|row| row[0] == "client_tls_cert_file").unwrap();
+        assert_eq!(ours[1..4], [&*authority.path("pond.crt"), "localhost", "2120-01-01 00:00:00 UTC"]);
+        assert!(rows.iter().any(|row| row[0] == "client_tls_ca_file" && row[2] == "an authority"));
+        let metrics = crate::web::get(&pond, "/metrics");
+        let metric = "headpond_certificate_not_after_seconds{setting=\"client_tls_cert_file\"";
+        let line = metrics.lines().find(|line| line.starts_with(metric)).unwrap();
+        assert!(line.ends_with(" 4733510400"), "{line}");
+        let (cert, key) = (authority.path("old.crt"), authority.path("old.key"));
+        assert!(outcome(&pond, "require", &[("PGSSLCERT", &cert), ("PGSSLKEY", &key)]).is_err());
+        assert_eq!(outcome(&pond, "require", &[]), Ok(true));
+    });
+}
