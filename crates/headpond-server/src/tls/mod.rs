@@ -46,6 +46,9 @@ pub struct Held {
     pub not_after: i64,
 }
 
+/// Our part of a handshake, with nothing said yet; and the hash of our own certificate, if it is the server's part.
+pub(crate) type Part = (Connection, Option<Box<[u8]>>);
+
 struct ClientLeg {
     config: Arc<ServerConfig>,
     /// What SCRAM binds to.
@@ -78,8 +81,8 @@ impl Loaded {
         }
     }
 
-    /// The server's part of a handshake, and what a login inside may be bound to.
-    pub(crate) fn accept(&self) -> Result<(Connection, Option<Box<[u8]>>), String> {
+    /// The server's part of a handshake.
+    pub(crate) fn accept(&self) -> Result<Part, String> {
         let leg = self.clients.as_ref().ok_or("there is no certificate")?;
         let connection = ServerConnection::new(Arc::clone(&leg.config)).map_err(|error| error.to_string())?;
         Ok((connection.into(), leg.end_point.clone()))

@@ -5,12 +5,12 @@ use std::time::Duration;
 use headpond_core::Tick;
 use headpond_pooler::config::NodeAddress;
 use headpond_pooler::{Link, NoTls};
-use rustls::Connection;
 
 use super::handle::Command;
 use super::sends::Send;
 use super::socket::{Conn, Held, Socket, Stage};
 use super::{Handshaken, Worker, token_of};
+use crate::tls::Part;
 use crate::tls::handshake::{Done, Wanted, shake};
 
 /// The longest that a handshake may take where logins may take for ever.
@@ -68,7 +68,7 @@ impl Worker {
     }
 
     /// Our part of a handshake.
-    fn part(&self, data_source: Option<usize>) -> Result<(Connection, Option<Box<[u8]>>), String> {
+    fn part(&self, data_source: Option<usize>) -> Result<Part, String> {
         let Some(data_source) = data_source else { return self.tls.accept() };
         let source = self.config.data_sources.get(data_source);
         let source = source.ok_or("the data source is no longer configured")?;
