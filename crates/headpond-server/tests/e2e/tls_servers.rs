@@ -399,3 +399,32 @@ fn a_server_that_offers_no_binding_hears_that_we_could_or_nothing_if_we_must() {
         }
     });
 }
+
+#[test]
+fn a_server_that_understands_it_is_reached_by_direct_tls() {
+    // PostgreSQL does from version 17 on; another Headpond does, too.
+    run(async {
+        let (server, authority) = secured();
+        let near = before(server, TRANSACTION, &authority.settings("require", "pond"));
+        for way in ways() {
+            let (port, ca) = (near.address().port(), authority.path("ca.crt"));
+            let text = format!(
+                "server_tls = \"verify-full\"\nserver_tls_ca_file = \"{ca}\"\nserver_tls_negotiation = \"direct\"
+                 [data_source.\"*\"]\nhost = \"localhost\"\nport = {port}"
+            );
+            let pond = Pond::of(way, "anybody", &text);
+            let client = pond.client().await;
+            assert_eq!(value(&client, "SELECT 40 + 2").await, "42", "{way:?}");
+            let snapshot = pond.snapshot().await;
+            assert!(snapshot.servers.iter().all(|server| server.tls.as_ref().is_some_and(|tls| tls.agreed)));
+            // A statement there is cancelled the same way.
+            let cancel = client.cancel_token();
+            let sleep = tokio::spawn(async move { client.batch_execute("SELECT pg_sleep(600)").await });
+            let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND wait_event = 'PgSleep'";
+            until("it sleeps", async || as_postgres(server, sleeping) != "0").await;
+            cancel.cancel_query(NoTls).await.unwrap();
+            let ended = sleep.await.unwrap();
+            assert_eq!(crate::pond::code(ended), tokio_postgres::error::SqlState::QUERY_CANCELED, "{way:?}");
+        }
+    });
+}

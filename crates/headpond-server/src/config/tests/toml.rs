@@ -247,7 +247,7 @@ fn tls_without_what_it_needs_is_refused() {
         ),
         (
             "server_tls_negotiation = \"direct\"",
-            "f.toml:3: server_tls_negotiation: \"direct\" asks nobody, so TLS must be demanded: set server_tls to require or more",
+            "f.toml:2: server_tls_negotiation: \"direct\" asks nobody, so TLS must be demanded: set server_tls to require or more",
         ),
     ] {
         check(&format!("{text}{SHOP}"), expected);
