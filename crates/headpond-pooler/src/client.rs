@@ -1,6 +1,7 @@
 //! One client: an application's connection to the pooler.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use headpond_core::{Tick, WaiterId};
 
@@ -9,12 +10,18 @@ use crate::action::ServerId;
 use crate::proof::Proof;
 use crate::settings::SettingsId;
 use crate::statements::client::ClientStatements;
+use crate::tls::Tls;
 
 /// How far a client is.
 #[derive(Debug)]
 pub(crate) enum ClientState {
     /// Its first packet is awaited.
     Startup,
+    /// The driver does a TLS handshake with it; `direct`: it did not ask before. Ends at its first packet, or gone.
+    Handshake {
+        /// It began with the handshake.
+        direct: bool,
+    },
     /// It proves who it is. Ends ready, awaiting parameters, or gone.
     Login(Box<Login>),
     /// It is in, but nothing is known of the server yet, so it cannot be told. Ends ready or gone.
@@ -96,6 +103,8 @@ pub(crate) struct Client {
     /// What it has prepared, where statements are carried from connection to connection.
     pub(crate) statements: Option<Box<ClientStatements>>,
     pub(crate) peer: Option<(IpAddr, u16)>,
+    /// What protects it on its way here.
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) connected: Tick,
     pub(crate) requested: Tick,
     /// When it last came to hold nothing.
@@ -129,6 +138,7 @@ impl Client {
             skips: false,
             statements: None,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
+            tls: None,
             connected: now,
             requested: now,
             idle_since: now,

@@ -50,12 +50,15 @@ impl Pooler {
         bytes: &[u8],
         out: &mut Actions,
     ) -> usize {
-        let link = Link::Client(id);
+        if self.is_direct_tls(id, bytes, out) {
+            return 0;
+        }
         match startup::packet(bytes) {
             Ok(None) => 0,
-            Ok(Some((Packet::Ssl | Packet::GssEnc, size))) => {
+            Ok(Some((Packet::Ssl, size))) => self.tls_requested(id, bytes, size, out),
+            Ok(Some((Packet::GssEnc, size))) => {
                 // Whatever follows stands in clear and is read as such: nothing was promised.
-                out.send(link, |bytes| bytes.push(b'N'));
+                out.send(Link::Client(id), |bytes| bytes.push(b'N'));
                 size
             }
             Ok(Some((Packet::Cancel { process, key }, size))) => {
@@ -90,6 +93,11 @@ impl Pooler {
         size: usize,
         out: &mut Actions,
     ) -> usize {
+        if self.lacks_tls(id) {
+            let message = "the connection is not encrypted, and it must be (client_tls)";
+            self.refuse_login(id, &Cause::TlsRequired, message, out);
+            return size;
+        }
         if CONSOLES.contains(&wanted.database.as_str()) {
             self.forget_client(id);
             out.push(Action::HandOver(id));
@@ -139,7 +147,8 @@ impl Pooler {
         self.random.fill_bytes(&mut fresh);
         let PoolerConfig { auth, users, .. } = &*self.config;
         let mut question = Vec::new();
-        match Proof::begin(*auth, users, &wanted.user, &self.seed, fresh, &mut question) {
+        let end_point = client.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
+        match Proof::begin(*auth, users, &wanted.user, &self.seed, fresh, end_point, &mut question) {
             None => self.proven(now, id, &wanted.database, out),
             Some(proof) => {
                 client.state = ClientState::Login(Box::new(Login { proof, database: wanted.database }));

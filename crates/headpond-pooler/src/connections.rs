@@ -93,7 +93,8 @@ impl Pooler {
         let deadline = now.plus(self.config.close_timeout);
         self.unpin(now, id);
         let Some(server) = self.servers.get_mut(id) else { return };
-        if server.lost || matches!(server.state, ServerState::Connecting) {
+        // Before its startup packet a connection counts for nothing on the server.
+        if server.lost || matches!(server.state, ServerState::Connecting | ServerState::Tls(_)) {
             self.forget_server(now, id, out);
             return;
         }

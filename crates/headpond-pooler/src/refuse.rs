@@ -16,6 +16,8 @@ pub(crate) enum Cause {
     BadStartup,
     /// A version of the protocol that is not spoken.
     Version,
+    /// It came in clear, and TLS is demanded.
+    TlsRequired,
     /// The proof was wrong, or there is no such user.
     WrongPassword,
     /// No data source has this name.
@@ -69,6 +71,7 @@ impl Cause {
         match self {
             Self::BadStartup | Self::ProtocolViolation => "08P01",
             Self::Version | Self::TransactionBlock => "0A000",
+            Self::TlsRequired => "28000",
             Self::WrongPassword => "28P01",
             Self::UnknownDatabase => "3D000",
             Self::TooManyClients | Self::QueueFull => "53300",

@@ -158,6 +158,7 @@ impl Pooler {
                 Lease::None => ClientActivity::Idle,
             },
             address: client.peer,
+            tls: client.tls.clone(),
             connected: client.connected,
             requested: client.requested,
             server: server.map(|server| self.server_number(server.index())),
@@ -181,6 +182,7 @@ impl Pooler {
                 close_needed: self.pools[server.pool as usize].policy.will_close(now, server.conn),
                 application_name: self.application_name(server.settings),
                 pinned: server.session.pinned(),
+                tls: server.tls.clone(),
             })
             .collect()
     }

@@ -183,6 +183,7 @@ impl Stage {
             budgets: Arc::default(),
             consoles: consoles_in,
             runtime: runtime.handle().clone(),
+            handshakes: Arc::new(crate::tls::handshake::places()),
             ended: ended_in,
         });
         let (epoch, seed) = (Instant::now(), seed()?);
@@ -191,6 +192,7 @@ impl Stage {
             let assignment = Assignment {
                 index,
                 config: Arc::clone(&server.config.pooler),
+                tls: Arc::clone(&server.config.tls),
                 sends: server.config.sends,
                 listeners,
                 seed,
@@ -271,7 +273,7 @@ impl ControlPlane {
                 Some(client) = self.consoles.recv() => {
                     client.stream.set_nonblocking(true)?;
                     let stream = tokio::net::TcpStream::from_std(client.stream)?;
-                    tokio::spawn(console::serve(stream, client.held, Arc::clone(&self.control)));
+                    tokio::spawn(console::serve(stream, client.session, client.held, Arc::clone(&self.control)));
                 }
                 Some(how) = self.requests.recv() => match how {
                     Shutdown::Now => self.tellers.stop(),

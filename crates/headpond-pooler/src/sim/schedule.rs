@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::Pooler;
 use crate::config::{
-    AuthMethod, DataSource, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret, SessionState,
-    Timeouts, User, Users,
+    AuthMethod, DataSource, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret, ServerTls,
+    SessionState, Timeouts, User, Users,
 };
 use headpond_core::{PoolSettings, State, Tick};
 
@@ -239,6 +239,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
         user: Some("service".to_owned()),
         password: Some(Secret(SERVICES.to_owned())),
         timeouts: Timeouts::default(),
+        tls: ServerTls::NONE,
         mode: dice.pick(&[PoolMode::Session, PoolMode::Transaction, PoolMode::Transaction]),
         pool: PoolSettings {
             idle_timeout: milliseconds(dice.pick(&[0, 30, 1_000])),

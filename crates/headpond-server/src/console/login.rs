@@ -11,9 +11,9 @@ use headpond_wire::postgres::scram::ClientKeys;
 use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Role;
 use super::link::{Ended, Link};
 use super::process::SERVER_VERSION;
+use super::{Origin, Role};
 use crate::control::Control;
 
 /// Settings that drivers expect to be told.
@@ -33,7 +33,7 @@ const PARAMETERS: [(&str, &str); 7] = [
 /// Why the client is not in.
 pub(crate) async fn login<S>(
     link: &mut Link<S>,
-    local: bool,
+    origin: &Origin,
     control: &Control,
 ) -> Result<(String, Role), Ended>
 where
@@ -42,7 +42,7 @@ where
     let config = control.config();
     let limit = config.pooler.client_login_timeout;
     let limit = if limit.is_zero() { Duration::MAX } else { limit };
-    match tokio::time::timeout(limit, greet(link, local, &config.pooler, control.login_seed())).await {
+    match tokio::time::timeout(limit, greet(link, origin, &config.pooler, control.login_seed())).await {
         Ok(outcome) => outcome,
         Err(_) => Err(link.fatal("08P01", "client_login_timeout").await),
     }
@@ -50,7 +50,7 @@ where
 
 async fn greet<S>(
     link: &mut Link<S>,
-    local: bool,
+    origin: &Origin,
     pooler: &PoolerConfig,
     seed: &[u8],
 ) -> Result<(String, Role), Ended>
@@ -58,8 +58,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let user = startup(link).await?;
-    prove(link, &user, pooler, seed).await?;
-    let Some(role) = role(pooler, &user, local) else {
+    prove(link, &user, origin, pooler, seed).await?;
+    let Some(role) = role(pooler, &user, origin.local) else {
         return Err(refuse(link, "28000", "the console is for admin_users and stats_users").await);
     };
     let mut key = [0; 8];
@@ -149,7 +149,13 @@ fn login_of(startup: &startup::Startup<'_>) -> Login {
 }
 
 /// The client proves who it is, as clients of the pools do.
-async fn prove<S>(link: &mut Link<S>, user: &str, pooler: &PoolerConfig, seed: &[u8]) -> Result<(), Ended>
+async fn prove<S>(
+    link: &mut Link<S>,
+    user: &str,
+    origin: &Origin,
+    pooler: &PoolerConfig,
+    seed: &[u8],
+) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -157,7 +163,9 @@ where
     if getrandom::fill(&mut fresh).is_err() {
         return Err(link.fatal("XX000", "no randomness").await);
     }
-    let Some(mut proof) = Proof::begin(pooler.auth, &pooler.users, user, seed, fresh, &mut link.out) else {
+    let end_point = origin.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
+    let begun = Proof::begin(pooler.auth, &pooler.users, user, seed, fresh, end_point, &mut link.out);
+    let Some(mut proof) = begun else {
         return Ok(());
     };
     loop {

@@ -27,8 +27,12 @@ use headpond_pooler::figures::Snapshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use headpond_pooler::Tls;
+
 use crate::config::Config;
 use crate::control::Control;
+use crate::tls::session::Session;
+use crate::tls::stream::TlsStream;
 use totals::Totals;
 
 pub use commands::reference;
@@ -53,18 +57,36 @@ pub(crate) enum Role {
 
 /// Serves a client of the console from its startup packet on, until it leaves. `held` is what was read from
 /// it so far, startup packet included.
-pub async fn serve(stream: TcpStream, held: Vec<u8>, control: Arc<Control>) {
+pub(crate) async fn serve(
+    stream: TcpStream,
+    session: Option<Box<Session>>,
+    held: Vec<u8>,
+    control: Arc<Control>,
+) {
     let local = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
-    serve_on(stream, local, held, control).await;
+    let origin = Origin { local, tls: session.as_ref().map(|session| Arc::clone(&session.tls)) };
+    match session {
+        None => serve_on(stream, origin, held, control).await,
+        Some(session) => serve_on(TlsStream::new(stream, session), origin, held, control).await,
+    }
 }
 
-/// As [`serve`], over any stream; `local` if the client is on this machine.
-pub async fn serve_on<S>(stream: S, local: bool, held: Vec<u8>, control: Arc<Control>)
+/// Where a client of the console comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// It is on this machine.
+    pub local: bool,
+    /// What protects it on its way here.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// As [`serve`], over any stream.
+pub async fn serve_on<S>(stream: S, origin: Origin, held: Vec<u8>, control: Arc<Control>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut link = link::Link::new(stream, held);
-    let ended = match login::login(&mut link, local, &control).await {
+    let ended = match login::login(&mut link, &origin, &control).await {
         Ok(access) => dialogue::Dialogue::new(link, access, control).run().await,
         Err(ended) => ended,
     };

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headpond_core::Tick;
@@ -12,6 +13,7 @@ use headpond_pooler::{ClientId, Link};
 use super::handle::Command;
 use super::socket::{Conn, Held, Socket, Stage};
 use super::{ConsoleClient, ResolvedHost, Worker, token_of};
+use crate::tls::session::Session;
 
 /// Clients accepted in one turn at most; the others are next.
 const ACCEPTS: usize = 128;
@@ -22,7 +24,7 @@ impl Worker {
         for _ in 0..ACCEPTS {
             let Some(socket) = self.listeners.get(listener) else { return };
             match socket.accept() {
-                Ok((stream, peer)) => self.adopt(now, stream, Some(peer), Vec::new(), true),
+                Ok((stream, peer)) => self.adopt(now, stream, Some(peer), Vec::new(), None, true),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -42,6 +44,7 @@ impl Worker {
         stream: mio::net::TcpStream,
         peer: Option<SocketAddr>,
         held: Vec<u8>,
+        session: Option<Box<Session>>,
         counts: bool,
     ) {
         let clients = if counts {
@@ -52,6 +55,10 @@ impl Worker {
         let id = self.pooler.accepted(now, peer, clients >= self.max_clients);
         let link = Link::Client(id);
         let mut conn = Conn::new(link, Socket::from_client(stream), Stage::Open);
+        if let Some(session) = &session {
+            self.pooler.came_in_tls(id, Arc::clone(&session.tls));
+        }
+        conn.session = session;
         if let Err(error) = conn.socket.register(self.poll.registry(), token_of(link), conn.interest()) {
             tracing::warn!(%error, "a client could not be watched");
             self.pooler.closed(now, link, "", &mut self.actions);
@@ -143,6 +150,7 @@ impl Worker {
         self.send_queued();
         let Some(mut conn) = self.conns.remove(Link::Client(client)) else { return };
         let held = conn.held.take().map(|held| held.0).unwrap_or_default();
+        let session = conn.session.take();
         let deregistered = conn.socket.deregister(self.poll.registry());
         let Socket::Tcp(socket) = conn.socket else { return };
         if deregistered.is_err() {
@@ -153,14 +161,14 @@ impl Worker {
             None => {
                 self.count_client_out();
                 // Without a control plane there is no console; the client sees its connection close.
-                let _ = self.shared.consoles.send(ConsoleClient { stream: socket.into(), held });
+                let _ = self.shared.consoles.send(ConsoleClient { stream: socket.into(), held, session });
             }
             Some(worker) => {
                 let peer = socket.peer_addr().ok();
                 let sent = self
                     .mailboxes
                     .get(worker)
-                    .map(|mailbox| mailbox.send(Command::Adopt { socket, peer, held }));
+                    .map(|mailbox| mailbox.send(Command::Adopt { socket, peer, held, session }));
                 if !matches!(sent, Some(Ok(()))) {
                     self.count_client_out();
                 }

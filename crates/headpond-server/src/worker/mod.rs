@@ -11,6 +11,7 @@ mod farewell;
 pub(crate) mod handle;
 mod sends;
 mod socket;
+mod tls;
 mod turn;
 
 use std::io;
@@ -22,14 +23,18 @@ use std::time::Instant;
 
 use headpond_core::Tick;
 use headpond_pooler::config::{PoolerConfig, Secret};
-use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, Pooler, ServerId};
+use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, NoTls, Pooler, ServerId};
 use headpond_wire::postgres::scram::ClientKeys;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Sends;
+use crate::tls::Loaded;
+use crate::tls::handshake::Done;
+use crate::tls::session::Session;
 use arena::Arena;
 use conns::Conns;
 use handle::{Command, Mailbox};
@@ -54,6 +59,14 @@ pub(crate) struct ConsoleClient {
     pub(crate) stream: std::net::TcpStream,
     /// Bytes received, startup packet first.
     pub(crate) held: Vec<u8>,
+    /// What encrypts it, if anything does.
+    pub(crate) session: Option<Box<Session>>,
+}
+
+/// What became of a handshake.
+pub(crate) struct Handshaken {
+    pub(crate) link: Link,
+    pub(crate) outcome: Result<Done, NoTls>,
 }
 
 /// What all workers share.
@@ -66,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) consoles: UnboundedSender<ConsoleClient>,
     /// The control plane's runtime, for what must not run on a worker.
     pub(crate) runtime: Handle,
+    /// Who may do a handshake's work now.
+    pub(crate) handshakes: Arc<Semaphore>,
     /// Tells the control plane that a worker has ended.
     pub(crate) ended: UnboundedSender<usize>,
 }
@@ -74,6 +89,7 @@ pub(crate) struct Shared {
 pub(crate) struct Assignment {
     pub(crate) index: usize,
     pub(crate) config: Arc<PoolerConfig>,
+    pub(crate) tls: Arc<Loaded>,
     pub(crate) sends: Sends,
     pub(crate) listeners: Vec<std::net::TcpListener>,
     pub(crate) seed: [u8; 32],
@@ -94,9 +110,14 @@ pub(crate) struct Worker {
     poll: Poll,
     listeners: Vec<TcpListener>,
     config: Arc<PoolerConfig>,
+    tls: Arc<Loaded>,
     pooler: Pooler,
     conns: Conns,
     arena: Arena,
+    /// What was received, and is to be decrypted.
+    scratch: Box<[u8]>,
+    /// What is sent now, encrypted.
+    sealed: Vec<u8>,
     sender: Sender,
     /// What this turn sends.
     sends: Vec<Send>,
@@ -150,7 +171,7 @@ impl Worker {
         shared: Arc<Shared>,
         assignment: Assignment,
     ) -> io::Result<Self> {
-        let Assignment { index, config, sends, listeners, seed, epoch } = assignment;
+        let Assignment { index, config, tls, sends, listeners, seed, epoch } = assignment;
         let sender = Sender::new(sends)?;
         let mut listening = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate().take(LISTENERS_MAX) {
@@ -172,9 +193,12 @@ impl Worker {
             listeners: listening,
             max_clients: config.max_clients as usize,
             config: Arc::clone(&config),
+            tls,
             pooler,
             conns: Conns::default(),
             arena: Arena::new(),
+            scratch: vec![0; arena::SLICE].into_boxed_slice(),
+            sealed: Vec::new(),
             sender,
             sends: Vec::new(),
             results: Vec::new(),

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::made_up;
 use crate::config::Config;
-use crate::console::serve_on;
+use crate::console::{Origin, serve_on};
 use crate::control::{Control, Shutdown};
 use crate::worker::handle::Workers;
 
@@ -27,7 +27,7 @@ struct Client {
 fn connect(config: Config, local: bool, held: Vec<u8>) -> (Client, Receiver<Shutdown>) {
     let (control, requests) = Control::new(Workers::new(Arc::default()), Arc::new(config), [7; 32]);
     let (near, far) = tokio::io::duplex(1 << 20);
-    let console = tokio::spawn(serve_on(far, local, held, control));
+    let console = tokio::spawn(serve_on(far, Origin { local, ..Origin::default() }, held, control));
     (Client { stream: near, console }, requests)
 }
 
