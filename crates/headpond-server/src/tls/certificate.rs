@@ -1,32 +1,19 @@
 //! What is read of a certificate here: whose it is, until when it holds, and the hash that SCRAM binds to. Whether it
 //! can be trusted is not decided here.
-//!
-//! X.509 is RFC 5280 section 4.1; the hash is `tls-server-end-point` of RFC 5929 section 4.1.
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use x509_cert::der::asn1::{ContextSpecific, ObjectIdentifier};
+use x509_cert::der::oid::db::{rfc4519, rfc5280, rfc5912};
+use x509_cert::der::{Decode, Encode, SliceReader, TagNumber};
+use x509_cert::spki::AlgorithmIdentifierOwned;
+use x509_cert::{TbsCertificate, Version};
 
-/// Tags of DER.
-const INTEGER: u8 = 0x02;
-const OBJECT: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const EXPLICIT_0: u8 = 0xa0;
-const EXPLICIT_3: u8 = 0xa3;
-
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-
-/// Signature algorithms of PKCS #1 and of ECDSA, without their last number.
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
-const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
-/// Hash functions of SHA-2, without their last number.
-const SHA_2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
+/// RFC 5912 does not name it.
+const ECDSA_WITH_SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.1");
 
 /// The parts of a certificate that are of use here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Certificate<'a> {
+pub(crate) struct Certificate {
     /// Whether it is of version 3, the only one with extensions.
     pub(crate) is_v3: bool,
     /// The last common name of its subject.
@@ -35,8 +22,8 @@ pub(crate) struct Certificate<'a> {
     pub(crate) not_before: i64,
     /// Until when it holds, in seconds since 1970.
     pub(crate) not_after: i64,
-    /// The public key with its algorithm.
-    pub(crate) public_key: &'a [u8],
+    /// The public key with its algorithm, in DER.
+    pub(crate) public_key: Vec<u8>,
     /// It says in an extension whom it is for: then the common name does not count.
     pub(crate) has_names: bool,
     hash: Option<Hash>,
@@ -50,50 +37,42 @@ enum Hash {
     Sha512,
 }
 
-impl<'a> Certificate<'a> {
+impl Certificate {
     /// Reads a certificate in DER; `None` if it makes no sense.
     #[must_use]
-    pub(crate) fn read(der: &'a [u8]) -> Option<Self> {
-        let mut certificate = Der(Der(der).expect(SEQUENCE)?);
-        let mut body = Der(certificate.expect(SEQUENCE)?);
-        let hash = signed_with(certificate.expect(SEQUENCE)?);
-        let is_v3 = match body.optional(EXPLICIT_0)? {
-            Some(version) => Der(version).expect(INTEGER)? == [2],
-            None => false,
-        };
-        body.expect(INTEGER)?;
-        body.expect(SEQUENCE)?;
-        body.expect(SEQUENCE)?;
-        let mut validity = Der(body.expect(SEQUENCE)?);
-        let (not_before, not_after) = (validity.time()?, validity.time()?);
-        let common_name = common_name(body.expect(SEQUENCE)?);
-        let before = body.0;
-        body.expect(SEQUENCE)?;
-        let public_key = before.get(..before.len() - body.0.len())?;
-        let mut has_names = false;
-        while let Some((tag, content)) = body.next() {
-            has_names |= tag == EXPLICIT_3 && has_alternative_names(content);
-        }
-        Some(Self { is_v3, common_name, not_before, not_after, public_key, has_names, hash })
+    pub(crate) fn read(der: &[u8]) -> Option<Self> {
+        let certificate = x509_cert::Certificate::from_der(der).ok()?;
+        let body = certificate.tbs_certificate();
+        let seconds = |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).ok();
+        let named =
+            |extension: &x509_cert::ext::Extension| extension.extn_id == rfc5280::ID_CE_SUBJECT_ALT_NAME;
+        Some(Self {
+            is_v3: body.version() == Version::V3,
+            common_name: common_name(body),
+            not_before: seconds(body.validity().not_before)?,
+            not_after: seconds(body.validity().not_after)?,
+            public_key: body.subject_public_key_info().to_der().ok()?,
+            has_names: body.extensions().is_some_and(|extensions| extensions.iter().any(named)),
+            hash: signed_with(certificate.signature_algorithm()),
+        })
     }
 
     /// One of this name, for tests.
     #[cfg(test)]
     pub(super) fn named(name: &str) -> Self {
-        let common_name = Some(name.to_owned());
-        let (not_before, not_after) = (0, i64::MAX);
         Self {
             is_v3: true,
-            common_name,
-            not_before,
-            not_after,
-            public_key: &[],
+            common_name: Some(name.to_owned()),
+            not_before: 0,
+            not_after: i64::MAX,
+            public_key: Vec::new(),
             has_names: false,
             hash: None,
         }
     }
 
-    /// The hash that SCRAM binds to; `None`: its algorithm signs without one (Ed25519). `der` is what it was read from.
+    /// The hash that SCRAM binds to (`tls-server-end-point`, RFC 5929 section 4.1); `None`: its algorithm signs without
+    /// one (Ed25519). `der` is what it was read from.
     #[must_use]
     pub(crate) fn end_point(&self, der: &[u8]) -> Option<Box<[u8]>> {
         Some(match self.hash? {
@@ -105,131 +84,52 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// The last common name of a name.
-fn common_name(name: &[u8]) -> Option<String> {
-    let (mut sets, mut found) = (Der(name), None);
-    while let Some(set) = sets.expect(SET) {
-        let mut pairs = Der(set);
-        while let Some(pair) = pairs.expect(SEQUENCE) {
-            let mut pair = Der(pair);
-            if pair.expect(OBJECT) == Some(COMMON_NAME) {
-                found = pair.next().and_then(|(_, text)| std::str::from_utf8(text).ok());
-            }
-        }
-    }
+/// The last common name of a certificate's subject.
+fn common_name(body: &TbsCertificate) -> Option<String> {
+    let names = body.subject().iter().filter(|pair| pair.oid == rfc4519::COMMON_NAME);
+    let name = std::str::from_utf8(names.last()?.value.value()).ok()?;
     // A name that ends early for some readers names somebody else.
-    found.filter(|name| !name.contains('\0')).map(str::to_owned)
-}
-
-fn has_alternative_names(extensions: &[u8]) -> bool {
-    let Some(list) = Der(extensions).expect(SEQUENCE) else { return false };
-    let mut list = Der(list);
-    std::iter::from_fn(|| list.expect(SEQUENCE)).any(|one| Der(one).expect(OBJECT) == Some(SUBJECT_ALT_NAME))
+    (!name.contains('\0')).then(|| name.to_owned())
 }
 
 /// The hash function of a signature algorithm; in place of MD5 and SHA-1, SHA-256 counts.
-fn signed_with(algorithm: &[u8]) -> Option<Hash> {
-    let mut algorithm = Der(algorithm);
-    let (last, family) = algorithm.expect(OBJECT)?.split_last()?;
-    match (family, last) {
-        (RSA, 4 | 5) | (ECDSA, 1) => Some(Hash::Sha256),
-        (RSA, 10) => of_pss(algorithm),
-        (RSA, 11) => Some(Hash::Sha256),
-        (RSA, 12) => Some(Hash::Sha384),
-        (RSA, 13) => Some(Hash::Sha512),
-        (RSA, 14) => Some(Hash::Sha224),
-        _ => {
-            // ecdsa-with-SHA2 has one more number.
-            let (3, family) = family.split_last().map(|(last, family)| (*last, family))? else { return None };
-            (family == ECDSA).then_some(())?;
-            [Hash::Sha224, Hash::Sha256, Hash::Sha384, Hash::Sha512]
-                .get(usize::from(last.checked_sub(1)?))
-                .copied()
-        }
+fn signed_with(algorithm: &AlgorithmIdentifierOwned) -> Option<Hash> {
+    match algorithm.oid {
+        rfc5912::MD_5_WITH_RSA_ENCRYPTION
+        | rfc5912::SHA_1_WITH_RSA_ENCRYPTION
+        | rfc5912::SHA_256_WITH_RSA_ENCRYPTION
+        | ECDSA_WITH_SHA_1
+        | rfc5912::ECDSA_WITH_SHA_256 => Some(Hash::Sha256),
+        rfc5912::SHA_224_WITH_RSA_ENCRYPTION | rfc5912::ECDSA_WITH_SHA_224 => Some(Hash::Sha224),
+        rfc5912::SHA_384_WITH_RSA_ENCRYPTION | rfc5912::ECDSA_WITH_SHA_384 => Some(Hash::Sha384),
+        rfc5912::SHA_512_WITH_RSA_ENCRYPTION | rfc5912::ECDSA_WITH_SHA_512 => Some(Hash::Sha512),
+        rfc5912::ID_RSASSA_PSS => of_pss(algorithm).map(named),
+        _ => None,
     }
 }
 
 /// That of RSASSA-PSS is in its parameters (RFC 4055 section 3.1); SHA-1, if nothing is said.
-fn of_pss(mut parameters: Der<'_>) -> Option<Hash> {
-    let mut parameters = Der(parameters.expect(SEQUENCE)?);
-    let Some(hash) = parameters.optional(EXPLICIT_0)? else { return Some(Hash::Sha256) };
-    let algorithm = Der(hash).expect(SEQUENCE)?;
-    match Der(algorithm).expect(OBJECT)?.split_last()? {
-        (1, SHA_2) => Some(Hash::Sha256),
-        (2, SHA_2) => Some(Hash::Sha384),
-        (3, SHA_2) => Some(Hash::Sha512),
-        (4, SHA_2) => Some(Hash::Sha224),
-        _ => Some(Hash::Sha256),
-    }
+fn of_pss(algorithm: &AlgorithmIdentifierOwned) -> Option<ObjectIdentifier> {
+    // The hash function comes first; the other parameters are of no use here.
+    let mut parameters = SliceReader::new(algorithm.parameters.as_ref()?.value()).ok()?;
+    let hash = ContextSpecific::<AlgorithmIdentifierOwned>::decode_explicit(&mut parameters, TagNumber(0));
+    Some(hash.ok()?.map_or(rfc5912::ID_SHA_1, |hash| hash.value.oid))
 }
 
-/// Elements one after the other, each with a tag and a length.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The next element's tag and content.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (tag, rest) = self.0.split_first()?;
-        let (first, rest) = rest.split_first()?;
-        let (length, rest) = match *first {
-            short @ 0..=0x7f => (usize::from(short), rest),
-            0x81..=0x83 => {
-                let (bytes, rest) = rest.split_at_checked(usize::from(first & 3))?;
-                (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((*tag, content))
+fn named(hash: ObjectIdentifier) -> Hash {
+    match hash {
+        rfc5912::ID_SHA_224 => Hash::Sha224,
+        rfc5912::ID_SHA_384 => Hash::Sha384,
+        rfc5912::ID_SHA_512 => Hash::Sha512,
+        _ => Hash::Sha256,
     }
-
-    /// The content of the next element, which must have this tag.
-    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
-    }
-
-    /// The content of the next element if it has this tag; otherwise it is the next again.
-    fn optional(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
-        if self.0.first() == Some(&tag) { self.expect(tag).map(Some) } else { Some(None) }
-    }
-
-    /// A time, in seconds since 1970.
-    fn time(&mut self) -> Option<i64> {
-        let (tag, text) = self.next()?;
-        let digits = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
-        let (year, rest) = match tag {
-            // RFC 5280 section 4.1.2.5.1: 1950 to 2049.
-            UTC_TIME => {
-                let year = number(digits.get(..2)?)?;
-                (if year < 50 { 2000 + year } else { 1900 + year }, digits.get(2..)?)
-            }
-            GENERALIZED_TIME => (number(digits.get(..4)?)?, digits.get(4..)?),
-            _ => return None,
-        };
-        let part = |at: usize| number(rest.get(at..at + 2)?);
-        let [month, day, hour, minute, second] = [part(0)?, part(2)?, part(4)?, part(6)?, part(8)?];
-        ((1..=12).contains(&month) && rest.len() == 10).then_some(())?;
-        Some(((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
-    }
-}
-
-fn number(digits: &str) -> Option<i64> {
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
-}
-
-/// Days since 1970 of a day of the Gregorian calendar; years begin in March.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month > 2 { year } else { year - 1 };
-    let (century_4, of_century_4) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    century_4 * 146_097 + of_century_4 * 365 + of_century_4 / 4 - of_century_4 / 100 + of_year - 719_468
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rcgen::{CertificateParams, DnType, KeyPair};
+    use x509_cert::der::Any;
 
     fn made(name: &str, names: &[&str], key: &KeyPair) -> Vec<u8> {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -266,23 +166,37 @@ mod tests {
 
     #[test]
     fn each_signature_algorithm_has_its_hash() {
-        let object = |numbers: &[u8]| [&[OBJECT, u8::try_from(numbers.len()).unwrap()], numbers].concat();
-        let rsa = |last| signed_with(&object(&[RSA, &[last]].concat()));
-        let found = [4, 5, 11, 12, 13, 14, 99].map(rsa);
+        let hash = |oid: &str, parameters| {
+            signed_with(&AlgorithmIdentifierOwned { oid: ObjectIdentifier::new_unwrap(oid), parameters })
+        };
         use Hash::{Sha224, Sha256, Sha384, Sha512};
-        let expected = [Sha256, Sha256, Sha256, Sha384, Sha512, Sha224].map(Some);
-        assert_eq!((&found[..6], found[6]), (&expected[..], None));
-        let ecdsa = |last| signed_with(&object(&[ECDSA, &[3, last]].concat()));
-        assert_eq!(
-            [1, 2, 3, 4, 5, 0].map(ecdsa),
-            [Some(Sha224), Some(Sha256), Some(Sha384), Some(Sha512), None, None]
-        );
+        for (last, expected) in [
+            (4, Some(Sha256)),
+            (5, Some(Sha256)),
+            (11, Some(Sha256)),
+            (12, Some(Sha384)),
+            (13, Some(Sha512)),
+            (14, Some(Sha224)),
+            (99, None),
+        ] {
+            assert_eq!(hash(&format!("1.2.840.113549.1.1.{last}"), None), expected);
+        }
+        for (last, expected) in ["1", "3.1", "3.2", "3.3", "3.4", "3.5"].into_iter().zip([
+            Some(Sha256),
+            Some(Sha224),
+            Some(Sha256),
+            Some(Sha384),
+            Some(Sha512),
+            None,
+        ]) {
+            assert_eq!(hash(&format!("1.2.840.10045.4.{last}"), None), expected);
+        }
         // RSASSA-PSS with SHA-384, as in RFC 4055; and with nothing said, which means SHA-1.
-        let wrap = |tag, inner: &[u8]| [&[tag, u8::try_from(inner.len()).unwrap()], inner].concat();
-        let pss = object(&[RSA, &[10]].concat());
-        let hash = wrap(EXPLICIT_0, &wrap(SEQUENCE, &object(&[SHA_2, &[2]].concat())));
-        assert_eq!(signed_with(&[&pss[..], &wrap(SEQUENCE, &hash)].concat()), Some(Sha384));
-        assert_eq!(signed_with(&[&pss[..], &wrap(SEQUENCE, &[])].concat()), Some(Sha256));
+        let pss = |parameters: &[u8]| {
+            hash("1.2.840.113549.1.1.10", Some(Any::from_der(parameters).expect("parameters")))
+        };
+        let sha_384 = [0x30, 0x0f, 0xa0, 0x0d, 0x30, 0x0b, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2];
+        assert_eq!((pss(&sha_384), pss(&[0x30, 0])), (Some(Sha384), Some(Sha256)));
     }
 
     #[test]

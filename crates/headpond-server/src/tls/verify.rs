@@ -110,7 +110,7 @@ fn too_old() -> Error {
 }
 
 /// Whether a certificate without other names has a host's as its common name; `*.` stands for one label.
-fn is_called(certificate: &Certificate<'_>, name: &ServerName<'_>) -> bool {
+fn is_called(certificate: &Certificate, name: &ServerName<'_>) -> bool {
     let (Some(pattern), false) = (&certificate.common_name, certificate.has_names) else { return false };
     match name {
         ServerName::DnsName(host) => {
