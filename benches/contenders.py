@@ -32,6 +32,13 @@ max_size = {pool}
 min_idle = 0
 max_waiters = {clients}
 session_state = "{state}"
+server_tls = "{server_tls}"
+"""
+
+HEADPOND_TLS = """
+client_tls = "require"
+client_tls_cert_file = "{certificate}"
+client_tls_key_file = "{key}"
 """
 
 PGBOUNCER = """
@@ -50,6 +57,13 @@ auth_file = {users}
 log_connections = 0
 log_disconnections = 0
 ignore_startup_parameters = extra_float_digits,search_path
+server_tls_sslmode = {server_tls}
+"""
+
+PGBOUNCER_TLS = """
+client_tls_sslmode = require
+client_tls_cert_file = {certificate}
+client_tls_key_file = {key}
 """
 
 
@@ -59,7 +73,8 @@ class Headpond:
 
     def command(self, folder, values):
         file = folder / "headpond.toml"
-        file.write_text(HEADPOND.format(sends=self.sends, workers=self.workers, state=self.state, **values))
+        text = (HEADPOND_TLS if values["tls"] else "") + HEADPOND
+        file.write_text(text.format(sends=self.sends, workers=self.workers, state=self.state, **values))
         return [self.program, "serve", file]
 
     def version(self):
@@ -81,7 +96,8 @@ class Floor:
 class PgBouncer:
     def command(self, folder, values):
         file = folder / "pgbouncer.ini"
-        file.write_text(PGBOUNCER.format(**values))
+        text = PGBOUNCER + (PGBOUNCER_TLS if values["tls"] else "")
+        file.write_text(text.format(**values))
         return [*self.program(), "-q", file]
 
     @staticmethod
@@ -136,7 +152,13 @@ def running(contender, row, server):
             "users": users,
             "pool": POOL,
             "clients": CLIENTS_MAX,
+            "tls": row.tls,
+            "server_tls": "require" if row.tls == "both" else "disable",
+            "certificate": folder / "tls.crt",
+            "key": folder / "tls.key",
         }
+        if row.tls:
+            machine.certificate(folder / "tls")
         command = contender.command(folder, values)
         for path in (folder, *folder.iterdir()):
             machine.give(path, account)

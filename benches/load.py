@@ -26,7 +26,7 @@ class Pgbench:
         self.points = []
         self.said = []
         self.process = subprocess.Popen(
-            command, env=postgres.environment(**row.environment(number)), stdin=subprocess.DEVNULL,
+            command, env=postgres.environment(**{"PGSSLMODE": "require" if row.tls else "disable", **row.environment(number)}), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1)
         self.reader = threading.Thread(target=self.listen, daemon=True)
         self.reader.start()

@@ -63,8 +63,12 @@ def server():
         data, port = folder / "data", machine.free_port()
         initdb = [BIN / "initdb", "-D", data, "-U", USER, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **run)
+        # Only whoever asks for it gets it.
+        machine.certificate(data / "server")
+        for name in ("server.key", "server.crt"):
+            machine.give(data / name, account)
         with open(data / "postgresql.conf", "a") as file:
-            file.write(f"{SETTINGS}port = {port}\nunix_socket_directories = '{folder}'\n")
+            file.write(f"{SETTINGS}ssl = on\nport = {port}\nunix_socket_directories = '{folder}'\n")
         with open(folder / "log", "w") as log:
             process = subprocess.Popen([BIN / "postgres", "-D", data], stdout=log, stderr=log, **run)
         ask(port, "postgres", f"create database {DATABASE}", patience=30)

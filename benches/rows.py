@@ -21,6 +21,8 @@ class Row:
     mode: str = "transaction"
     auth: str = "trust"
     unix: bool = False
+    tls: str = ""
+    """Which leg is in TLS: "client", or "both"."""
     sampling: float = 0.05
     """The share of transactions whose latency is noted."""
     without: tuple = ()
@@ -35,6 +37,8 @@ def own_settings(number):
 
 
 DIRECT_TOO_MANY = ("direct",)
+
+NO_TLS = ("floor", "floor-plain")
 
 ROWS = [
     Row("select-1", "SELECT 1, 1 client", 1, ONE),
@@ -58,6 +62,12 @@ ROWS = [
         arguments=("-C",), auth="scram-sha-256", sampling=1, without=("floor", "floor-plain", "direct")),
     Row("large", "10 MB results, 2 clients", 2, LARGE, sampling=1, note="A transaction is one result of 10 MB."),
     Row("tpcb", "TPC-B, 20 clients", 20, arguments=("-b", "tpcb-like"), sampling=1),
+    Row("tls-50", "SELECT 1, 50 clients in TLS", 50, ONE, tls="client", without=NO_TLS),
+    Row("tls-both-50", "SELECT 1, 50 clients, TLS on both legs", 50, ONE, tls="both", without=NO_TLS),
+    Row("tls-large", "10 MB results, 2 clients in TLS", 2, LARGE, sampling=1, tls="client", without=NO_TLS,
+        note="A transaction is one result of 10 MB."),
+    Row("connect-tls", "SELECT 1, 20 clients, a connection in TLS for each, trust", 20, ONE, arguments=("-C",), sampling=1,
+        tls="client", without=NO_TLS),
     Row("unix-50", "SELECT 1, 50 clients, Unix socket to the server", 50, ONE, unix=True, without=("floor", "floor-plain")),
     Row("unix-500", "SELECT 1, 500 clients, Unix socket to the server", 500, ONE, unix=True,
         without=(*DIRECT_TOO_MANY, "floor", "floor-plain")),

@@ -80,7 +80,8 @@ pub struct Origin {
     pub tls: Option<Arc<Tls>>,
 }
 
-/// As [`serve`], over any stream.
+/// Serves a client of the console from its startup packet on, until it leaves, over any stream. `held` is what was read
+/// from it so far.
 pub async fn serve_on<S>(stream: S, origin: Origin, held: Vec<u8>, control: Arc<Control>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

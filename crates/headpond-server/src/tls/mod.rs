@@ -1,7 +1,7 @@
 //! TLS on both legs: what is loaded from files, the handshakes, and the bytes inside.
 //!
-//! Handshakes run on the control plane ([`handshake`]), for their public-key work takes a hundred times as long as a
-//! small query; the connection then lives with its worker's socket ([`session`]). What was loaded is replaced as a
+//! Handshakes run on the control plane (`handshake`), for their public-key work takes a hundred times as long as a
+//! small query; the connection then lives with its worker's socket (`session`). What was loaded is replaced as a
 //! whole by a reload: whoever is connected keeps what it has.
 
 pub(crate) mod certificate;

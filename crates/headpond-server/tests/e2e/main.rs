@@ -41,6 +41,7 @@ mod sizes;
 mod statement;
 mod timeouts;
 mod tls;
+mod tls_bindings;
 mod tls_servers;
 mod web;
 mod weblogic;

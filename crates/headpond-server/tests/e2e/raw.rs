@@ -90,6 +90,18 @@ impl Raw {
         self.fill(&mut vec![0; u32::from_be_bytes(length) as usize - 4]).unwrap();
     }
 
+    /// From now on other keys are used, and the other side is to change its own.
+    pub(crate) fn change_keys(&mut self) {
+        self.tls.as_mut().unwrap().refresh_traffic_keys().unwrap();
+        self.send(b"");
+    }
+
+    /// Says by TLS that no more will be sent, and leaves the socket open.
+    pub(crate) fn say_goodbye(&mut self) {
+        self.tls.as_mut().unwrap().send_close_notify();
+        self.send(b"");
+    }
+
     /// What the handshake agreed on.
     pub(crate) fn tls(&self) -> &Connection {
         self.tls.as_ref().unwrap()

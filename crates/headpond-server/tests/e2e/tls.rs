@@ -317,3 +317,42 @@ fn when_certificates_expire_is_on_the_console_and_in_the_metrics_and_one_that_ha
         assert_eq!(outcome(&pond, "require", &[]), Ok(true));
     });
 }
+
+#[test]
+fn keys_may_be_changed_at_any_time() {
+    run(async {
+        let authority = Authority::new();
+        for way in ways() {
+            let pond = secure(&authority, way, "require", "client_tls_protocols = \"tlsv1.3\"\n").await;
+            let mut raw = raw_in_tls(pond.address());
+            raw.log_in(&pond.user);
+            for _ in 0..20 {
+                raw.change_keys();
+                raw.send_query("SELECT repeat('k', 100000)");
+                raw.change_keys();
+                raw.change_keys();
+                assert_eq!(raw.until_ready()[1].body.len(), 100_006, "{way:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn who_says_goodbye_by_tls_still_gets_its_answers() {
+    run(async {
+        let authority = Authority::new();
+        for way in ways() {
+            for protocols in ["tlsv1.2", "tlsv1.3"] {
+                let more = format!("client_tls_protocols = \"{protocols}\"\n");
+                let pond = secure(&authority, way, "require", &more).await;
+                let mut raw = raw_in_tls(pond.address());
+                raw.log_in(&pond.user);
+                raw.send_query("SELECT pg_sleep(0.05)");
+                raw.say_goodbye();
+                let answer: String = tags(&raw.until_end()).replace('S', "");
+                assert_eq!(answer, "TDCZ", "{way:?} {protocols}");
+                until("it is gone", async || pond.snapshot().await.clients_logged_in == 0).await;
+            }
+        }
+    });
+}
