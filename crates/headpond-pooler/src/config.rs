@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 pub use crate::users::{User, Users};
 
@@ -156,8 +158,16 @@ pub struct DataSource {
 }
 
 /// A password in clear. Never shown: its `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(pub String);
+
+impl Secret {
+    /// Whether somebody gave this one; how long that takes to say tells nothing of how much of it is right.
+    #[must_use]
+    pub fn is(&self, given: &[u8]) -> bool {
+        Sha256::digest(given).ct_eq(&Sha256::digest(&self.0)).into()
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -14,7 +14,7 @@ use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, Ser
 use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::config::{PoolMode, PoolerConfig, Replication, SessionState, Timeouts};
+use crate::config::{PoolMode, PoolerConfig, Replication, Secret, SessionState, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
 use crate::proof::Learned;
@@ -136,7 +136,7 @@ pub struct Pooler {
     /// Clients whose keys are to be derived.
     pub(crate) derivations: Derivations,
     /// Keys derived from a password, salt and iterations before.
-    pub(crate) derived_keys: HashMap<(String, Vec<u8>, u32), ClientKeys>,
+    pub(crate) derived_keys: HashMap<(Secret, Vec<u8>, u32), ClientKeys>,
     /// Servers that are known to ask for passwords in clear.
     pub(crate) in_clear: HashSet<u32>,
     pub(crate) random: ChaCha20Rng,

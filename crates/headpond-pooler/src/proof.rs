@@ -8,7 +8,6 @@ use headpond_wire::postgres::encode;
 use headpond_wire::postgres::frame::Fields;
 use headpond_wire::postgres::md5::Md5Secret;
 use headpond_wire::postgres::scram::{ClientKeys, ServerRole, StoredSecret};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::{AuthMethod, Secret, Users};
@@ -161,10 +160,9 @@ impl Proof {
             Stage::Compares(hash, password) => {
                 let given = std::str::from_utf8(only_string(body)?).ok()?;
                 let same_hash = hash.is_same(&Md5Secret::derive(given.as_bytes(), &self.name));
-                let clear = password.as_ref().map_or("", |password| &password.0);
-                let same = Sha256::digest(given).ct_eq(&Sha256::digest(clear));
-                let right = if password.is_some() { same } else { same_hash };
-                bool::from(right).then(|| Outcome::Proven(Learned::Password(Secret(given.to_owned()))))
+                let same = password.as_ref().unwrap_or(&Secret(String::new())).is(given.as_bytes());
+                let right = if password.is_some() { same } else { same_hash.into() };
+                right.then(|| Outcome::Proven(Learned::Password(Secret(given.to_owned()))))
             }
             Stage::Derives(secret) => {
                 let given = std::str::from_utf8(only_string(body)?).ok()?;

@@ -15,6 +15,9 @@ use crate::server_login::Failed;
 
 const MECHANISM: &str = "SCRAM-SHA-256";
 
+/// Derived keys that are kept at most: a server chooses the salts, and could choose new ones for ever.
+const DERIVED_MAX: usize = 1000;
+
 /// What is known to log in to a server with. A password serves every method, an md5 secret md5, keys SCRAM.
 enum Known {
     Nothing,
@@ -142,7 +145,7 @@ impl Pooler {
             }
             known => return Err(unknown(entry, "SCRAM-SHA-256", &known)),
         };
-        let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+        let known = (password.clone(), challenge.salt.clone(), challenge.iterations);
         if let Some(keys) = self.derived_keys.get(&known).cloned() {
             self.send_proof(id, challenge, &keys, out);
             return Ok(());
@@ -163,7 +166,10 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         let ServerState::Login(login) = &mut server.state else { return };
         if let ServerLogin::ScramKeys(challenge) = std::mem::replace(&mut **login, ServerLogin::Proven) {
-            let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+            let known = (password.clone(), challenge.salt.clone(), challenge.iterations);
+            if self.derived_keys.len() >= DERIVED_MAX {
+                self.derived_keys.clear();
+            }
             self.derived_keys.insert(known, keys.clone());
             self.send_proof(id, challenge, keys, out);
         }

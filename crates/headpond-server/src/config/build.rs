@@ -17,6 +17,9 @@ use super::{Config, Dialect};
 /// Names that the console answers to.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
 
+/// Nobody guesses one of this length.
+const HTTP_SECRET_LEAST: usize = 16;
+
 /// Where the settings of one block are stated, by name.
 type Stated<'e> = BTreeMap<&'static str, &'e At>;
 
@@ -44,6 +47,7 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
         builder.config.warnings.push(At { file, line: 0 }.says("", message));
     }
     builder.applications();
+    builder.http(&top);
     builder.users(&top, folder);
     builder.finish()
 }
@@ -184,6 +188,24 @@ impl<'e> Builder<'e> {
         }
         // That of everybody else is not kept.
         Arc::make_mut(&mut self.config.pooler).weights.retain(|_, weight| *weight != 1);
+    }
+
+    /// What leaves this machine is not for everybody.
+    fn http(&mut self, top: &Stated<'_>) {
+        let (key, message) = match (&self.config.http_secret, self.config.http_listen) {
+            (Some(secret), _) if secret.0.len() < HTTP_SECRET_LEAST => {
+                let right = "like what \"openssl rand -hex 16\" says";
+                ("http_secret", format!("too short; at least {HTTP_SECRET_LEAST} bytes, {right}"))
+            }
+            (None, Some(address)) if !address.ip().is_loopback() => {
+                let right = "set http_secret, or listen on 127.0.0.1";
+                ("http_listen", format!("other machines can reach {address}, and nothing is asked of them; {right}"))
+            }
+            _ => return,
+        };
+        if let Some(at) = top.get(key) {
+            self.errors.push(at.says(key, message));
+        }
     }
 
     fn users(&mut self, top: &Stated<'_>, folder: &Path) {

@@ -37,6 +37,8 @@ pub struct Config {
     pub listen: Vec<ListenAddress>,
     /// Where the web page, the metrics and the health checks are served; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
+    /// What whoever looks there must bring, unless that is on this machine.
+    pub http_secret: Option<Secret>,
     /// Worker threads: 1 to 64.
     pub workers: usize,
     /// How bytes go out.

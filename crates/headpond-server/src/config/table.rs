@@ -95,6 +95,7 @@ impl Config {
             pooler: Arc::new(pooler),
             listen: vec![ListenAddress { host: "127.0.0.1".into(), port: 6432 }],
             http_listen: Some(([127, 0, 0, 1], 6480).into()),
+            http_secret: None,
             workers: 1,
             sends: Sends::Auto,
             log_level: LogLevel::Info,
@@ -153,6 +154,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Where the web page, the metrics and the health checks are served; \"\" turns it off.",
     )
     .at_start(),
+    setting(
+        "http_secret",
+        Top(|c| Slot::Password(&mut c.http_secret)),
+        "What has to be sent along to see the page, the metrics and the figures: as a bearer token, or as the password of \
+         any user. Needed where http_listen is not on this machine alone; 16 bytes or more; \"\" for none.",
+    ),
     setting("workers", Top(|c| Slot::Number(&mut c.workers, 1..=WORKERS_MAX)), "Worker threads, 1 to 64.").at_start(),
     setting(
         "sends",
