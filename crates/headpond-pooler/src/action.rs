@@ -125,6 +125,13 @@ pub enum Report {
         /// Which pool; others of the server are not mentioned.
         pool: String,
     },
+    /// A user that is not listed could not be looked up.
+    LookupFailed {
+        /// Which pool, or data source.
+        pool: String,
+        /// Why.
+        message: String,
+    },
     /// A server connection was lost.
     ServerLost {
         /// Which pool.
@@ -211,6 +218,7 @@ impl fmt::Display for Report {
                 "{pool}: the server asks for the password in clear, and the network is not encrypted: whoever listens \
                  has it (set scram-sha-256 in its pg_hba.conf)"
             ),
+            Self::LookupFailed { pool, message } => write!(f, "{pool}: a user could not be looked up: {message}"),
             Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
             Self::Capped { pool, wanted, slots, limit } => write!(
                 f,

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use headpond_core::{Tick, WaiterId};
 
 use crate::aborted::Aborted;
+use crate::lookup::Asked;
+use crate::config::User;
 use crate::action::ServerId;
 use crate::proof::Proof;
 use crate::settings::SettingsId;
@@ -15,6 +17,8 @@ use crate::statements::client::ClientStatements;
 pub(crate) enum ClientState {
     /// Its first packet is awaited.
     Startup,
+    /// Who it may be is being looked up. Ends in a login, or gone.
+    LookedUp(Box<crate::lookup::Lookup>),
     /// It proves who it is. Ends ready, awaiting parameters, or gone.
     Login(Box<Login>),
     /// It is in, but nothing is known of the server yet, so it cannot be told. Ends ready or gone.
@@ -51,6 +55,8 @@ pub(crate) struct Login {
     pub(crate) proof: Proof,
     /// The data source it asked for.
     pub(crate) database: String,
+    /// It was looked up, and this was found.
+    pub(crate) found: Option<(Asked, Option<User>)>,
 }
 
 /// One client. Kept small: there may be tens of thousands, mostly idle.
@@ -96,6 +102,8 @@ pub(crate) struct Client {
     /// What it has prepared, where statements are carried from connection to connection.
     pub(crate) statements: Option<Box<ClientStatements>>,
     pub(crate) peer: Option<(IpAddr, u16)>,
+    /// Whose process it is, as far as that is known, until it is in.
+    pub(crate) system_user: Option<Box<str>>,
     pub(crate) connected: Tick,
     pub(crate) requested: Tick,
     /// When it last came to hold nothing.
@@ -129,6 +137,7 @@ impl Client {
             skips: false,
             statements: None,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
+            system_user: None,
             connected: now,
             requested: now,
             idle_since: now,

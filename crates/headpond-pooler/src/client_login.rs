@@ -13,14 +13,16 @@ use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
 
 use crate::action::{Action, Actions, ClientId, Link, Report};
 use crate::client::{ClientState, Lease, Login};
-use crate::config::{PoolMode, PoolerConfig, Replication};
+use crate::config::{AuthMethod, Decision, Origin, Replication, Request, User};
 use crate::figures::Traffic;
-use crate::pooler::{PoolEntry, Pooler, pool_index};
-use crate::proof::{ANSWER_MAX, Outcome, Proof};
+use crate::lookup::Asked;
+use crate::pooler::{PoolEntry, PoolKind, Pooler, pool_index};
+use crate::proof::{ANSWER_MAX, Learned, Outcome, Proof};
 use crate::refuse::Cause;
 use crate::session::{Names, Pinnings};
 use crate::settings::{BadParameter, SettingsId, options};
 use crate::statements::registry::Registry;
+use crate::users::Found;
 
 /// The databases that stand for the console.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
@@ -116,7 +118,7 @@ impl Pooler {
         }
         let user = self.users.intern(&wanted.user);
         self.trim_settings();
-        let settings = match self.settings.intern(wanted.parameters) {
+        let settings = match self.settings.intern(std::mem::take(&mut wanted.parameters)) {
             Ok(settings) => settings,
             Err(BadParameter(message)) => {
                 self.refuse_login(id, &Cause::BadStartup, &message, out);
@@ -135,18 +137,54 @@ impl Pooler {
                 encode::negotiate_protocol_version(bytes, newest, wanted.unknown.iter().map(String::as_str));
             });
         }
-        let mut fresh = [0; 18];
-        self.random.fill_bytes(&mut fresh);
-        let PoolerConfig { auth, users, .. } = &*self.config;
-        let mut question = Vec::new();
-        match Proof::begin(*auth, users, &wanted.user, &self.seed, fresh, &mut question) {
-            None => self.proven(now, id, &wanted.database, out),
-            Some(proof) => {
-                client.state = ClientState::Login(Box::new(Login { proof, database: wanted.database }));
-                out.send(link, |bytes| bytes.extend_from_slice(&question));
+        self.admit(now, id, &wanted, out);
+        size
+    }
+
+    /// The rules say how a client proves who it is, if it may come in at all.
+    fn admit(&mut self, now: Tick, id: ClientId, wanted: &Wanted, out: &mut Actions) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let system_user = client.system_user.take();
+        let address = client.peer.map(|(address, _)| address);
+        let origin = Origin { address, tls: false, system_user: system_user.as_deref() };
+        let Wanted { user, database, replication, .. } = wanted;
+        match self.config.admit(origin, Request { database, user, replication: *replication }) {
+            Decision::Refuse(message) => self.refuse_login(id, &Cause::NotAllowed, &message, out),
+            Decision::Vouched => self.proven(now, id, database, out),
+            Decision::Ask(method) => {
+                if !self.look_up(now, id, database, method, out) {
+                    self.begin_proof(now, id, method, database.clone(), None, out);
+                }
             }
         }
-        size
+    }
+
+    /// Asks a client who it is. `found`: it was looked up, and this is who it may be.
+    pub(crate) fn begin_proof(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        method: AuthMethod,
+        database: String,
+        found: Option<(Asked, Option<User>)>,
+        out: &mut Actions,
+    ) {
+        let mut fresh = [0; 18];
+        self.random.fill_bytes(&mut fresh);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let name = self.users.name(client.user);
+        let known = match &found {
+            None => self.config.users.find(name),
+            Some((_, user)) => Found { user: user.as_ref(), mix: self.lookups.mix() },
+        };
+        let mut question = Vec::new();
+        match Proof::of(method, known, name, &self.seed, fresh, &mut question) {
+            None => self.proven(now, id, &database, out),
+            Some(proof) => {
+                client.state = ClientState::Login(Box::new(Login { proof, database, found }));
+                out.send(Link::Client(id), |bytes| bytes.extend_from_slice(&question));
+            }
+        }
     }
 
     /// Bytes of a client that proves who it is. Returns how many are consumed.
@@ -203,13 +241,27 @@ impl Pooler {
             Outcome::Proven(learned) => {
                 let database = std::mem::take(&mut login.database);
                 let name = self.users.name(client.user).to_owned();
-                self.learn(now, name, learned, out);
+                let (place, found) = match login.found.take() {
+                    None => (None, None),
+                    Some(((_, place, _), user)) => (Some(place), user),
+                };
+                // The users file has it at hand, a lookup has not.
+                let md5 = found.and_then(|user| user.md5);
+                let learned = match (learned, md5) {
+                    (Learned::Nothing, Some(md5)) => Learned::Md5(md5),
+                    (learned, _) => learned,
+                };
+                self.learn(now, (place, name), learned, out);
                 self.proven(now, id, &database, out);
                 true
             }
             Outcome::Failed => {
                 // Unknown user, wrong password, nonsense: the same words, at the same stage.
                 let message = login.proof.refusal();
+                if let Some((asked, _)) = login.found.take() {
+                    // Perhaps the password has changed: whoever comes next is looked up anew.
+                    self.lookups.forget(&asked);
+                }
                 self.refuse_login(id, &Cause::WrongPassword, &message, out);
                 false
             }
@@ -288,21 +340,29 @@ impl Pooler {
 
     /// The pool of a (data source, user), made if it is new; `None` if no data source answers to the name.
     pub(crate) fn pool_for(&mut self, database: &str, user: &str, replication: Replication) -> Option<u32> {
+        self.pool_of(database, user, PoolKind::Serves(replication))
+    }
+
+    /// As [`Pooler::pool_for`], whatever the pool is for.
+    pub(crate) fn pool_of(&mut self, database: &str, user: &str, kind: PoolKind) -> Option<u32> {
         let config = std::sync::Arc::clone(&self.config);
         let (index, source) = config.data_source(database)?;
-        let server_user = source.user.as_deref().unwrap_or(user);
-        let key = (database.to_owned(), server_user.to_owned(), replication);
+        let server_user = match kind {
+            PoolKind::Serves(_) => source.user.as_deref().unwrap_or(user),
+            PoolKind::Lookup => user,
+        };
+        let key = (database.to_owned(), server_user.to_owned(), kind);
         if let Some(pool) = self.pool_names.get(&key) {
             let known = self.pools[*pool as usize].data_source != usize::MAX;
             if known {
                 return Some(*pool);
             }
         }
-        let settings = self.config.settings_for(source, server_user, replication);
+        let settings = kind.settings(&config, source, server_user);
         let statements = Registry::new(settings.statement_cache_size);
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
-        let timeouts = source.timeouts_for(replication);
+        let timeouts = kind.timeouts(source);
         let pool = pool_index(self.pools.len());
         self.pools.push(PoolEntry {
             policy,
@@ -311,9 +371,10 @@ impl Pooler {
             name: database.to_owned(),
             user: server_user.to_owned(),
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
-            mode: if replication == Replication::None { source.mode } else { PoolMode::Session },
-            session_state: source.session_state,
-            replication,
+            mode: kind.mode(source.mode),
+            session_state: kind.session_state(source),
+            kind,
+            replication: kind.replication(),
             names: Names::new(),
             settings_error: None,
             servers: Vec::new(),

@@ -7,6 +7,9 @@ use headpond_core::PoolSettings;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+pub use crate::access::{
+    Database as RuleDatabase, Decision, MappedUser, Method as RuleMethod, NameMap, Network, Origin, Over, Request, Rule, Rules,
+};
 pub use crate::users::{User, Users};
 
 /// When a server connection goes back to its pool.
@@ -138,6 +141,8 @@ pub struct DataSource {
     pub user: Option<String>,
     /// The password of `user` on the server (or of the client's own user, where the users file has none).
     pub password: Option<Secret>,
+    /// How users that are not listed are looked up.
+    pub lookup: LookupBy,
     /// The most server connections of all pools together on this server; `None`: what it leaves to this login
     /// (`max_connections` − reserved slots) − `reserve`, divided by `members`.
     pub budget: Option<u32>,
@@ -156,6 +161,27 @@ pub struct DataSource {
     /// Sizes and times of each of its pools.
     pub pool: PoolSettings,
 }
+
+/// How users that are not listed are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupBy {
+    /// The user as whom; `None`: they are not.
+    pub user: Option<String>,
+    /// The question: its parameter is the name, its answer one row of name and secret.
+    pub query: String,
+    /// The data source in which; `None`: the one that the client wants.
+    pub data_source: Option<String>,
+}
+
+impl Default for LookupBy {
+    fn default() -> Self {
+        Self { user: None, query: AUTH_QUERY.to_owned(), data_source: None }
+    }
+}
+
+/// The question that PgBouncer asks, with the schemas of what it names: no search path leads elsewhere.
+const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL \
+    ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
 
 /// A password in clear. Never shown: its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -180,8 +206,12 @@ impl std::fmt::Debug for Secret {
 pub struct PoolerConfig {
     /// Every data source, `*` included, in the order of the file.
     pub data_sources: Vec<DataSource>,
-    /// How clients log in.
+    /// How clients log in, where there are no rules.
     pub auth: AuthMethod,
+    /// Who may log in from where, and how; `None`: anybody from anywhere.
+    pub rules: Option<Rules>,
+    /// For how long what a lookup found is believed.
+    pub auth_query_age: Duration,
     /// The users file.
     pub users: Users,
     /// Applications (names that clients log in with) of another weight than 1: where several wait at one pool, each
@@ -223,6 +253,7 @@ impl DataSource {
             database: None,
             user: None,
             password: None,
+            lookup: LookupBy::default(),
             budget: None,
             reserve: None,
             members: 1,
@@ -247,6 +278,8 @@ impl PoolerConfig {
         Self {
             data_sources,
             auth: AuthMethod::Trust,
+            rules: None,
+            auth_query_age: Duration::from_secs(10),
             users: Users::default(),
             weights: BTreeMap::new(),
             admin_users: Vec::new(),

@@ -20,6 +20,7 @@ macro_rules! planted {
 }
 
 mod aborted;
+mod access;
 mod action;
 mod budget;
 mod cancel;
@@ -38,6 +39,7 @@ pub mod figures;
 pub mod fuzzing;
 mod hangup;
 mod lease;
+mod lookup;
 mod lost;
 mod oversize;
 mod pooler;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headpond_core::{Pool, Tick};
+use headpond_core::{Pool, PoolSettings, Tick};
 use headpond_wire::postgres::scram::ClientKeys;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -14,9 +14,10 @@ use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, Ser
 use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::config::{PoolMode, PoolerConfig, Replication, Secret, SessionState, Timeouts};
+use crate::config::{DataSource, PoolMode, PoolerConfig, Replication, Secret, SessionState, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
+use crate::lookup::Lookups;
 use crate::proof::Learned;
 use crate::server::{Reports, Server, ServerState};
 use crate::session::Pinnings;
@@ -25,6 +26,54 @@ use crate::statements::registry::Registry;
 use crate::table::Table;
 use crate::text::Verdict;
 use crate::timers::Timers;
+
+/// What a pool is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PoolKind {
+    /// Clients that replicate so.
+    Serves(Replication),
+    /// No client: users are looked up in it.
+    Lookup,
+}
+
+impl PoolKind {
+    pub(crate) fn replication(self) -> Replication {
+        match self {
+            Self::Serves(replication) => replication,
+            Self::Lookup => Replication::None,
+        }
+    }
+
+    pub(crate) fn settings(self, config: &PoolerConfig, source: &DataSource, user: &str) -> PoolSettings {
+        match self {
+            Self::Serves(replication) => config.settings_for(source, user, replication),
+            Self::Lookup => Pooler::lookup_settings(source),
+        }
+    }
+
+    pub(crate) fn timeouts(self, source: &DataSource) -> Timeouts {
+        match self {
+            Self::Serves(replication) => source.timeouts_for(replication),
+            Self::Lookup => Timeouts::default(),
+        }
+    }
+
+    /// Its mode, where its data source has this one.
+    pub(crate) fn mode(self, mode: PoolMode) -> PoolMode {
+        match self {
+            Self::Serves(Replication::None) => mode,
+            Self::Serves(_) => PoolMode::Session,
+            Self::Lookup => PoolMode::Transaction,
+        }
+    }
+
+    pub(crate) fn session_state(self, source: &DataSource) -> SessionState {
+        match self {
+            Self::Serves(_) => source.session_state,
+            Self::Lookup => SessionState::Ignore,
+        }
+    }
+}
 
 /// Server connections of one (data source, node, identity), their waiters, and what is known of the server.
 #[derive(Debug)]
@@ -45,6 +94,7 @@ pub(crate) struct PoolEntry {
     pub(crate) timeouts: Timeouts,
     /// The shortest of those of leases, if there is any.
     pub(crate) patience: Option<Duration>,
+    pub(crate) kind: PoolKind,
     /// Each of its connections is one client's alone.
     pub(crate) replication: Replication,
     /// Which server connection each of the policy's connections is, by the index of its name there.
@@ -85,11 +135,6 @@ impl PoolEntry {
         self.mode != PoolMode::Session && self.session_state == SessionState::Follow
     }
 
-    /// Its mode, where its data source has this one.
-    pub(crate) fn mode_of(&self, mode: PoolMode) -> PoolMode {
-        if self.is_dedicated() { PoolMode::Session } else { mode }
-    }
-
     /// The startup parameters with which a connection must have been opened to serve a client with `settings`.
     pub(crate) fn startup_of(&self, sets: &SettingsSets, settings: SettingsId) -> SettingsId {
         if self.is_dedicated() { settings } else { sets.startup_of(self.mode, settings) }
@@ -124,15 +169,17 @@ pub struct Pooler {
     pub(crate) servers: Table<Server, ServerMark>,
     pub(crate) cancels: Table<Cancel, CancelMark>,
     pub(crate) pools: Vec<PoolEntry>,
-    pub(crate) pool_names: HashMap<(String, String, Replication), u32>,
+    pub(crate) pool_names: HashMap<(String, String, PoolKind), u32>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) users: Names,
     pub(crate) settings: SettingsSets,
     /// What is thought of a database before its catalogue was asked.
     pub(crate) unknown: Verdict,
-    /// What logins of clients taught, by user: it opens connections to the server.
-    pub(crate) learned: HashMap<String, Learned>,
+    /// What logins of clients taught, by where they were looked up (`None`: they are listed) and user: it opens
+    /// connections to the server.
+    pub(crate) learned: HashMap<(Option<String>, String), Learned>,
+    pub(crate) lookups: Lookups,
     /// Clients whose keys are to be derived.
     pub(crate) derivations: Derivations,
     /// Keys derived from a password, salt and iterations before.
@@ -200,6 +247,7 @@ impl Pooler {
             settings: SettingsSets::new(),
             unknown: Verdict::unknown(),
             learned: HashMap::new(),
+            lookups: Lookups::default(),
             derivations: Derivations::default(),
             derived_keys: HashMap::new(),
             in_clear: HashSet::new(),
@@ -241,6 +289,13 @@ impl Pooler {
             self.timers.client_login(now.plus(timeout), client);
         }
         client
+    }
+
+    /// The system says whose process a client is, that was just accepted.
+    pub fn vouched_for(&mut self, id: ClientId, system_user: &str) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.system_user = Some(system_user.into());
+        }
     }
 
     /// A link has something to read, or had more than the last read took.
@@ -334,7 +389,8 @@ impl Pooler {
         self.size_limit = size_limit(&config);
         self.derived_keys.clear();
         // What a login taught is only good for the secret it was checked against.
-        self.learned.retain(|name, _| old.users.get(name) == config.users.get(name));
+        self.learned.retain(|(_, name), _| old.users.get(name) == config.users.get(name));
+        self.lookups.clear();
         for index in 0..self.pools.len() {
             let wanted = config.data_source(&self.pools[index].name);
             let node = wanted.map(|(_, source)| self.node_of(source));
@@ -350,20 +406,20 @@ impl Pooler {
                 (&before.node, &before.database, &before.password)
                     == (&source.node, &source.database, &source.password)
             });
-            let mode = entry.mode_of(source.mode);
+            let mode = entry.kind.mode(source.mode);
             let same_mode = entry.mode == mode;
             let same_user = old.users.get(&entry.user) == config.users.get(&entry.user);
             entry.data_source = place;
             entry.node = node;
             entry.mode = mode;
-            entry.session_state = source.session_state;
-            let timeouts = source.timeouts_for(entry.replication);
+            entry.session_state = entry.kind.session_state(source);
+            let timeouts = entry.kind.timeouts(source);
             let same_times = std::mem::replace(&mut entry.timeouts, timeouts) == timeouts;
             entry.patience = timeouts.of_leases();
             if let Some(database) = &source.database {
                 entry.database.clone_from(database);
             }
-            let settings = self.config.settings_for(source, &entry.user, entry.replication);
+            let settings = entry.kind.settings(&config, source, &entry.user);
             entry.statements.size = settings.statement_cache_size as usize;
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);

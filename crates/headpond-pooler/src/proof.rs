@@ -11,7 +11,7 @@ use headpond_wire::postgres::scram::{ClientKeys, ServerRole, StoredSecret};
 use subtle::ConstantTimeEq;
 
 use crate::config::{AuthMethod, Secret, Users};
-use crate::users::Measure;
+use crate::users::{Found, Measure};
 
 /// The only SASL mechanism offered.
 const MECHANISM: &str = "SCRAM-SHA-256";
@@ -69,6 +69,8 @@ pub enum Outcome {
 pub enum Learned {
     /// Nothing new.
     Nothing,
+    /// The md5 secret of a user that was looked up.
+    Md5(Md5Secret),
     /// Keys that open servers with the same stored secret.
     Keys(LearnedKeys),
     /// The password in clear.
@@ -106,7 +108,19 @@ impl Proof {
         fresh: [u8; 18],
         out: &mut Vec<u8>,
     ) -> Option<Self> {
-        let stage = match (method, users.measure(method, name, seed)) {
+        Self::of(method, users.find(name), name, seed, fresh, out)
+    }
+
+    /// As [`Proof::begin`], for a user that was found somewhere, or not.
+    pub(crate) fn of(
+        method: AuthMethod,
+        found: Found<'_>,
+        name: &str,
+        seed: &[u8],
+        fresh: [u8; 18],
+        out: &mut Vec<u8>,
+    ) -> Option<Self> {
+        let stage = match (method, found.measure(method, name, seed)) {
             (AuthMethod::Trust, _) => return None,
             (AuthMethod::Password, measure) => {
                 encode::authentication_cleartext_password(out);

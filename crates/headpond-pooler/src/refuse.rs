@@ -18,6 +18,10 @@ pub(crate) enum Cause {
     Version,
     /// The proof was wrong, or there is no such user.
     WrongPassword,
+    /// The rules do not let it in.
+    NotAllowed,
+    /// Users cannot be looked up.
+    NotLookedUp,
     /// No data source has this name.
     UnknownDatabase,
     /// `max_clients` is reached.
@@ -70,6 +74,8 @@ impl Cause {
             Self::BadStartup | Self::ProtocolViolation => "08P01",
             Self::Version | Self::TransactionBlock => "0A000",
             Self::WrongPassword => "28P01",
+            Self::NotAllowed => "28000",
+            Self::NotLookedUp => "57P03",
             Self::UnknownDatabase => "3D000",
             Self::TooManyClients | Self::QueueFull => "53300",
             Self::AcquireTimeout | Self::Cancelled => "57014",
@@ -151,6 +157,7 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.lease = Lease::None;
         match client.state {
+            ClientState::LookedUp(_) => self.not_looked_up(id, out),
             ClientState::Ready => {
                 client.state = ClientState::Refused(Discard::First(cause));
                 client.unread = false;

@@ -64,6 +64,8 @@ pub(crate) struct Server {
     /// only the identity.
     pub(crate) conn: ConnId,
     pub(crate) client: Option<ClientId>,
+    /// Whom it looks up.
+    pub(crate) looks_up: Option<ClientId>,
     pub(crate) exchanges: Exchanges,
     /// What is prepared on it, where statements are carried from connection to connection.
     pub(crate) statements: ServerStatements,
@@ -129,6 +131,7 @@ impl Server {
             node,
             conn,
             client: None,
+            looks_up: None,
             exchanges: Exchanges::default(),
             statements: ServerStatements::default(),
             status: b'I',

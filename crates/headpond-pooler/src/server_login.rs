@@ -9,7 +9,8 @@ use headpond_wire::postgres::startup;
 use crate::action::{Action, Actions, Link, Report, ServerId};
 use crate::client::{Client, ClientState, Lease};
 use crate::control;
-use crate::pooler::Pooler;
+use crate::lookup;
+use crate::pooler::{PoolKind, Pooler};
 use crate::refuse::{Cause, classify};
 use crate::server::{BackendKey, ServerLogin, ServerState};
 use crate::settings::SettingsId;
@@ -46,8 +47,15 @@ impl Pooler {
         server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let entry = &self.pools[server.pool as usize];
         let identity = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
-        let name = server.is_control().then_some(("application_name", control::APPLICATION));
-        let parameters = identity.into_iter().chain(name).chain(self.settings.pairs(server.startup));
+        let own: &[_] = if server.is_control() {
+            &[("application_name", control::APPLICATION)]
+        } else if entry.kind == PoolKind::Lookup {
+            // What the question names is what the server means by it, and nobody else.
+            &[("application_name", lookup::APPLICATION), ("search_path", "pg_catalog")]
+        } else {
+            &[]
+        };
+        let parameters = identity.into_iter().chain(own.iter().copied()).chain(self.settings.pairs(server.startup));
         out.send(Link::Server(id), |bytes| startup::encode(bytes, parameters));
     }
 
@@ -199,6 +207,9 @@ impl Pooler {
             });
             return;
         }
+        if failed.class == FailureClass::Authentication {
+            self.lookups.forget_user(&entry.user);
+        }
         entry.last_error = Some((failed.sqlstate, failed.message));
         self.with_pool(now, pool, out, |policy, actions| {
             policy.open_failed(now, conn, failed.class, actions);
@@ -286,6 +297,7 @@ impl Pooler {
                 self.login_failed(now, id, failed, out);
             }
             ServerState::Live if server.is_control() => self.control_lost(now, id, out),
+            ServerState::Live if server.looks_up.is_some() => self.lookup_overdue(now, id, out),
             ServerState::Live => {
                 let reason = match self.pools[pool as usize].policy.state(conn) {
                     Some(State::Opening) => CloseReason::LoginFailed,
