@@ -218,7 +218,9 @@ impl fmt::Display for Report {
                 "{pool}: the server asks for the password in clear, and the network is not encrypted: whoever listens \
                  has it (set scram-sha-256 in its pg_hba.conf)"
             ),
-            Self::LookupFailed { pool, message } => write!(f, "{pool}: a user could not be looked up: {message}"),
+            Self::LookupFailed { pool, message } => {
+                write!(f, "{pool}: a user could not be looked up: {message}")
+            }
             Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
             Self::Capped { pool, wanted, slots, limit } => write!(
                 f,

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use headpond_core::{Tick, WaiterId};
 
 use crate::aborted::Aborted;
-use crate::lookup::Asked;
-use crate::config::User;
 use crate::action::ServerId;
+use crate::config::User;
+use crate::lookup::Asked;
 use crate::proof::Proof;
 use crate::settings::SettingsId;
 use crate::statements::client::ClientStatements;

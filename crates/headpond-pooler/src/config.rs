@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 pub use crate::access::{
-    Database as RuleDatabase, Decision, MappedUser, Method as RuleMethod, NameMap, Network, Origin, Over, Request, Rule, Rules,
+    Database as RuleDatabase, Decision, MappedUser, Method as RuleMethod, NameMap, Network, Origin, Over,
+    Request, Rule, Rules,
 };
 pub use crate::users::{User, Users};
 

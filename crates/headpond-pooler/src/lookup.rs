@@ -123,14 +123,8 @@ impl Pooler {
         }
         let Some((index, place)) = config.lookup_of(database, &user) else { return false };
         let asked = (index, place.to_owned(), user);
-        let lookup = Lookup {
-            asked,
-            database: database.to_owned(),
-            method,
-            rows: 0,
-            found: None,
-            failed: false,
-        };
+        let lookup =
+            Lookup { asked, database: database.to_owned(), method, rows: 0, found: None, failed: false };
         if let Some(user) = self.lookups.get(now, &lookup.asked, config.auth_query_age) {
             self.found(now, id, lookup, user, out);
             return true;
@@ -192,7 +186,8 @@ impl Pooler {
     /// One row of the answer.
     pub(crate) fn lookup_row(&mut self, id: ServerId, row: &[u8], out: &mut Actions) {
         let Some((client, pool)) = self.looks_up(id) else { return };
-        let Some(ClientState::LookedUp(lookup)) = self.clients.get_mut(client).map(|client| &mut client.state)
+        let Some(ClientState::LookedUp(lookup)) =
+            self.clients.get_mut(client).map(|client| &mut client.state)
         else {
             return;
         };
@@ -246,7 +241,8 @@ impl Pooler {
         let client = server.looks_up.take();
         self.with_pool(now, pool, out, |policy, actions| policy.release(now, conn, actions));
         let Some(client) = client else { return };
-        let Some(ClientState::LookedUp(lookup)) = self.clients.get_mut(client).map(|client| &mut client.state)
+        let Some(ClientState::LookedUp(lookup)) =
+            self.clients.get_mut(client).map(|client| &mut client.state)
         else {
             return;
         };

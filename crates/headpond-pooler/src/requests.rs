@@ -60,9 +60,7 @@ impl Pooler {
                 }
             }
             (ClientState::Ready, Lease::Waiting(_))
-            | (ClientState::AwaitsParameters | ClientState::LookedUp(_), _) => {
-                client.unread = true
-            }
+            | (ClientState::AwaitsParameters | ClientState::LookedUp(_), _) => client.unread = true,
             _ => out.push(Action::Read(Link::Client(id))),
         }
     }

@@ -55,7 +55,8 @@ impl Pooler {
         } else {
             &[]
         };
-        let parameters = identity.into_iter().chain(own.iter().copied()).chain(self.settings.pairs(server.startup));
+        let parameters =
+            identity.into_iter().chain(own.iter().copied()).chain(self.settings.pairs(server.startup));
         out.send(Link::Server(id), |bytes| startup::encode(bytes, parameters));
     }
 

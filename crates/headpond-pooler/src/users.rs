@@ -112,7 +112,6 @@ impl Users {
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
     }
-
 }
 
 /// A user, listed or looked up, if there is one, and what the others are like.

@@ -42,6 +42,8 @@ pub const SECRETS: Body = Body { name: "secrets", run: parsers::secrets, seeds: 
 pub const PROOF: Body = Body { name: "proof", run: parsers::proof, seeds: parsers::proof_seeds };
 /// The users file.
 pub const USERS: Body = Body { name: "users", run: texts::users, seeds: texts::users_seeds };
+/// Rules of who may log in, and name maps.
+pub const HBA: Body = Body { name: "hba", run: texts::hba, seeds: texts::hba_seeds };
 /// Headpond's configuration.
 pub const TOML: Body = Body { name: "toml", run: texts::toml, seeds: texts::toml_seeds };
 /// PgBouncer's configuration.
@@ -69,6 +71,7 @@ pub const BODIES: &[Body] = &[
     SECRETS,
     PROOF,
     USERS,
+    HBA,
     TOML,
     INI,
     CONNECTION_STRING,

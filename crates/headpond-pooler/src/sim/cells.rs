@@ -60,6 +60,7 @@ fn session(client: &Client) -> &'static str {
     let lost = client.aborted != Aborted::No;
     match (&client.state, client.lease) {
         (ClientState::Startup, _) => "startup",
+        (ClientState::LookedUp(_), _) => "looked up",
         (ClientState::Login(_), _) => "proving",
         (ClientState::AwaitsParameters, _) => "awaiting parameters",
         (ClientState::Refused(Discard::First(_)), _) => "refused",

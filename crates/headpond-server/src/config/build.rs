@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode};
+use headpond_pooler::config::{AuthMethod, DataSource, LookupBy, NodeAddress, PoolMode};
 
 use super::diagnostic::{At, Diagnostic};
 use super::entries::{self, Entries, Entry, Scope};
+use super::hba::{self, Surroundings};
+use super::interfaces::interfaces;
 use super::table::Field;
 use super::users::UsersFile;
 use super::values::{Choice, echo_path};
-use super::{Config, Dialect};
+use super::{AuthType, Config, Dialect};
 
 /// Names that the console answers to.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
@@ -48,6 +50,9 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
     }
     builder.applications();
     builder.http(&top);
+    builder.socket(&top);
+    builder.look_at(&builder.config.lookup.clone(), &top);
+    builder.rules(&top, folder);
     builder.users(&top, folder);
     builder.finish()
 }
@@ -103,8 +108,15 @@ impl<'e> Builder<'e> {
             Dialect::Toml => PoolSettings::named(),
         };
         let Config { pool_mode, timeouts, budget, reserve, members, .. } = self.config;
-        let mut source =
-            DataSource { timeouts, budget, reserve, members, ..data_source(name, pool_mode, defaults) };
+        let lookup = self.config.lookup.clone();
+        let mut source = DataSource {
+            timeouts,
+            budget,
+            reserve,
+            members,
+            lookup,
+            ..data_source(name, pool_mode, defaults)
+        };
         let mut stated = Stated::new();
         self.inherit(&mut source.pool, &mut stated);
         for entry in std::mem::take(&mut self.blocks.sources[index]) {
@@ -116,6 +128,7 @@ impl<'e> Builder<'e> {
             self.note(entry, read, &mut stated);
         }
         self.settle(&mut source.pool, &stated);
+        self.look_at(&source.lookup, &stated);
         Arc::make_mut(&mut self.config.pooler).data_sources.push(source);
     }
 
@@ -199,7 +212,10 @@ impl<'e> Builder<'e> {
             }
             (None, Some(address)) if !address.ip().is_loopback() => {
                 let right = "set http_secret, or listen on 127.0.0.1";
-                ("http_listen", format!("other machines can reach {address}, and nothing is asked of them; {right}"))
+                (
+                    "http_listen",
+                    format!("other machines can reach {address}, and nothing is asked of them; {right}"),
+                )
             }
             _ => return,
         };
@@ -208,31 +224,115 @@ impl<'e> Builder<'e> {
         }
     }
 
+    /// The mode and group of the Unix socket make sense.
+    fn socket(&mut self, top: &Stated<'_>) {
+        let mode = &self.config.unix_socket_mode;
+        let octal = (1..=4).contains(&mode.len()) && mode.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        if let (false, Some(at)) = (octal, top.get("unix_socket_mode")) {
+            self.errors.push(at.says("unix_socket_mode", "not octal digits; like 0770"));
+        }
+        if let Some(folder) = &self.config.unix_socket_dir
+            && let (false, Some(at)) = (folder.is_absolute(), top.get("unix_socket_dir"))
+        {
+            let message = "not a folder, beginning with /; clients on abstract sockets are not supported";
+            self.errors.push(at.says("unix_socket_dir", message));
+        }
+    }
+
+    /// A question of an older installation may let in who should not be any more (CVE-2025-2291).
+    fn look_at(&mut self, lookup: &LookupBy, stated: &Stated<'_>) {
+        let query = lookup.query.to_ascii_lowercase();
+        let stored = ["pg_shadow", "pg_authid"].iter().any(|table| query.contains(table));
+        if let (true, Some(at)) = (stored && !query.contains("valuntil"), stated.get("auth_query")) {
+            let message = "does not look at VALID UNTIL: passwords let in after they have expired; see rolvaliduntil in \
+                           the default of auth_query";
+            self.config.warnings.push(at.says("auth_query", message));
+        }
+    }
+
+    /// How clients log in: by one method, or as the rules say.
+    fn rules(&mut self, top: &Stated<'_>, folder: &Path) {
+        let method = match self.config.auth_type {
+            AuthType::Trust => AuthMethod::Trust,
+            AuthType::Password => AuthMethod::Password,
+            AuthType::Md5 => AuthMethod::Md5,
+            AuthType::ScramSha256 | AuthType::Hba => AuthMethod::ScramSha256,
+        };
+        Arc::make_mut(&mut self.config.pooler).auth = method;
+        let by_rules = self.config.auth_type == AuthType::Hba;
+        if !by_rules {
+            if let (Some(_), Some(at)) = (&self.config.hba_file, top.get("hba_file")) {
+                let key = if self.config.dialect == Dialect::Ini { "auth_hba_file" } else { "hba_file" };
+                let message = "has no effect: auth_type is not \"hba\"";
+                self.config.warnings.push(at.says(key, message));
+            }
+            return;
+        }
+        let (Some(rules), maps) = (self.config.hba_file.clone(), self.config.ident_file.clone()) else {
+            if let Some(at) = top.get("auth_type") {
+                self.errors.push(at.says("auth_type", "hba needs rules; set hba_file to a file of them"));
+            }
+            return;
+        };
+        let maps = maps.and_then(|path| self.file("ident_file", &path, top, folder));
+        let maps = maps.map(|(name, text)| hba::maps(&name, &text, &mut self.errors)).unwrap_or_default();
+        let Some((name, text)) = self.file("hba_file", &rules, top, folder) else { return };
+        let interfaces = interfaces();
+        let path = folder.join(&rules);
+        let around = Surroundings { folder: path.parent().unwrap_or(folder), interfaces: &interfaces };
+        let rules = hba::rules(&name, &text, &maps, &around, &mut self.errors);
+        Arc::make_mut(&mut self.config.pooler).rules = Some(rules);
+    }
+
+    /// The name and text of a file that a setting names.
+    fn file(&mut self, key: &str, path: &Path, top: &Stated<'_>, folder: &Path) -> Option<(String, String)> {
+        let path = folder.join(path);
+        let name = echo_path(&path);
+        match entries::read(&path) {
+            Ok(text) => Some((name, text)),
+            Err(why) => {
+                if let Some(at) = top.get(key) {
+                    self.errors.push(at.says(key, format!("{name} {why}")));
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether clients may be asked for a password.
+    fn asks_for_passwords(&self) -> bool {
+        match &self.config.pooler.rules {
+            None => self.config.pooler.auth != AuthMethod::Trust,
+            Some(rules) => [AuthMethod::Password, AuthMethod::Md5, AuthMethod::ScramSha256]
+                .iter()
+                .any(|method| rules.ask_by(*method)),
+        }
+    }
+
     fn users(&mut self, top: &Stated<'_>, folder: &Path) {
-        let auth = self.config.pooler.auth;
+        let scram = AuthMethod::ScramSha256;
+        let auth = match &self.config.pooler.rules {
+            Some(rules) if !rules.ask_by(scram) => AuthMethod::Md5,
+            Some(_) => scram,
+            None => self.config.pooler.auth,
+        };
         let Some(path) = self.config.auth_file.take() else {
-            if let (true, Some(at)) = (auth != AuthMethod::Trust, top.get("auth_type")) {
-                let message = format!("{} needs users; set auth_file to a file of them", auth.word());
+            let looks_up = self.config.pooler.data_sources.iter().any(|source| source.lookup.user.is_some());
+            let needed = self.asks_for_passwords() && !looks_up;
+            if let (true, Some(at)) = (needed, top.get("auth_type")) {
+                let word = self.config.auth_type.word();
+                let message = format!("{word} needs users; set auth_file to a file of them");
                 self.errors.push(at.says("auth_type", message));
             }
             return;
         };
-        let path = folder.join(path);
-        let name = echo_path(&path);
-        match entries::read(&path) {
-            Ok(text) => {
-                let read = UsersFile::read(&name, &text, auth);
-                Arc::make_mut(&mut self.config.pooler).users = read.users;
-                self.config.warnings.extend(read.warnings);
-                self.errors.extend(read.errors);
-            }
-            Err(why) => {
-                if let Some(at) = top.get("auth_file") {
-                    self.errors.push(at.says("auth_file", format!("{name} {why}")));
-                }
-            }
+        if let Some((name, text)) = self.file("auth_file", &path, top, folder) {
+            let read = UsersFile::read(&name, &text, auth);
+            Arc::make_mut(&mut self.config.pooler).users = read.users;
+            self.config.warnings.extend(read.warnings);
+            self.errors.extend(read.errors);
         }
-        self.config.auth_file = Some(path);
+        self.config.auth_file = Some(folder.join(path));
     }
 
     fn finish(mut self) -> Result<Config, Vec<Diagnostic>> {

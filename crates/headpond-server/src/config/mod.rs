@@ -7,6 +7,8 @@
 mod build;
 mod diagnostic;
 mod entries;
+pub(crate) mod hba;
+mod interfaces;
 mod pgbouncer_keys;
 mod reference;
 mod table;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use headpond_core::PoolSettings;
 pub use headpond_pooler::config::NodeAddress;
-use headpond_pooler::config::{PoolMode, PoolerConfig, Secret, Timeouts};
+use headpond_pooler::config::{LookupBy, PoolMode, PoolerConfig, Secret, Timeouts};
 
 pub use diagnostic::Diagnostic;
 pub use reference::reference;
@@ -49,6 +51,20 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Time between two lines of figures in the log; zero: none.
     pub figures_interval: Duration,
+    /// How clients log in.
+    pub auth_type: AuthType,
+    /// The file that the rules came from.
+    pub hba_file: Option<PathBuf>,
+    /// The file that the name maps came from.
+    pub ident_file: Option<PathBuf>,
+    /// How users are looked up that are not listed, where their data source does not say.
+    pub lookup: LookupBy,
+    /// The folder of a Unix socket for clients; `None`: there is none.
+    pub unix_socket_dir: Option<PathBuf>,
+    /// The mode of that socket, in octal digits.
+    pub unix_socket_mode: String,
+    /// Its group; `None`: that of the process.
+    pub unix_socket_group: Option<String>,
     /// The file that the users came from.
     pub auth_file: Option<PathBuf>,
     /// The mode of data sources that do not say theirs.
@@ -85,6 +101,21 @@ impl fmt::Display for ListenAddress {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
+}
+
+/// How clients log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthType {
+    /// As [`headpond_pooler::config::AuthMethod`] has them.
+    Trust,
+    /// See there.
+    Password,
+    /// See there.
+    Md5,
+    /// See there.
+    ScramSha256,
+    /// The rules of `hba_file` say.
+    Hba,
 }
 
 /// How bytes go out.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, Timeouts};
+use headpond_pooler::config::{DataSource, LookupBy, NodeAddress, PoolMode, PoolerConfig, Timeouts};
 
 use super::values::Slot;
-use super::{Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
+use super::{AuthType, Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
 
 /// PostgreSQL's own limit of `max_connections`.
 const CONNECTIONS_MAX: u32 = 262_143;
@@ -84,7 +84,6 @@ impl Config {
             Dialect::Toml => PoolerConfig::new(Vec::new()),
             // As in PgBouncer.
             Dialect::Ini => PoolerConfig {
-                auth: AuthMethod::Md5,
                 max_clients: 100,
                 max_message_size: MESSAGE_MAX,
                 verify_reset: false,
@@ -101,6 +100,13 @@ impl Config {
             log_level: LogLevel::Info,
             log_format: LogFormat::Auto,
             figures_interval: NO_TIME,
+            auth_type: if ini { AuthType::Md5 } else { AuthType::Trust },
+            hba_file: None,
+            ident_file: None,
+            lookup: LookupBy::default(),
+            unix_socket_dir: ini.then(|| "/tmp".into()),
+            unix_socket_mode: "0777".into(),
+            unix_socket_group: None,
             auth_file: None,
             // As in PgBouncer.
             pool_mode: if ini { PoolMode::Session } else { PoolMode::Transaction },
@@ -149,6 +155,28 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .at_start(),
     setting(
+        "unix_socket_dir",
+        Top(|c| Slot::Path(&mut c.unix_socket_dir)),
+        "The folder of a Unix socket for clients, .s.PGSQL. and the port of the first address; \"\" for none. In a \
+         pgbouncer.ini databases without a host are reached there, too.",
+    )
+    .at_start()
+    .pgbouncer("unix_socket_dir"),
+    setting(
+        "unix_socket_mode",
+        Top(|c| Slot::Text(&mut c.unix_socket_mode)),
+        "Who may use it, as octal digits: \"0777\" is everybody, \"0770\" its owner and group.",
+    )
+    .at_start()
+    .pgbouncer("unix_socket_mode"),
+    setting(
+        "unix_socket_group",
+        Top(|c| Slot::Name(&mut c.unix_socket_group)),
+        "Its group; \"\" for that of the process.",
+    )
+    .at_start()
+    .pgbouncer("unix_socket_group"),
+    setting(
         "http_listen",
         Top(|c| Slot::Address(&mut c.http_listen)),
         "Where the web page, the metrics and the health checks are served; \"\" turns it off.",
@@ -182,17 +210,56 @@ pub(super) static SETTINGS: &[Setting] = &[
     .pgbouncer("max_packet_size"),
     setting(
         "auth_type",
-        Top(|c| Slot::Choice(&mut pooler(c).auth)),
+        Top(|c| Slot::Choice(&mut c.auth_type)),
         "How clients log in: \"trust\" (anybody is who they say), \"scram-sha-256\", \"md5\" (by SCRAM where \
-         auth_file has a SCRAM secret), or \"password\" (in clear). All but trust need auth_file.",
+         auth_file has a SCRAM secret), \"password\" (in clear), or \"hba\": as the rules of hba_file say. All but trust \
+         need auth_file or auth_user.",
     )
     .pgbouncer("auth_type"),
+    setting(
+        "hba_file",
+        Top(|c| Slot::Path(&mut c.hba_file)),
+        "Rules in the syntax of PostgreSQL's pg_hba.conf: who may log in from where, and how. The first that fits decides; \
+         if none does, the client is turned away.",
+    )
+    .pgbouncer("auth_hba_file"),
+    setting(
+        "ident_file",
+        Top(|c| Slot::Path(&mut c.ident_file)),
+        "Name maps for those rules, in the syntax of pg_ident.conf: which user of the system may be which user.",
+    )
+    .pgbouncer("auth_ident_file"),
     setting(
         "auth_file",
         Top(|c| Slot::Path(&mut c.auth_file)),
         "The users: lines of \"user\" \"password, md5 or SCRAM secret\". Relative to this file; \"\" for none.",
     )
     .pgbouncer("auth_file"),
+    setting(
+        "auth_user",
+        Top(|c| Slot::Name(&mut c.lookup.user)),
+        "The user as whom users who are not in auth_file are looked up on the server; \"\": they are not. Its password is \
+         that of auth_file.",
+    )
+    .pgbouncer("auth_user"),
+    setting(
+        "auth_query",
+        Top(|c| Slot::Text(&mut c.lookup.query)),
+        "The question: $1 is the name, the answer one row of that name and its md5 or SCRAM secret. The search path is \
+         pg_catalog alone, so anything else has to be named with its schema.",
+    )
+    .pgbouncer("auth_query"),
+    setting(
+        "auth_dbname",
+        Top(|c| Slot::Name(&mut c.lookup.data_source)),
+        "The data source in which; \"\": the one that the client asks for.",
+    )
+    .pgbouncer("auth_dbname"),
+    setting(
+        "auth_query_age",
+        Top(|c| Slot::Time(&mut pooler(c).auth_query_age, NO_TIME)),
+        "For how long an answer is believed, if no login fails with it; 0s: every login asks.",
+    ),
     setting(
         "admin_users",
         Top(|c| Slot::Names(&mut pooler(c).admin_users)),
@@ -478,6 +545,9 @@ pub(super) static SETTINGS: &[Setting] = &[
          of them may leave settings that nobody can name, and whoever uses those keeps the server connection; \"trust\" \
          takes all of them to leave nothing behind.",
     ),
+    setting("auth_user", Source(|s| Slot::Name(&mut s.lookup.user)), ALONE).database("auth_user"),
+    setting("auth_query", Source(|s| Slot::Text(&mut s.lookup.query)), ALONE).database("auth_query"),
+    setting("auth_dbname", Source(|s| Slot::Name(&mut s.lookup.data_source)), ALONE).database("auth_dbname"),
     setting("client_idle_timeout", Source(|s| Slot::Time(&mut s.timeouts.client_idle, NO_TIME)), ALONE),
     setting("idle_transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.idle_transaction, NO_TIME)), ALONE),
     setting("transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.transaction, NO_TIME)), ALONE),

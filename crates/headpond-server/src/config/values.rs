@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headpond_pooler::config::{AuthMethod, NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState};
+use headpond_pooler::config::{NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState};
 
-use super::{ListenAddress, LogFormat, LogLevel, Sends};
+use super::{AuthType, ListenAddress, LogFormat, LogLevel, Sends};
 
 /// The longest time a setting may state.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -169,8 +169,8 @@ macro_rules! choice {
 choice!(SessionState { "follow" = Follow, "ignore" = Ignore });
 choice!(OpaqueFunctions { "pin" = Pin, "trust" = Trust });
 choice!(PoolMode { "session" = Session, "transaction" = Transaction, "statement" = Statement });
-choice!(AuthMethod {
-    "trust" = Trust, "password" = Password, "md5" = Md5, "scram-sha-256" = ScramSha256
+choice!(AuthType {
+    "trust" = Trust, "password" = Password, "md5" = Md5, "scram-sha-256" = ScramSha256, "hba" = Hba
 });
 choice!(Sends { "auto" = Auto, "batched" = Batched, "plain" = Plain });
 choice!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug });

@@ -20,15 +20,19 @@ mod traffic;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use headpond_pooler::figures::Snapshot;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::worker::ConsoleClient;
+use crate::worker::local::{name_of, peer_uid};
+use crate::worker::socket::Socket;
 use totals::Totals;
 
 pub use commands::reference;
@@ -51,20 +55,61 @@ pub(crate) enum Role {
     Viewer,
 }
 
-/// Serves a client of the console from its startup packet on, until it leaves. `held` is what was read from
-/// it so far, startup packet included.
-pub async fn serve(stream: TcpStream, held: Vec<u8>, control: Arc<Control>) {
-    let local = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
-    serve_on(stream, local, held, control).await;
+/// Where a client of the console comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Its address; `None`: a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The number of the user whose process it is, and his name if rules ask for it.
+    pub system_user: (Option<u32>, Option<String>),
 }
 
-/// As [`serve`], over any stream; `local` if the client is on this machine.
-pub async fn serve_on<S>(stream: S, local: bool, held: Vec<u8>, control: Arc<Control>)
+impl Origin {
+    /// It is on this machine.
+    fn is_local(&self) -> bool {
+        self.address.is_none_or(|address| address.is_loopback())
+    }
+}
+
+/// Serves a client of the console from its startup packet on, until it leaves.
+pub(crate) async fn serve(client: ConsoleClient, control: Arc<Control>) {
+    let ConsoleClient { socket, held } = client;
+    let address = socket.peer_address().map(|address| address.ip());
+    let served = match socket {
+        Socket::Tcp(stream) => {
+            let origin = Origin { address, ..Origin::default() };
+            match TcpStream::from_std(stream.into()) {
+                Ok(stream) => Ok(serve_on(stream, origin, held, control).await),
+                Err(error) => Err(error),
+            }
+        }
+        Socket::Unix(stream) => {
+            let uid = peer_uid(&stream);
+            let asks = control.config().pooler.rules.as_ref().is_some_and(|rules| rules.ask_the_system());
+            let name = match uid.filter(|_| asks) {
+                // It may have to ask others.
+                Some(uid) => tokio::task::spawn_blocking(move || name_of(uid)).await.ok().flatten(),
+                None => None,
+            };
+            let origin = Origin { address, system_user: (uid, name) };
+            match UnixStream::from_std(stream.into()) {
+                Ok(stream) => Ok(serve_on(stream, origin, held, control).await),
+                Err(error) => Err(error),
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::warn!(%error, "a client of the console could not be served");
+    }
+}
+
+/// As [`serve`], over any stream. `held` is what was read from the client so far, startup packet included.
+pub async fn serve_on<S>(stream: S, origin: Origin, held: Vec<u8>, control: Arc<Control>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut link = link::Link::new(stream, held);
-    let ended = match login::login(&mut link, local, &control).await {
+    let ended = match login::login(&mut link, &origin, &control).await {
         Ok(access) => dialogue::Dialogue::new(link, access, control).run().await,
         Err(ended) => ended,
     };

@@ -79,7 +79,9 @@ async fn every_endpoint_is_seen_by_those_who_may_and_changed_by_nobody() {
             let case = format!("{} {headers:?} local {local}, secret {}", endpoint.path, secret.is_some());
             let (status, answer) = ask(&control, local, &format!("GET {}", endpoint.path), &headers).await;
             match endpoint.rights {
-                Rights::Viewer if expected == 400 => assert!([400, 421].contains(&status), "{case}: {status}"),
+                Rights::Viewer if expected == 400 => {
+                    assert!([400, 421].contains(&status), "{case}: {status}")
+                }
                 Rights::Viewer => assert_eq!(status, expected, "{case}"),
                 Rights::Anybody => {
                     assert!([200, 400, 503].contains(&status), "{case}: {status}");

@@ -10,6 +10,7 @@ use headpond_pooler::config::NodeAddress;
 use headpond_pooler::{ClientId, Link};
 
 use super::handle::Command;
+use super::local::Door;
 use super::socket::{Conn, Held, Socket, Stage};
 use super::{ConsoleClient, ResolvedHost, Worker, token_of};
 
@@ -20,9 +21,17 @@ impl Worker {
     /// Takes in clients of one listener.
     pub(crate) fn accept(&mut self, now: Tick, listener: usize) {
         for _ in 0..ACCEPTS {
-            let Some(socket) = self.listeners.get(listener) else { return };
-            match socket.accept() {
-                Ok((stream, peer)) => self.adopt(now, stream, Some(peer), Vec::new(), true),
+            let accepted = match self.listeners.get(listener) {
+                None => return,
+                Some(Door::Tcp(door)) => door.accept().map(|(stream, peer)| {
+                    self.adopt(now, Socket::from_client(stream), Some(peer), None, Vec::new(), true);
+                }),
+                Some(Door::Unix(door)) => {
+                    door.accept().map(|(stream, _)| self.adopt_local(now, stream, Vec::new(), true))
+                }
+            };
+            match accepted {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -39,8 +48,9 @@ impl Worker {
     pub(crate) fn adopt(
         &mut self,
         now: Tick,
-        stream: mio::net::TcpStream,
+        socket: Socket,
         peer: Option<SocketAddr>,
+        system_user: Option<String>,
         held: Vec<u8>,
         counts: bool,
     ) {
@@ -50,8 +60,11 @@ impl Worker {
             self.shared.clients.load(Ordering::Relaxed) - 1
         };
         let id = self.pooler.accepted(now, peer, clients >= self.max_clients);
+        if let Some(name) = system_user {
+            self.pooler.vouched_for(id, &name);
+        }
         let link = Link::Client(id);
-        let mut conn = Conn::new(link, Socket::from_client(stream), Stage::Open);
+        let mut conn = Conn::new(link, socket, Stage::Open);
         if let Err(error) = conn.socket.register(self.poll.registry(), token_of(link), conn.interest()) {
             tracing::warn!(%error, "a client could not be watched");
             self.pooler.closed(now, link, "", &mut self.actions);
@@ -144,7 +157,7 @@ impl Worker {
         let Some(mut conn) = self.conns.remove(Link::Client(client)) else { return };
         let held = conn.held.take().map(|held| held.0).unwrap_or_default();
         let deregistered = conn.socket.deregister(self.poll.registry());
-        let Socket::Tcp(socket) = conn.socket else { return };
+        let socket = conn.socket;
         if deregistered.is_err() {
             self.count_client_out();
             return;
@@ -153,10 +166,10 @@ impl Worker {
             None => {
                 self.count_client_out();
                 // Without a control plane there is no console; the client sees its connection close.
-                let _ = self.shared.consoles.send(ConsoleClient { stream: socket.into(), held });
+                let _ = self.shared.consoles.send(ConsoleClient { socket, held });
             }
             Some(worker) => {
-                let peer = socket.peer_addr().ok();
+                let peer = socket.peer_address();
                 let sent = self
                     .mailboxes
                     .get(worker)

@@ -27,7 +27,9 @@ pub(crate) enum Command {
     /// A new configuration.
     Reload(Arc<PoolerConfig>),
     /// A client that turned out to belong to this worker, with the bytes read of it so far.
-    Adopt { socket: mio::net::TcpStream, peer: Option<SocketAddr>, held: Vec<u8> },
+    Adopt { socket: crate::worker::socket::Socket, peer: Option<SocketAddr>, held: Vec<u8> },
+    /// The system user of a client on a Unix socket was looked up.
+    Named(Box<crate::worker::local::Nameless>, Option<String>),
     /// Keys of a login, derived off the worker.
     Keys(crate::worker::DerivedKeys),
     /// Host name looked up off the worker.

@@ -9,10 +9,12 @@ mod connect;
 mod conns;
 mod farewell;
 pub(crate) mod handle;
+pub(crate) mod local;
 mod sends;
-mod socket;
+pub(crate) mod socket;
 mod turn;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +26,6 @@ use headpond_core::Tick;
 use headpond_pooler::config::{PoolerConfig, Secret};
 use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, Pooler, ServerId};
 use headpond_wire::postgres::scram::ClientKeys;
-use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -33,6 +34,7 @@ use crate::config::Sends;
 use arena::Arena;
 use conns::Conns;
 use handle::{Command, Mailbox};
+use local::{Door, Opened};
 use sends::{Send, Sender};
 
 /// SCRAM keys for a login.
@@ -51,7 +53,7 @@ pub(crate) struct ResolvedHost {
 /// A client that wants the console: its socket, and all it has sent.
 pub(crate) struct ConsoleClient {
     /// The connection.
-    pub(crate) stream: std::net::TcpStream,
+    pub(crate) socket: socket::Socket,
     /// Bytes received, startup packet first.
     pub(crate) held: Vec<u8>,
 }
@@ -75,7 +77,7 @@ pub(crate) struct Assignment {
     pub(crate) index: usize,
     pub(crate) config: Arc<PoolerConfig>,
     pub(crate) sends: Sends,
-    pub(crate) listeners: Vec<std::net::TcpListener>,
+    pub(crate) listeners: Vec<Opened>,
     pub(crate) seed: [u8; 32],
     pub(crate) epoch: Instant,
 }
@@ -92,8 +94,10 @@ const EVENTS: usize = 1024;
 pub(crate) struct Worker {
     index: usize,
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Door>,
     config: Arc<PoolerConfig>,
+    /// Users of this system whose name was asked for.
+    system_users: HashMap<u32, Option<String>>,
     pooler: Pooler,
     conns: Conns,
     arena: Arena,
@@ -154,14 +158,10 @@ impl Worker {
         let sender = Sender::new(sends)?;
         let mut listening = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate().take(LISTENERS_MAX) {
-            listener.set_nonblocking(true)?;
-            let mut listener = TcpListener::from_std(listener);
-            prepared.poll.registry().register(
-                &mut listener,
-                Token(LISTENERS - number),
-                Interest::READABLE,
-            )?;
-            listening.push(listener);
+            let mut door = listener.door()?;
+            let token = Token(LISTENERS - number);
+            prepared.poll.registry().register(door.source(), token, Interest::READABLE)?;
+            listening.push(door);
         }
         let mut pooler = Pooler::new(Arc::clone(&config), index, mailboxes.len(), seed);
         pooler.share_budgets(Arc::clone(&shared.budgets));
@@ -172,6 +172,7 @@ impl Worker {
             listeners: listening,
             max_clients: config.max_clients as usize,
             config: Arc::clone(&config),
+            system_users: HashMap::new(),
             pooler,
             conns: Conns::default(),
             arena: Arena::new(),

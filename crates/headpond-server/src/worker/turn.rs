@@ -14,7 +14,7 @@ use mio::Token;
 use super::arena::SLICE;
 use super::handle::Command;
 use super::sends::Send;
-use super::socket::{Held, NOT_QUEUED, Stage};
+use super::socket::{Held, NOT_QUEUED, Socket, Stage};
 use super::{DerivedKeys, LISTENERS, LISTENERS_MAX, WAKER, Worker, farewell, link_of, token_of};
 use crate::names;
 
@@ -398,9 +398,14 @@ impl Worker {
                 Command::Reload(config) => {
                     self.max_clients = config.max_clients as usize;
                     self.config = Arc::clone(&config);
+                    self.system_users.clear();
                     self.pooler.reload(now, config, &mut self.actions);
                 }
-                Command::Adopt { socket, peer, held } => self.adopt(now, socket, peer, held, false),
+                Command::Adopt { socket: Socket::Unix(socket), held, .. } => {
+                    self.adopt_local(now, socket, held, false);
+                }
+                Command::Adopt { socket, peer, held } => self.adopt(now, socket, peer, None, held, false),
+                Command::Named(nameless, name) => self.named(now, *nameless, name),
                 Command::Keys(DerivedKeys { link, password, keys }) => {
                     self.pooler.keys_derived(now, link, &password, &keys, &mut self.actions);
                 }
@@ -417,8 +422,8 @@ impl Worker {
     }
 
     fn stop_listening(&mut self) {
-        for mut listener in self.listeners.drain(..) {
-            let _ = self.poll.registry().deregister(&mut listener);
+        for mut door in self.listeners.drain(..) {
+            let _ = self.poll.registry().deregister(door.source());
         }
     }
 }
@@ -441,6 +446,7 @@ fn log(report: &Report) {
             tracing::info!("{report}")
         }
         Report::ServerLoginFailed { .. }
+        | Report::LookupFailed { .. }
         | Report::PasswordInClear { .. }
         | Report::ServerLost { .. }
         | Report::CloseUnconfirmed { .. }

@@ -9,6 +9,7 @@ mod named;
 mod pond;
 mod raw;
 
+mod auth_query;
 mod cancel;
 mod cancels;
 mod catalogue;
@@ -19,6 +20,8 @@ mod copy;
 mod departure;
 mod follows;
 mod handshake;
+mod hba;
+mod local;
 mod login;
 mod lost;
 mod methods;

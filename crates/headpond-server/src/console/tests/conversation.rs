@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::made_up;
 use crate::config::Config;
-use crate::console::serve_on;
+use crate::console::{Origin, serve_on};
 use crate::control::{Control, Shutdown};
 use crate::worker::handle::Workers;
 
@@ -32,7 +32,9 @@ fn connect(config: Config, local: bool, held: Vec<u8>) -> (Client, Receiver<Shut
 /// Likewise, to a console of somebody's own making.
 pub(super) fn connect_to(control: Arc<Control>, local: bool, held: Vec<u8>) -> Client {
     let (near, far) = tokio::io::duplex(1 << 20);
-    let console = tokio::spawn(serve_on(far, local, held, control));
+    let address = Some(if local { [127, 0, 0, 1].into() } else { [192, 0, 2, 1].into() });
+    let origin = Origin { address, ..Origin::default() };
+    let console = tokio::spawn(serve_on(far, origin, held, control));
     Client { stream: near, console }
 }
 

@@ -1,7 +1,10 @@
 //! The whole process: listeners, workers, control plane, signals.
 
+mod unix;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
@@ -11,15 +14,20 @@ use headpond_core::State;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, Dialect, ListenAddress};
 use crate::console;
 use crate::control::{Control, Shutdown};
 use crate::http;
 use crate::worker::handle::Workers;
+use crate::worker::local::Opened;
 use crate::worker::{Assignment, Prepared, Shared, Worker};
+use unix::UnixSocket;
 
 /// Clients that may queue in the kernel before they are accepted; the kernel has its own limit too.
 const BACKLOG: i32 = 4096;
+
+/// Where PgBouncer puts its Unix socket unless it is told.
+const UNASKED: &str = "/tmp";
 
 /// How far from a taken port the next free one is looked for.
 const PORTS: u16 = 100;
@@ -37,8 +45,9 @@ pub enum Ports {
 pub struct Server {
     config: Arc<Config>,
     /// For each worker, its own listener of every address.
-    listeners: Vec<Vec<TcpListener>>,
+    listeners: Vec<Vec<Opened>>,
     addresses: Vec<SocketAddr>,
+    socket: Option<UnixSocket>,
     http: Option<TcpListener>,
 }
 
@@ -48,7 +57,7 @@ impl Server {
     /// # Errors
     /// An address that cannot be listened on, named in the error.
     pub fn bind(config: Config, ports: Ports) -> io::Result<Self> {
-        let mut listeners: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+        let mut listeners: Vec<Vec<Opened>> = (0..config.workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for wanted in &config.listen {
             for address in resolve(wanted)? {
@@ -56,9 +65,15 @@ impl Server {
                     .map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?;
                 addresses.push(address);
                 for own in &mut listeners[1..] {
-                    own.push(listen(address, true)?);
+                    own.push(Opened::Tcp(listen(address, true)?));
                 }
-                listeners[0].push(first);
+                listeners[0].push(Opened::Tcp(first));
+            }
+        }
+        let socket = unix_socket(&config, &addresses)?;
+        if let Some(socket) = &socket {
+            for own in &mut listeners {
+                own.push(Opened::Unix(socket.again()?));
             }
         }
         let http = match config.http_listen {
@@ -69,13 +84,19 @@ impl Server {
                 Some(listener)
             }
         };
-        Ok(Self { config: Arc::new(config), listeners, addresses, http })
+        Ok(Self { config: Arc::new(config), listeners, addresses, socket, http })
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The Unix socket that clients may connect to as well, if there is one.
+    #[must_use]
+    pub fn unix_socket(&self) -> Option<&Path> {
+        self.socket.as_ref().map(UnixSocket::path)
     }
 
     /// Where the page and the metrics are, if anywhere.
@@ -166,6 +187,8 @@ struct Stage {
     tellers: Workers,
     requests: mpsc::Receiver<Shutdown>,
     http: Option<TcpListener>,
+    /// Its file is removed when all is over.
+    _socket: Option<UnixSocket>,
     workers: Vec<Worker>,
     consoles: mpsc::UnboundedReceiver<crate::worker::ConsoleClient>,
     ended: mpsc::UnboundedReceiver<usize>,
@@ -207,6 +230,7 @@ impl Stage {
             tellers,
             requests,
             http,
+            _socket: server.socket,
             workers,
             consoles,
             ended,
@@ -269,9 +293,7 @@ impl ControlPlane {
         while running > 0 {
             tokio::select! {
                 Some(client) = self.consoles.recv() => {
-                    client.stream.set_nonblocking(true)?;
-                    let stream = tokio::net::TcpStream::from_std(client.stream)?;
-                    tokio::spawn(console::serve(stream, client.held, Arc::clone(&self.control)));
+                    tokio::spawn(console::serve(client, Arc::clone(&self.control)));
                 }
                 Some(how) = self.requests.recv() => match how {
                     Shutdown::Now => self.tellers.stop(),
@@ -335,6 +357,24 @@ fn listen_to_signals(control: &Arc<Control>) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// The Unix socket, named as PostgreSQL names it, after the first port. One that nobody asked for (PgBouncer's default) is
+/// no reason not to start.
+fn unix_socket(config: &Config, addresses: &[SocketAddr]) -> io::Result<Option<UnixSocket>> {
+    let Some(folder) = &config.unix_socket_dir else { return Ok(None) };
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    let path = folder.join(format!(".s.PGSQL.{port}"));
+    let name = path.display().to_string();
+    let mode = u32::from_str_radix(&config.unix_socket_mode, 8).unwrap_or(0o700);
+    match UnixSocket::listen(path, mode, config.unix_socket_group.as_deref()) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if *folder == Path::new(UNASKED) && config.dialect == Dialect::Ini => {
+            tracing::warn!(%error, socket = name, "clients cannot use the Unix socket");
+            Ok(None)
+        }
+        Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+    }
 }
 
 /// The addresses of one entry of `listen`.
