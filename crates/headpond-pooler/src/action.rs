@@ -112,6 +112,8 @@ pub enum Report {
     LoginRefused {
         /// What it was told.
         message: String,
+        /// Its proof was wrong.
+        wrong: bool,
     },
     /// A login to a server failed.
     ServerLoginFailed {
@@ -119,6 +121,8 @@ pub enum Report {
         pool: String,
         /// As the server or the network said it.
         message: String,
+        /// It does not take the user or its password: others may work.
+        refused: bool,
     },
     /// A server that is not on this machine asked for a password in clear, and got it.
     PasswordInClear {
@@ -209,8 +213,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LoggedIn { user, database } => write!(f, "{user} logged in to {database}"),
-            Self::LoginRefused { message } => write!(f, "login refused: {message}"),
-            Self::ServerLoginFailed { pool, message } => {
+            Self::LoginRefused { message, .. } => write!(f, "login refused: {message}"),
+            Self::ServerLoginFailed { pool, message, .. } => {
                 write!(f, "{pool}: login to the server failed: {message}")
             }
             Self::PasswordInClear { pool } => write!(

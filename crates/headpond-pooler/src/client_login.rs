@@ -370,6 +370,7 @@ impl Pooler {
             node,
             name: database.to_owned(),
             user: server_user.to_owned(),
+            identity: 0,
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
             mode: kind.mode(source.mode),
             session_state: kind.session_state(source),

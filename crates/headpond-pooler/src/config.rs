@@ -142,6 +142,8 @@ pub struct DataSource {
     pub user: Option<String>,
     /// The password of `user` on the server (or of the client's own user, where the users file has none).
     pub password: Option<Secret>,
+    /// Where whoever reads the configuration got `user` and `password`; to the machine it means nothing.
+    pub credentials: Option<String>,
     /// How users that are not listed are looked up.
     pub lookup: LookupBy,
     /// The most server connections of all pools together on this server; `None`: what it leaves to this login
@@ -254,6 +256,7 @@ impl DataSource {
             database: None,
             user: None,
             password: None,
+            credentials: None,
             lookup: LookupBy::default(),
             budget: None,
             reserve: None,

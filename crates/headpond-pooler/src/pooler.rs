@@ -87,6 +87,8 @@ pub(crate) struct PoolEntry {
     pub(crate) name: String,
     /// User on the server.
     pub(crate) user: String,
+    /// How often that, or its password, has changed.
+    pub(crate) identity: u32,
     /// Database on the server.
     pub(crate) database: String,
     pub(crate) mode: PoolMode,
@@ -394,6 +396,7 @@ impl Pooler {
         for index in 0..self.pools.len() {
             let wanted = config.data_source(&self.pools[index].name);
             let node = wanted.map(|(_, source)| self.node_of(source));
+            let renamed = wanted.is_some_and(|(_, source)| self.follow_user(pool_index(index), &old, source));
             let entry = &mut self.pools[index];
             let (Some((place, source)), Some(node)) = (wanted, node) else {
                 // The data source is gone: its clients are served until they leave, new ones find nothing.
@@ -409,6 +412,9 @@ impl Pooler {
             let mode = entry.kind.mode(source.mode);
             let same_mode = entry.mode == mode;
             let same_user = old.users.get(&entry.user) == config.users.get(&entry.user);
+            if renamed || !same_server || !same_user {
+                entry.identity = entry.identity.wrapping_add(1);
+            }
             entry.data_source = place;
             entry.node = node;
             entry.mode = mode;
@@ -423,7 +429,7 @@ impl Pooler {
             entry.statements.size = settings.statement_cache_size as usize;
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);
-                if !same_server || !same_mode || !same_user {
+                if renamed || !same_server || !same_mode || !same_user {
                     policy.renew(now, actions);
                 }
             });
@@ -436,6 +442,26 @@ impl Pooler {
         }
         self.reload_budgets();
         self.reweigh(&old);
+    }
+
+    /// Where the user of a data source has another name now, so has its pool: the password is his. Whether it is so.
+    fn follow_user(&mut self, pool: u32, old: &PoolerConfig, source: &DataSource) -> bool {
+        let entry = &mut self.pools[pool as usize];
+        let own = old.data_sources.get(entry.data_source).and_then(|before| before.user.as_ref());
+        let (Some(before), Some(user), PoolKind::Serves(_)) = (own, &source.user, entry.kind) else {
+            return false;
+        };
+        let key = (entry.name.clone(), user.clone(), entry.kind);
+        if before == user || *before != entry.user || self.pool_names.contains_key(&key) {
+            return false;
+        }
+        self.pool_names.remove(&(
+            entry.name.clone(),
+            std::mem::replace(&mut entry.user, user.clone()),
+            entry.kind,
+        ));
+        self.pool_names.insert(key, pool);
+        true
     }
 
     /// Applications whose weight is not what it was have the new one. Others get theirs when they log in.

@@ -169,7 +169,7 @@ impl Pooler {
                 let report = if detail.is_empty() { report } else { report.detail(&detail) };
                 out.send(Link::Client(id), |bytes| encode::error_response(bytes, &report));
                 self.totals.logins_refused += 1;
-                out.report(Report::LoginRefused { message });
+                out.report(Report::LoginRefused { message, wrong: false });
                 self.drop_client(id, out);
             }
         }
@@ -178,7 +178,8 @@ impl Pooler {
     /// A client cannot come in: says why, in the words given, and closes it.
     pub(crate) fn refuse_login(&mut self, id: ClientId, cause: &Cause, message: &str, out: &mut Actions) {
         self.totals.logins_refused += 1;
-        out.report(Report::LoginRefused { message: message.to_owned() });
+        let wrong = *cause == Cause::WrongPassword;
+        out.report(Report::LoginRefused { message: message.to_owned(), wrong });
         self.close_client(id, *cause, message, out);
     }
 

@@ -64,6 +64,8 @@ pub(crate) struct Server {
     /// only the identity.
     pub(crate) conn: ConnId,
     pub(crate) client: Option<ClientId>,
+    /// Which of the pool's identities it began to log in as.
+    pub(crate) identity: u32,
     /// Whom it looks up.
     pub(crate) looks_up: Option<ClientId>,
     pub(crate) exchanges: Exchanges,
@@ -131,6 +133,7 @@ impl Server {
             node,
             conn,
             client: None,
+            identity: 0,
             looks_up: None,
             exchanges: Exchanges::default(),
             statements: ServerStatements::default(),

@@ -72,6 +72,11 @@ impl Pooler {
         let request = Authentication::read(body).ok_or_else(bad)?;
         let Some(server) = self.servers.get_mut(id) else { return Ok(()) };
         let pool = server.pool;
+        if server.identity != self.pools[pool as usize].identity {
+            // The server has been told the name that was, and would get the password that is.
+            let message = "the user or its password changed during the login";
+            return Err(Failed::new(FailureClass::Other, "08006", message));
+        }
         let ServerState::Login(login) = &mut server.state else { return Ok(()) };
         let stage = std::mem::replace(&mut **login, ServerLogin::Proven);
         match (stage, request) {
@@ -114,7 +119,7 @@ impl Pooler {
         let source = self.config.data_sources.get(entry.data_source);
         // It is that of the data source's own user, or of each client's.
         let own = |source: &&DataSource| match entry.kind {
-            PoolKind::Serves(_) => true,
+            PoolKind::Serves(_) => source.user.as_ref().is_none_or(|user| *user == entry.user),
             PoolKind::Lookup => source.user.as_deref() == Some(&entry.user),
         };
         if let Some(password) = source.filter(own).and_then(|source| source.password.clone()) {

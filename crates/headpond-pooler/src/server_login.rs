@@ -46,6 +46,7 @@ impl Pooler {
         server.connected = now;
         server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let entry = &self.pools[server.pool as usize];
+        server.identity = entry.identity;
         let identity = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
         let own: &[_] = if server.is_control() {
             &[("application_name", control::APPLICATION)]
@@ -199,7 +200,8 @@ impl Pooler {
         }
         let startup = server.startup;
         let title = self.pool_title(pool);
-        out.report(Report::ServerLoginFailed { pool: title, message: failed.message.clone() });
+        let refused = failed.class == FailureClass::Authentication;
+        out.report(Report::ServerLoginFailed { pool: title, message: failed.message.clone(), refused });
         let entry = &mut self.pools[pool as usize];
         if startup != SettingsId::NONE && is_about_settings(&failed.sqlstate) {
             self.startup_refused(now, pool, startup, &failed, out);
@@ -250,6 +252,7 @@ impl Pooler {
         out.report(Report::ServerLoginFailed {
             pool: self.pool_title(pool),
             message: failed.message.clone(),
+            refused: failed.class == FailureClass::Authentication,
         });
         if let Some(client) = client {
             let report = Fatal::new(Severity::Fatal, &failed.sqlstate, &failed.message);

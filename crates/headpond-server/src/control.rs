@@ -195,6 +195,30 @@ impl Control {
         Ok(reloaded)
     }
 
+    /// Users and passwords are what their sources say now. To be called when a login failed; changes nothing if they say the
+    /// same, or if one of them fails.
+    pub async fn refresh(&self) {
+        let _alone = self.set.lock().await;
+        let old = self.config();
+        if !old.has_sources() {
+            return;
+        }
+        let before = Arc::clone(&old);
+        let refreshed = tokio::task::spawn_blocking(move || before.refreshed()).await;
+        match refreshed {
+            Ok(Ok(new)) if new.pooler != old.pooler => {
+                let new = Arc::new(new);
+                self.workers.reload(&new.pooler);
+                *self.config.write().unwrap_or_else(PoisonError::into_inner) = new;
+                self.forget_seen().await;
+                tracing::info!("users or passwords have changed");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(errors)) => errors.iter().for_each(|error| tracing::error!("not refreshed: {error}")),
+            Err(panic) => tracing::error!(%panic, "not refreshed"),
+        }
+    }
+
     /// Asks for the end of the process, as signals do too. From now on it is not ready.
     pub fn shut_down(&self, how: Shutdown) {
         self.draining.store(true, Ordering::Relaxed);

@@ -230,6 +230,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
     DataSource {
         session_state: SessionState::Follow,
         opaque_functions: OpaqueFunctions::Pin,
+        credentials: None,
         lookup: LookupBy::default(),
         budget,
         reserve: Some(0),

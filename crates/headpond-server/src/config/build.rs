@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{AuthMethod, DataSource, LookupBy, NodeAddress, PoolMode};
+use headpond_pooler::config::{AuthMethod, DataSource, LookupBy, NodeAddress, PoolMode, Secret};
 
 use super::diagnostic::{At, Diagnostic};
 use super::entries::{self, Entries, Entry, Scope};
 use super::hba::{self, Surroundings};
 use super::interfaces::interfaces;
+use super::sources::{self, RIGHT, Source};
 use super::table::Field;
 use super::users::UsersFile;
 use super::values::{Choice, echo_path};
@@ -25,7 +26,13 @@ const HTTP_SECRET_LEAST: usize = 16;
 /// Where the settings of one block are stated, by name.
 type Stated<'e> = BTreeMap<&'static str, &'e At>;
 
-pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Config, Vec<Diagnostic>> {
+/// `asks`: sources of secrets are asked what they say.
+pub(super) fn build(
+    read: Entries,
+    dialect: Dialect,
+    folder: &Path,
+    asks: bool,
+) -> Result<Config, Vec<Diagnostic>> {
     let Entries { file, entries, sources, warnings, errors } = read;
     let mut blocks = Blocks { sources: vec![Vec::new(); sources.len()], ..Blocks::default() };
     for entry in &entries {
@@ -36,7 +43,7 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
             Scope::Application(name) => blocks.applications.push((name, entry)),
         }
     }
-    let mut builder = Builder { config: Config::defaults(dialect), blocks, errors };
+    let mut builder = Builder { config: Config::defaults(dialect), blocks, errors, folder, asks };
     builder.config.warnings = warnings;
     let top = builder.top();
     builder.pool();
@@ -63,6 +70,51 @@ pub(super) fn data_source(name: &str, mode: PoolMode, pool: PoolSettings) -> Dat
     DataSource::new(name, node, mode, pool)
 }
 
+/// Users and passwords as their sources say now.
+pub(super) fn refreshed(config: &Config) -> Result<Config, Vec<Diagnostic>> {
+    let mut new = config.clone();
+    let folder = config.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let mut errors = Vec::new();
+    let auth = asked_by(&new);
+    let pooler = Arc::make_mut(&mut new.pooler);
+    for source in &mut pooler.data_sources {
+        if let Err(why) = obtain(source, folder) {
+            errors.push(Diagnostic::new(&source.name, 0, "credentials", why));
+        }
+    }
+    match config.auth_file.as_deref().and_then(Path::to_str).and_then(Source::parse).map(|s| s.read(folder)) {
+        None => {}
+        Some(Ok(text)) => {
+            let read = UsersFile::read("auth_file", &text, auth);
+            pooler.users = read.users;
+            errors.extend(read.errors);
+        }
+        Some(Err(why)) => errors.push(Diagnostic::new("auth_file", 0, "", why)),
+    }
+    if errors.is_empty() { Ok(new) } else { Err(errors) }
+}
+
+/// What the users' secrets have to serve.
+fn asked_by(config: &Config) -> AuthMethod {
+    let scram = AuthMethod::ScramSha256;
+    match &config.pooler.rules {
+        Some(rules) if !rules.ask_by(scram) => AuthMethod::Md5,
+        Some(_) => scram,
+        None => config.pooler.auth,
+    }
+}
+
+/// The user and the password of a data source, as their source says now, if they have one: both or neither.
+fn obtain(source: &mut DataSource, folder: &Path) -> Result<(), String> {
+    let Some(from) = source.credentials.as_deref().and_then(Source::parse) else { return Ok(()) };
+    let (user, password) = sources::pair(&from.read(folder)?)?;
+    if let Some(user) = user {
+        source.user = Some(user);
+    }
+    source.password = Some(password);
+    Ok(())
+}
+
 /// Entries by what they are for.
 #[derive(Default)]
 struct Blocks<'e> {
@@ -76,6 +128,8 @@ struct Builder<'e> {
     config: Config,
     blocks: Blocks<'e>,
     errors: Vec<Diagnostic>,
+    folder: &'e Path,
+    asks: bool,
 }
 
 impl<'e> Builder<'e> {
@@ -129,6 +183,7 @@ impl<'e> Builder<'e> {
         }
         self.settle(&mut source.pool, &stated);
         self.look_at(&source.lookup, &stated);
+        self.credentials(&mut source, &stated);
         Arc::make_mut(&mut self.config.pooler).data_sources.push(source);
     }
 
@@ -205,6 +260,13 @@ impl<'e> Builder<'e> {
 
     /// What leaves this machine is not for everybody.
     fn http(&mut self, top: &Stated<'_>) {
+        let from = self.config.http_secret.as_ref().and_then(|secret| Source::parse(&secret.0));
+        if let (Some(from), Some(at), true) = (from, top.get("http_secret"), self.asks) {
+            match from.read(self.folder) {
+                Ok(text) => self.config.http_secret = Some(Secret(text.trim_end().to_owned())),
+                Err(why) => return self.errors.push(at.says("http_secret", why)),
+            }
+        }
         let (key, message) = match (&self.config.http_secret, self.config.http_listen) {
             (Some(secret), _) if secret.0.len() < HTTP_SECRET_LEAST => {
                 let right = "like what \"openssl rand -hex 16\" says";
@@ -236,6 +298,22 @@ impl<'e> Builder<'e> {
         {
             let message = "not a folder, beginning with /; clients on abstract sockets are not supported";
             self.errors.push(at.says("unix_socket_dir", message));
+        }
+    }
+
+    /// User and password of a data source come from elsewhere.
+    fn credentials(&mut self, source: &mut DataSource, stated: &Stated<'_>) {
+        let (Some(text), Some(at)) = (&source.credentials, stated.get("credentials")) else { return };
+        if source.password.is_some() {
+            return self.errors.push(at.says("credentials", "cannot stand beside password; one of them"));
+        }
+        if Source::parse(text).is_none() {
+            return self.errors.push(at.says("credentials", format!("no source; {RIGHT}")));
+        }
+        if self.asks
+            && let Err(why) = obtain(source, self.folder)
+        {
+            self.errors.push(at.says("credentials", why));
         }
     }
 
@@ -302,6 +380,8 @@ impl<'e> Builder<'e> {
     /// Whether clients may be asked for a password.
     fn asks_for_passwords(&self) -> bool {
         match &self.config.pooler.rules {
+            // Without the rules that it needs nothing can be said.
+            None if self.config.auth_type == AuthType::Hba => false,
             None => self.config.pooler.auth != AuthMethod::Trust,
             Some(rules) => [AuthMethod::Password, AuthMethod::Md5, AuthMethod::ScramSha256]
                 .iter()
@@ -310,12 +390,7 @@ impl<'e> Builder<'e> {
     }
 
     fn users(&mut self, top: &Stated<'_>, folder: &Path) {
-        let scram = AuthMethod::ScramSha256;
-        let auth = match &self.config.pooler.rules {
-            Some(rules) if !rules.ask_by(scram) => AuthMethod::Md5,
-            Some(_) => scram,
-            None => self.config.pooler.auth,
-        };
+        let auth = asked_by(&self.config);
         let Some(path) = self.config.auth_file.take() else {
             let looks_up = self.config.pooler.data_sources.iter().any(|source| source.lookup.user.is_some());
             let needed = self.asks_for_passwords() && !looks_up;
@@ -326,13 +401,31 @@ impl<'e> Builder<'e> {
             }
             return;
         };
+        let source = path.to_str().and_then(Source::parse);
+        if let Some(source) = source {
+            self.config.auth_file = Some(path);
+            match self.asks.then(|| source.read(folder)) {
+                None => {}
+                Some(Ok(text)) => self.list("auth_file", &text, auth),
+                Some(Err(why)) => {
+                    if let Some(at) = top.get("auth_file") {
+                        self.errors.push(at.says("auth_file", why));
+                    }
+                }
+            }
+            return;
+        }
         if let Some((name, text)) = self.file("auth_file", &path, top, folder) {
-            let read = UsersFile::read(&name, &text, auth);
-            Arc::make_mut(&mut self.config.pooler).users = read.users;
-            self.config.warnings.extend(read.warnings);
-            self.errors.extend(read.errors);
+            self.list(&name, &text, auth);
         }
         self.config.auth_file = Some(folder.join(path));
+    }
+
+    fn list(&mut self, name: &str, text: &str, auth: AuthMethod) {
+        let read = UsersFile::read(name, text, auth);
+        Arc::make_mut(&mut self.config.pooler).users = read.users;
+        self.config.warnings.extend(read.warnings);
+        self.errors.extend(read.errors);
     }
 
     fn finish(mut self) -> Result<Config, Vec<Diagnostic>> {

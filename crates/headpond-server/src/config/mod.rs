@@ -11,6 +11,7 @@ pub(crate) mod hba;
 mod interfaces;
 mod pgbouncer_keys;
 mod reference;
+mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -201,23 +202,41 @@ impl Config {
             (entries::from_toml(&name, &text), Dialect::Toml)
         };
         set.iter().for_each(|(key, value)| entries.set(key, value));
-        build::build(entries, dialect, folder).map(|config| Self { file: Some(path.to_owned()), ..config })
+        build::build(entries, dialect, folder, true)
+            .map(|config| Self { file: Some(path.to_owned()), ..config })
     }
 
-    /// Checks Headpond's TOML. `name` stands in messages, `folder` is where relative paths begin.
+    /// As it is, with users and passwords as their sources say now: those of servers, and those of clients.
+    ///
+    /// # Errors
+    /// What is wrong with a source.
+    pub fn refreshed(&self) -> Result<Self, Vec<Diagnostic>> {
+        build::refreshed(self)
+    }
+
+    /// Whether anything in it comes from somewhere that may say something else later.
+    #[must_use]
+    pub fn has_sources(&self) -> bool {
+        let of_users = self.auth_file.as_deref().and_then(Path::to_str).and_then(sources::Source::parse);
+        of_users.is_some() || self.pooler.data_sources.iter().any(|source| source.credentials.is_some())
+    }
+
+    /// Checks Headpond's TOML. `name` stands in messages, `folder` is where relative paths begin; sources of secrets are not
+    /// asked.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse_toml(name: &str, text: &str, folder: &Path) -> Result<Self, Vec<Diagnostic>> {
-        build::build(entries::from_toml(name, text), Dialect::Toml, folder)
+        build::build(entries::from_toml(name, text), Dialect::Toml, folder, false)
     }
 
-    /// Checks a `pgbouncer.ini`. `name` stands in messages, `folder` is where relative paths begin.
+    /// Checks a `pgbouncer.ini`. `name` stands in messages, `folder` is where relative paths begin; sources of secrets are
+    /// not asked.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse_ini(name: &str, text: &str, folder: &Path) -> Result<Self, Vec<Diagnostic>> {
-        build::build(entries::from_ini(name, text, folder), Dialect::Ini, folder)
+        build::build(entries::from_ini(name, text, folder), Dialect::Ini, folder, false)
     }
 
     /// All data sources lead to `node`, and to `user` with `password` there if they are given.

@@ -186,7 +186,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         "http_secret",
         Top(|c| Slot::Password(&mut c.http_secret)),
         "What has to be sent along to see the page, the metrics and the figures: as a bearer token, or as the password of \
-         any user. Needed where http_listen is not on this machine alone; 16 bytes or more; \"\" for none.",
+         any user. Needed where http_listen is not on this machine alone; 16 bytes or more. \
+         \"file:PATH\", \"env:NAME\" and \"command:COMMAND LINE\" say where it comes from; \"\" for none.",
     ),
     setting("workers", Top(|c| Slot::Number(&mut c.workers, 1..=WORKERS_MAX)), "Worker threads, 1 to 64.").at_start(),
     setting(
@@ -232,7 +233,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "auth_file",
         Top(|c| Slot::Path(&mut c.auth_file)),
-        "The users: lines of \"user\" \"password, md5 or SCRAM secret\". Relative to this file; \"\" for none.",
+        "The users: lines of \"user\" \"password, md5 or SCRAM secret\". A file, relative to this one, or \"env:NAME\", or \
+         \"command:COMMAND LINE\", which is asked again when a login fails; \"\" for none.",
     )
     .pgbouncer("auth_file"),
     setting(
@@ -525,6 +527,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "The password on the server; \"\": none, or that of the users file.",
     )
     .database("password"),
+    setting(
+        "credentials",
+        Source(|s| Slot::Name(&mut s.credentials)),
+        "Where the password on the server comes from, or the user and the password on two lines: \"file:PATH\", \
+         \"env:NAME\", or \"command:COMMAND LINE\" for the shell. Asked again at a reload, and when the server refuses them; \
+         \"\": nowhere.",
+    ),
     setting(
         "pool_mode",
         Source(|s| Slot::Choice(&mut s.mode)),

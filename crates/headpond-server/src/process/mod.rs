@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use headpond_core::State;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::{Config, Dialect, ListenAddress};
 use crate::console;
@@ -25,6 +25,9 @@ use unix::UnixSocket;
 
 /// Clients that may queue in the kernel before they are accepted; the kernel has its own limit too.
 const BACKLOG: i32 = 4096;
+
+/// The least time between two times that sources of secrets are asked because logins fail.
+const REFRESH_PAUSE: Duration = Duration::from_secs(2);
 
 /// Where PgBouncer puts its Unix socket unless it is told.
 const UNASKED: &str = "/tmp";
@@ -189,6 +192,7 @@ struct Stage {
     http: Option<TcpListener>,
     /// Its file is removed when all is over.
     _socket: Option<UnixSocket>,
+    shared: Arc<Shared>,
     workers: Vec<Worker>,
     consoles: mpsc::UnboundedReceiver<crate::worker::ConsoleClient>,
     ended: mpsc::UnboundedReceiver<usize>,
@@ -206,6 +210,7 @@ impl Stage {
             budgets: Arc::default(),
             consoles: consoles_in,
             runtime: runtime.handle().clone(),
+            refused: Notify::new(),
             ended: ended_in,
         });
         let (epoch, seed) = (Instant::now(), seed()?);
@@ -221,6 +226,7 @@ impl Stage {
             };
             workers.push(Worker::new(prepared, Arc::clone(&mailboxes), Arc::clone(&shared), assignment)?);
         }
+        let refused = Arc::clone(&shared);
         let tellers = Workers::new(mailboxes);
         let (control, requests) = Control::new(tellers.clone(), server.config, seed);
         let http = server.http;
@@ -231,6 +237,7 @@ impl Stage {
             requests,
             http,
             _socket: server.socket,
+            shared: refused,
             workers,
             consoles,
             ended,
@@ -250,6 +257,7 @@ impl Stage {
             requests: self.requests,
             consoles: self.consoles,
             ended: self.ended,
+            shared: self.shared,
         };
         let result = runtime.block_on(plane.direct(threads.len(), self.http, signals));
         self.tellers.stop();
@@ -271,6 +279,7 @@ struct ControlPlane {
     requests: mpsc::Receiver<Shutdown>,
     consoles: mpsc::UnboundedReceiver<crate::worker::ConsoleClient>,
     ended: mpsc::UnboundedReceiver<usize>,
+    shared: Arc<Shared>,
 }
 
 impl ControlPlane {
@@ -287,6 +296,7 @@ impl ControlPlane {
         if !self.control.config().figures_interval.is_zero() {
             tokio::spawn(print_figures(Arc::clone(&self.control)));
         }
+        tokio::spawn(refresh(Arc::clone(&self.control), Arc::clone(&self.shared)));
         let observer = Arc::clone(&self.control);
         tokio::spawn(async move { observer.observe().await });
         let mut running = workers;
@@ -303,6 +313,15 @@ impl ControlPlane {
             }
         }
         Ok(())
+    }
+}
+
+/// Failed logins have users and passwords asked for again where they come from, now and then: whoever can connect can fail.
+async fn refresh(control: Arc<Control>, shared: Arc<Shared>) {
+    loop {
+        shared.refused.notified().await;
+        control.refresh().await;
+        tokio::time::sleep(REFRESH_PAUSE).await;
     }
 }
 

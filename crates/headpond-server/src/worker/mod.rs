@@ -28,6 +28,7 @@ use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, Pooler, Server
 use headpond_wire::postgres::scram::ClientKeys;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Sends;
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) consoles: UnboundedSender<ConsoleClient>,
     /// The control plane's runtime, for what must not run on a worker.
     pub(crate) runtime: Handle,
+    /// A login failed whose user or password may have changed where they come from.
+    pub(crate) refused: Notify,
     /// Tells the control plane that a worker has ended.
     pub(crate) ended: UnboundedSender<usize>,
 }

@@ -161,7 +161,14 @@ impl Worker {
             }
             Action::HandOver(client) => self.hand_over(client, None),
             Action::Move { client, worker } => self.hand_over(client, Some(worker)),
-            Action::Report(report) => log(&report),
+            Action::Report(report) => {
+                if let Report::ServerLoginFailed { refused: true, .. }
+                | Report::LoginRefused { wrong: true, .. } = report
+                {
+                    self.shared.refused.notify_one();
+                }
+                log(&report);
+            }
         }
     }
 

@@ -51,10 +51,13 @@ fn clients_on_the_unix_socket_are_served_like_all_others() {
             for _ in 0..8 {
                 let client = connect(&login(&pond, folder.path())).await;
                 assert_eq!(value(&client, "SELECT current_user").await, pond.user, "{way:?}");
-                let token = client.cancel_token();
-                token.cancel_query(NoTls).await.unwrap();
-                assert_eq!(value(&client, "SELECT 1").await, "1", "{way:?}");
             }
+            let client = connect(&login(&pond, folder.path())).await;
+            let token = client.cancel_token();
+            let sleeps = tokio::spawn(async move { client.simple_query("SELECT pg_sleep(1000)").await.map(drop) });
+            pond.until_in("PgSleep").await;
+            token.cancel_query(NoTls).await.unwrap();
+            assert_eq!(code(sleeps.await.unwrap()), SqlState::QUERY_CANCELED, "{way:?}");
             let console = connect(login(&pond, folder.path()).dbname("headpond")).await;
             console.simple_query("SHOW CLIENTS").await.unwrap();
             let path = socket(&pond, folder.path());

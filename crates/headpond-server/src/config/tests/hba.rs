@@ -192,7 +192,7 @@ fn what_is_no_rule_is_an_error_with_its_line_and_no_rule_is_passed_over() {
     assert_eq!(
         read("", "staff joe\nstaff /^(.*)$ \\1\nstaff a b c").unwrap_err(),
         "ident:1: not a mapping; MAP SYSTEM-USER USER\n\
-         ident:2: regular expressions are not supported; one line for each name\n\
+         ident:2: staff: regular expressions are not supported; one line for each name\n\
          ident:3: not a mapping; MAP SYSTEM-USER USER"
     );
 }
