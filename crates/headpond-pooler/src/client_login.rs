@@ -111,8 +111,10 @@ impl Pooler {
             return size;
         }
         if self.clients.get(id).is_some_and(|client| client.over_limit) {
-            let message =
-                format!("sorry, too many clients already (max_clients = {})", self.config.max_clients);
+            let message = format!(
+                "sorry, too many clients already (max_clients = {}, or max_startups)",
+                self.config.max_clients
+            );
             self.refuse_login(id, &Cause::TooManyClients, &message, out);
             return size;
         }

@@ -226,6 +226,10 @@ pub struct PoolerConfig {
     pub stats_users: Vec<String>,
     /// The most clients, logging in or logged in, of the whole process.
     pub max_clients: u32,
+    /// The most clients logging in at once, of each worker; zero: no limit of their own.
+    pub max_startups: u32,
+    /// Of those, the most from one address; zero: no limit.
+    pub max_startups_per_address: u32,
     /// The most bytes of one message of a client, header included; zero: as many as the protocol allows.
     pub max_message_size: u32,
     /// A client that has not logged in by then is dropped; zero: never.
@@ -289,6 +293,8 @@ impl PoolerConfig {
             admin_users: Vec::new(),
             stats_users: Vec::new(),
             max_clients: 10_000,
+            max_startups: 0,
+            max_startups_per_address: 0,
             max_message_size: 0,
             client_login_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(15),

@@ -58,6 +58,7 @@ mod settings;
 mod show;
 #[cfg(test)]
 mod sim;
+mod startups;
 mod statements;
 mod table;
 mod text;

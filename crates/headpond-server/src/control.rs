@@ -72,6 +72,8 @@ pub struct Control {
     seen: tokio::sync::Mutex<[Option<Seen>; 2]>,
     /// What was set on the console since the last reload. Locked while one is under way, so that the last wins.
     set: tokio::sync::Mutex<Vec<(String, String)>>,
+    /// Locked while keys are derived for a client of the console.
+    derivations: tokio::sync::Mutex<()>,
     /// What the salts are made of that users see who do not exist.
     login_seed: [u8; 32],
 }
@@ -96,6 +98,7 @@ impl Control {
             ledger: Mutex::default(),
             seen: tokio::sync::Mutex::default(),
             set: tokio::sync::Mutex::default(),
+            derivations: tokio::sync::Mutex::default(),
             login_seed,
         };
         (Arc::new(control), requests)
@@ -105,6 +108,11 @@ impl Control {
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For as long as this is held nobody else derives keys for clients of the console.
+    pub(crate) async fn derivations(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.derivations.lock().await
     }
 
     pub(crate) fn login_seed(&self) -> &[u8] {

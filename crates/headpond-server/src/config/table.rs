@@ -203,6 +203,17 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .pgbouncer("max_client_conn"),
     setting(
+        "max_startups",
+        Top(|c| Slot::Number(&mut pooler(c).max_startups, 0..=CLIENTS_MAX)),
+        "The most clients logging in at once, of each worker: for one more, that which has taken longest leaves, if that was a \
+         second or more, else the newcomer is refused; 0: no limit but max_clients, which works likewise.",
+    ),
+    setting(
+        "max_startups_per_address",
+        Top(|c| Slot::Number(&mut pooler(c).max_startups_per_address, 0..=CLIENTS_MAX)),
+        "The most of those from one address; 0: no limit.",
+    ),
+    setting(
         "max_message_size",
         Top(|c| Slot::Number(&mut pooler(c).max_message_size, 0..=MESSAGE_MAX)),
         "The most bytes of one message of a client: a larger one is answered by an error, and the client stays; 0: no \

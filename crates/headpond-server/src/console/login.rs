@@ -45,7 +45,7 @@ where
     let config = control.config();
     let limit = config.pooler.client_login_timeout;
     let limit = if limit.is_zero() { Duration::MAX } else { limit };
-    match tokio::time::timeout(limit, greet(link, origin, &config.pooler, control.login_seed())).await {
+    match tokio::time::timeout(limit, greet(link, origin, &config.pooler, control)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(link.fatal("08P01", "client_login_timeout").await),
     }
@@ -55,7 +55,7 @@ async fn greet<S>(
     link: &mut Link<S>,
     origin: &Origin,
     pooler: &PoolerConfig,
-    seed: &[u8],
+    control: &Control,
 ) -> Result<(String, Role), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -66,7 +66,7 @@ where
     let owns = user == OWNER && origin.system_user.0 == Some(nix::unistd::geteuid().as_raw());
     if !owns {
         let method = admit(link, origin, (&user, &wanted.database), pooler).await?;
-        prove(link, &user, method, pooler, seed).await?;
+        prove(link, &user, method, pooler, control).await?;
     }
     let role = if owns { Some(Role::Admin) } else { role(pooler, &user, origin.is_local()) };
     let Some(role) = role else {
@@ -199,7 +199,7 @@ async fn prove<S>(
     user: &str,
     method: Option<AuthMethod>,
     pooler: &PoolerConfig,
-    seed: &[u8],
+    control: &Control,
 ) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -209,7 +209,9 @@ where
     if getrandom::fill(&mut fresh).is_err() {
         return Err(link.fatal("XX000", "no randomness").await);
     }
-    let Some(mut proof) = Proof::begin(method, &pooler.users, user, seed, fresh, &mut link.out) else {
+    let Some(mut proof) =
+        Proof::begin(method, &pooler.users, user, control.login_seed(), fresh, &mut link.out)
+    else {
         return Ok(());
     };
     loop {
@@ -217,6 +219,8 @@ where
         let body = answer(link).await?;
         let outcome = match proof.answered(&body, &mut link.out) {
             Outcome::Derive { password, salt, iterations } => {
+                // One at a time: whoever can connect can ask for one.
+                let _alone = control.derivations().await;
                 let derive = move || ClientKeys::derive(&password.0, &salt, iterations);
                 match tokio::task::spawn_blocking(derive).await {
                     Ok(keys) => proof.derived(&keys),

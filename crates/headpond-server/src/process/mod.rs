@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use headpond_core::State;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::config::{Config, Dialect, ListenAddress};
 use crate::console;
@@ -25,6 +25,9 @@ use unix::UnixSocket;
 
 /// Clients that may queue in the kernel before they are accepted; the kernel has its own limit too.
 const BACKLOG: i32 = 4096;
+
+/// Clients of the console at once, logging in or in.
+const CONSOLES_MAX: usize = 100;
 
 /// The least time between two times that sources of secrets are asked because logins fail.
 const REFRESH_PAUSE: Duration = Duration::from_secs(2);
@@ -299,11 +302,21 @@ impl ControlPlane {
         tokio::spawn(refresh(Arc::clone(&self.control), Arc::clone(&self.shared)));
         let observer = Arc::clone(&self.control);
         tokio::spawn(async move { observer.observe().await });
+        let places = Arc::new(Semaphore::new(CONSOLES_MAX));
         let mut running = workers;
         while running > 0 {
             tokio::select! {
                 Some(client) = self.consoles.recv() => {
-                    tokio::spawn(console::serve(client, Arc::clone(&self.control)));
+                    // One too many sees its connection close.
+                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                        let control = Arc::clone(&self.control);
+                        tokio::spawn(async move {
+                            console::serve(client, control).await;
+                            drop(place);
+                        });
+                    } else {
+                        tracing::warn!("too many clients of the console: {CONSOLES_MAX} are there");
+                    }
                 }
                 Some(how) = self.requests.recv() => match how {
                     Shutdown::Now => self.tellers.stop(),

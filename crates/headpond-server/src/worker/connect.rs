@@ -14,6 +14,9 @@ use super::local::Door;
 use super::socket::{Conn, Held, Socket, Stage};
 use super::{ConsoleClient, ResolvedHost, Worker, token_of};
 
+/// So many more than `max_clients` are told that there are too many; further ones are cut off.
+const OVER_MAX: usize = 1000;
+
 /// Clients accepted in one turn at most; the others are next.
 const ACCEPTS: usize = 128;
 
@@ -59,7 +62,14 @@ impl Worker {
         } else {
             self.shared.clients.load(Ordering::Relaxed) - 1
         };
-        let id = self.pooler.accepted(now, peer, clients >= self.max_clients);
+        let full = clients >= self.max_clients;
+        if counts && clients >= self.max_clients + OVER_MAX {
+            return self.count_client_out();
+        }
+        let address = peer.map(|peer| peer.ip());
+        let room = !counts && !full || self.pooler.has_room(now, address, full, &mut self.actions);
+        self.work(now, 0);
+        let id = self.pooler.accepted(now, peer, !room);
         if let Some(name) = system_user {
             self.pooler.vouched_for(id, &name);
         }

@@ -54,7 +54,8 @@ fn clients_on_the_unix_socket_are_served_like_all_others() {
             }
             let client = connect(&login(&pond, folder.path())).await;
             let token = client.cancel_token();
-            let sleeps = tokio::spawn(async move { client.simple_query("SELECT pg_sleep(1000)").await.map(drop) });
+            let sleeps =
+                tokio::spawn(async move { client.simple_query("SELECT pg_sleep(1000)").await.map(drop) });
             pond.until_in("PgSleep").await;
             token.cancel_query(NoTls).await.unwrap();
             assert_eq!(code(sleeps.await.unwrap()), SqlState::QUERY_CANCELED, "{way:?}");

@@ -37,6 +37,8 @@ mod protocol;
 mod queries;
 mod queue;
 mod replication;
+mod rights;
+mod secrets;
 mod session;
 mod shutdown;
 mod sizes;
