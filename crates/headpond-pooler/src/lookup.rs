@@ -140,7 +140,7 @@ impl Pooler {
         client.pool = pool;
         client.state = ClientState::LookedUp(Box::new(lookup));
         self.pools[pool as usize].clients += 1;
-        match self.acquire(now, pool, id, out) {
+        match self.acquire(now, pool, id, None, out) {
             Acquired::Granted(conn) => self.granted(now, pool, id, conn, 0, out),
             Acquired::Queued(waiter) => {
                 if let Some(client) = self.clients.get_mut(id) {
