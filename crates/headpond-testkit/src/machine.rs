@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use headpond_pooler::Link;
-use headpond_pooler::config::{AuthMethod, PoolMode};
+use headpond_pooler::config::{AuthMethod, PoolMode, Users};
 
 use crate::messages::{self, Named, Spoiled, is_tagged};
 use crate::scene::config;
@@ -49,6 +49,13 @@ pub(crate) fn pooler(input: &[u8]) {
     config.data_sources[0].pool.leak_reclaim = flavour & 32 != 0;
     if flavour & 32 != 0 {
         config.data_sources[0].pool.leak_after = Duration::from_secs(20);
+    }
+    if flavour & 64 != 0 {
+        // Whoever is not Ann is looked up by her, and what the server says of him makes little sense.
+        let mut listed = Users::default();
+        listed.insert("ann".to_owned(), config.users.get("ann").cloned().unwrap_or_default());
+        config.users = listed;
+        config.data_sources[0].lookup.user = Some("ann".to_owned());
     }
     let mut stage = Stage::new(config.clone());
     let mut drains = false;
@@ -158,6 +165,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         with(8, &[&say(0, 1), &[15], &say(0, 0), &[8, 1], &say(0, 2), &[15], &query, &[9, 0], &[15]]),
         with(8, &[&query, &[0], &say(1, 32), &[15], &[11, 16], &[13, 0], &[13, 160], &[13, 60]]),
         with(0, &[&query, &[15], &[13, 250], &[15]]),
+        // Somebody is looked up.
+        with(64 | 4, &[&[7, 1], &[15], &[7, 0], &query, &[15], &[7, 1], &[8, 2], &[15]]),
     ];
     // Logins by hand, by every method.
     seeds.extend((0..4).map(|method| {
