@@ -53,6 +53,8 @@ pub(crate) enum Lease {
 #[derive(Debug)]
 pub(crate) struct Login {
     pub(crate) proof: Proof,
+    /// Who it says to be.
+    pub(crate) user: String,
     /// The data source it asked for.
     pub(crate) database: String,
     /// It was looked up, and this was found.
@@ -66,7 +68,7 @@ pub(crate) struct Client {
     pub(crate) lease: Lease,
     /// Index of its pool; meaningless before the startup packet.
     pub(crate) pool: u32,
-    /// Interned name it logged in with.
+    /// Interned name it logged in with; meaningless before it has proved who it is.
     pub(crate) user: u32,
     /// The settings of its session, and those of its startup packet, to which resets go back.
     pub(crate) settings: SettingsId,
@@ -118,7 +120,7 @@ impl Client {
             state: ClientState::Startup,
             lease: Lease::None,
             pool: u32::MAX,
-            user: 0,
+            user: u32::MAX,
             settings: SettingsId::NONE,
             layer: SettingsId::NONE,
             accepted: false,

@@ -15,8 +15,9 @@ use crate::action::{Action, Actions, ClientId, Link, Report};
 use crate::client::{ClientState, Lease, Login};
 use crate::config::{AuthMethod, Decision, Origin, Replication, Request, User};
 use crate::figures::Traffic;
+use crate::kind::PoolKind;
 use crate::lookup::Asked;
-use crate::pooler::{PoolEntry, PoolKind, Pooler, pool_index};
+use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{ANSWER_MAX, Learned, Outcome, Proof};
 use crate::refuse::Cause;
 use crate::session::{Names, Pinnings};
@@ -118,7 +119,6 @@ impl Pooler {
             self.refuse_login(id, &Cause::TooManyClients, &message, out);
             return size;
         }
-        let user = self.users.intern(&wanted.user);
         self.trim_settings();
         let settings = match self.settings.intern(std::mem::take(&mut wanted.parameters)) {
             Ok(settings) => settings,
@@ -128,7 +128,6 @@ impl Pooler {
             }
         };
         let Some(client) = self.clients.get_mut(id) else { return size };
-        client.user = user;
         client.settings = settings;
         client.layer = settings;
         client.long_key = wanted.minor >= 2;
@@ -152,10 +151,11 @@ impl Pooler {
         let Wanted { user, database, replication, .. } = wanted;
         match self.config.admit(origin, Request { database, user, replication: *replication }) {
             Decision::Refuse(message) => self.refuse_login(id, &Cause::NotAllowed, &message, out),
-            Decision::Vouched => self.proven(now, id, database, out),
+            Decision::Vouched => self.proven(now, id, (user, database), out),
             Decision::Ask(method) => {
-                if !self.look_up(now, id, database, method, out) {
-                    self.begin_proof(now, id, method, database.clone(), None, out);
+                let who = (user.clone(), database.clone());
+                if !self.look_up(now, id, (user, database), method, out) {
+                    self.begin_proof(now, id, method, who, None, out);
                 }
             }
         }
@@ -167,23 +167,22 @@ impl Pooler {
         now: Tick,
         id: ClientId,
         method: AuthMethod,
-        database: String,
+        (user, database): (String, String),
         found: Option<(Asked, Option<User>)>,
         out: &mut Actions,
     ) {
         let mut fresh = [0; 18];
         self.random.fill_bytes(&mut fresh);
         let Some(client) = self.clients.get_mut(id) else { return };
-        let name = self.users.name(client.user);
         let known = match &found {
-            None => self.config.users.find(name),
+            None => self.config.users.find(&user),
             Some((_, user)) => Found { user: user.as_ref(), mix: self.lookups.mix() },
         };
         let mut question = Vec::new();
-        match Proof::of(method, known, name, &self.seed, fresh, &mut question) {
-            None => self.proven(now, id, &database, out),
+        match Proof::of(method, known, &user, &self.seed, fresh, &mut question) {
+            None => self.proven(now, id, (&user, &database), out),
             Some(proof) => {
-                client.state = ClientState::Login(Box::new(Login { proof, database, found }));
+                client.state = ClientState::Login(Box::new(Login { proof, user, database, found }));
                 out.send(Link::Client(id), |bytes| bytes.extend_from_slice(&question));
             }
         }
@@ -242,7 +241,7 @@ impl Pooler {
             }
             Outcome::Proven(learned) => {
                 let database = std::mem::take(&mut login.database);
-                let name = self.users.name(client.user).to_owned();
+                let name = std::mem::take(&mut login.user);
                 let (place, found) = match login.found.take() {
                     None => (None, None),
                     Some(((_, place, _), user)) => (Some(place), user),
@@ -253,8 +252,8 @@ impl Pooler {
                     (Learned::Nothing, Some(md5)) => Learned::Md5(md5),
                     (learned, _) => learned,
                 };
-                self.learn(now, (place, name), learned, out);
-                self.proven(now, id, &database, out);
+                self.learn(now, (place, name.clone()), learned, out);
+                self.proven(now, id, (&name, &database), out);
                 true
             }
             Outcome::Failed => {
@@ -271,11 +270,14 @@ impl Pooler {
     }
 
     /// The client is who it says. Its pool is found or made, and it is let in as soon as the server is known.
-    fn proven(&mut self, now: Tick, id: ClientId, database: &str, out: &mut Actions) {
-        let Some(client) = self.clients.get(id) else { return };
-        let user = self.users.name(client.user).to_owned();
-        let replication = self.replication_of(client.settings);
-        let Some(pool) = self.pool_for(database, &user, replication) else {
+    fn proven(&mut self, now: Tick, id: ClientId, (user, database): (&str, &str), out: &mut Actions) {
+        // Names of whoever only says so are not kept: there may be any number of them.
+        let name = self.users.intern(user);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.user = name;
+        let settings = client.settings;
+        let replication = self.replication_of(settings);
+        let Some(pool) = self.pool_for(database, user, replication) else {
             let message = format!("database \"{database}\" does not exist");
             self.refuse_login(id, &Cause::UnknownDatabase, &message, out);
             return;
@@ -285,7 +287,7 @@ impl Pooler {
         client.state = ClientState::AwaitsParameters;
         let entry = &mut self.pools[pool as usize];
         entry.clients += 1;
-        if let Some(weight) = self.config.weights.get(&user) {
+        if let Some(weight) = self.config.weights.get(user) {
             entry.policy.set_weight(client.user, *weight);
         }
         if entry.known && !entry.is_dedicated() {
@@ -365,8 +367,8 @@ impl Pooler {
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
         let timeouts = kind.timeouts(source);
-        let pool = pool_index(self.pools.len());
-        self.pools.push(PoolEntry {
+        let place = self.place_for(kind)?;
+        let entry = PoolEntry {
             policy,
             data_source: index,
             node,
@@ -393,7 +395,15 @@ impl Pooler {
             armed: Tick::NEVER,
             timeouts,
             patience: timeouts.of_leases(),
-        });
+        };
+        let pool = pool_index(place);
+        match self.pools.get_mut(place) {
+            None => self.pools.push(entry),
+            Some(unused) => {
+                *unused = entry;
+                self.pool_names.retain(|_, other| *other != pool);
+            }
+        }
         self.pool_names.insert(key, pool);
         Some(pool)
     }

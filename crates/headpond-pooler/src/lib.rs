@@ -38,6 +38,7 @@ pub mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hangup;
+mod kind;
 mod lease;
 mod lookup;
 mod lost;

@@ -14,7 +14,8 @@ use crate::action::{Actions, ClientId, Link, Report, ServerId};
 use crate::client::{ClientState, Lease};
 use crate::config::{AuthMethod, DataSource, PoolerConfig, User};
 use crate::exchange::{Errand, Owner};
-use crate::pooler::{PoolKind, Pooler};
+use crate::kind::PoolKind;
+use crate::pooler::{PoolEntry, Pooler};
 use crate::refuse::Cause;
 use crate::users::Mix;
 use crate::verdicts::Columns;
@@ -24,6 +25,9 @@ const KNOWN_MAX: usize = 10_000;
 
 /// Connections of a pool that looks users up, at most: logins are few, and the database is not theirs.
 const CONNECTIONS_MAX: u32 = 2;
+
+/// Pools in which users are looked up, at most.
+const POOLS_MAX: usize = 64;
 
 /// What the server calls those connections.
 pub(crate) const APPLICATION: &str = "headpond auth_query";
@@ -111,18 +115,16 @@ impl Pooler {
         &mut self,
         now: Tick,
         id: ClientId,
-        database: &str,
+        (user, database): (&str, &str),
         method: AuthMethod,
         out: &mut Actions,
     ) -> bool {
-        let Some(client) = self.clients.get(id) else { return true };
-        let user = self.users.name(client.user).to_owned();
         let config = std::sync::Arc::clone(&self.config);
         if method == AuthMethod::Trust {
             return false;
         }
-        let Some((index, place)) = config.lookup_of(database, &user) else { return false };
-        let asked = (index, place.to_owned(), user);
+        let Some((index, place)) = config.lookup_of(database, user) else { return false };
+        let asked = (index, place.to_owned(), user.to_owned());
         let lookup =
             Lookup { asked, database: database.to_owned(), method, rows: 0, found: None, failed: false };
         if let Some(user) = self.lookups.get(now, &lookup.asked, config.auth_query_age) {
@@ -131,7 +133,8 @@ impl Pooler {
         }
         let asker = config.data_sources[index].lookup.user.clone().unwrap_or_default();
         let Some(pool) = self.pool_of(place, &asker, PoolKind::Lookup) else {
-            let message = format!("auth_dbname \"{place}\" is no data source");
+            let message =
+                format!("there is no data source \"{place}\" (auth_dbname), or too many are asked in");
             out.report(Report::LookupFailed { pool: config.data_sources[index].name.clone(), message });
             self.refuse_login(id, &Cause::NotLookedUp, NOT_NOW, out);
             return true;
@@ -292,7 +295,20 @@ impl Pooler {
 
     fn found(&mut self, now: Tick, id: ClientId, lookup: Lookup, user: Option<User>, out: &mut Actions) {
         let Lookup { asked, database, method, .. } = lookup;
-        self.begin_proof(now, id, method, database, Some((asked, user)), out);
+        let who = (asked.2.clone(), database);
+        self.begin_proof(now, id, method, who, Some((asked, user)), out);
+    }
+
+    /// Where a new pool is kept. Clients who have proved nothing name databases: the pools in which they are looked up are
+    /// few, and one that nobody uses gives its place to the next.
+    pub(crate) fn place_for(&self, kind: PoolKind) -> Option<usize> {
+        let lookups = || self.pools.iter().enumerate().filter(|(_, entry)| entry.kind == PoolKind::Lookup);
+        if kind != PoolKind::Lookup || lookups().count() < POOLS_MAX {
+            return Some(self.pools.len());
+        }
+        let unused =
+            |entry: &PoolEntry| entry.clients == 0 && entry.policy.waiting() == 0 && entry.policy.open() == 0;
+        lookups().find(|(_, entry)| unused(entry)).map(|(place, _)| place)
     }
 
     /// How a pool is made that only looks users up, in `source`.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headpond_core::{Pool, PoolSettings, Tick};
+use headpond_core::{Pool, Tick};
 use headpond_wire::postgres::scram::ClientKeys;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::config::{DataSource, PoolMode, PoolerConfig, Replication, Secret, SessionState, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
+use crate::kind::PoolKind;
 use crate::lookup::Lookups;
 use crate::proof::Learned;
 use crate::server::{Reports, Server, ServerState};
@@ -26,54 +27,6 @@ use crate::statements::registry::Registry;
 use crate::table::Table;
 use crate::text::Verdict;
 use crate::timers::Timers;
-
-/// What a pool is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum PoolKind {
-    /// Clients that replicate so.
-    Serves(Replication),
-    /// No client: users are looked up in it.
-    Lookup,
-}
-
-impl PoolKind {
-    pub(crate) fn replication(self) -> Replication {
-        match self {
-            Self::Serves(replication) => replication,
-            Self::Lookup => Replication::None,
-        }
-    }
-
-    pub(crate) fn settings(self, config: &PoolerConfig, source: &DataSource, user: &str) -> PoolSettings {
-        match self {
-            Self::Serves(replication) => config.settings_for(source, user, replication),
-            Self::Lookup => Pooler::lookup_settings(source),
-        }
-    }
-
-    pub(crate) fn timeouts(self, source: &DataSource) -> Timeouts {
-        match self {
-            Self::Serves(replication) => source.timeouts_for(replication),
-            Self::Lookup => Timeouts::default(),
-        }
-    }
-
-    /// Its mode, where its data source has this one.
-    pub(crate) fn mode(self, mode: PoolMode) -> PoolMode {
-        match self {
-            Self::Serves(Replication::None) => mode,
-            Self::Serves(_) => PoolMode::Session,
-            Self::Lookup => PoolMode::Transaction,
-        }
-    }
-
-    pub(crate) fn session_state(self, source: &DataSource) -> SessionState {
-        match self {
-            Self::Serves(_) => source.session_state,
-            Self::Lookup => SessionState::Ignore,
-        }
-    }
-}
 
 /// Server connections of one (data source, node, identity), their waiters, and what is known of the server.
 #[derive(Debug)]

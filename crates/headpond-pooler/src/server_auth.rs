@@ -8,7 +8,8 @@ use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
 use crate::config::{DataSource, NodeAddress, Secret};
-use crate::pooler::{PoolEntry, PoolKind, Pooler, pool_index};
+use crate::kind::PoolKind;
+use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{Learned, LearnedKeys};
 use crate::server::{ServerLogin, ServerState};
 use crate::server_login::Failed;

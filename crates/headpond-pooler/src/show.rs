@@ -8,7 +8,8 @@ use crate::config::NodeAddress;
 use crate::figures::{
     ClientActivity, ClientRow, Holder, Holding, PinFigures, PoolRow, ServerRow, Snapshot, Traffic,
 };
-use crate::pooler::{PoolEntry, PoolKind, Pooler};
+use crate::kind::PoolKind;
+use crate::pooler::{PoolEntry, Pooler};
 use crate::refuse::classify;
 use crate::server::Server;
 use crate::session::Pins;

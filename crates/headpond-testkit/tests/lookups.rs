@@ -193,6 +193,32 @@ fn an_answer_that_is_not_one_row_of_the_name_is_nobody() {
 }
 
 #[test]
+fn databases_that_strangers_make_up_do_not_pile_up() {
+    let mut config = looks_up(PoolMode::Transaction);
+    config.data_sources[0].name = "*".to_owned();
+    let mut stage = Stage::new(config);
+    let pools = |stage: &mut Stage| {
+        let mut pools = 0;
+        stage.operates(|pooler, now, _| pools = pooler.snapshot(now, false).pools.len());
+        pools
+    };
+    for number in 0..300 {
+        let client = stage.comes();
+        let mut hello = Vec::new();
+        let (user, database) = (format!("user{number}"), format!("database{number}"));
+        let wants = [("user", &*user), ("database", &*database)];
+        headpond_wire::postgres::startup::encode(&mut hello, wants.into_iter());
+        stage.says(client, &hello);
+        for server in stage.servers() {
+            stage.breaks(server);
+        }
+        stage.breaks(client);
+        assert!(pools(&mut stage) <= 64, "{number}");
+    }
+    stage.is_well_at_last();
+}
+
+#[test]
 fn a_question_without_an_answer_ends_with_the_time_out_of_connections() {
     let (mut stage, zoe, server) = begin(PoolMode::Session);
     conversation(&[])[..3].iter().for_each(|whole| stage.says(server, whole));

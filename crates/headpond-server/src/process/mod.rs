@@ -1,9 +1,10 @@
 //! The whole process: listeners, workers, control plane, signals.
 
+mod listen;
 mod unix;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -11,32 +12,23 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use headpond_core::State;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::config::{Config, Dialect, ListenAddress};
+use crate::config::Config;
 use crate::console;
 use crate::control::{Control, Shutdown};
 use crate::http;
 use crate::worker::handle::Workers;
 use crate::worker::local::Opened;
 use crate::worker::{Assignment, Prepared, Shared, Worker};
+use listen::{listen, listen_near, resolve, unix_socket};
 use unix::UnixSocket;
-
-/// Clients that may queue in the kernel before they are accepted; the kernel has its own limit too.
-const BACKLOG: i32 = 4096;
 
 /// Clients of the console at once, logging in or in.
 const CONSOLES_MAX: usize = 100;
 
 /// The least time between two times that sources of secrets are asked because logins fail.
 const REFRESH_PAUSE: Duration = Duration::from_secs(2);
-
-/// Where PgBouncer puts its Unix socket unless it is told.
-const UNASKED: &str = "/tmp";
-
-/// How far from a taken port the next free one is looked for.
-const PORTS: u16 = 100;
 
 /// What to do when a port is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -389,81 +381,6 @@ fn listen_to_signals(control: &Arc<Control>) -> io::Result<()> {
         }
     });
     Ok(())
-}
-
-/// The Unix socket, named as PostgreSQL names it, after the first port. One that nobody asked for (PgBouncer's default) is
-/// no reason not to start.
-fn unix_socket(config: &Config, addresses: &[SocketAddr]) -> io::Result<Option<UnixSocket>> {
-    let Some(folder) = &config.unix_socket_dir else { return Ok(None) };
-    let port = addresses.first().map_or(0, SocketAddr::port);
-    let path = folder.join(format!(".s.PGSQL.{port}"));
-    let name = path.display().to_string();
-    let mode = u32::from_str_radix(&config.unix_socket_mode, 8).unwrap_or(0o700);
-    match UnixSocket::listen(path, mode, config.unix_socket_group.as_deref()) {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) if *folder == Path::new(UNASKED) && config.dialect == Dialect::Ini => {
-            tracing::warn!(%error, socket = name, "clients cannot use the Unix socket");
-            Ok(None)
-        }
-        Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-    }
-}
-
-/// The addresses of one entry of `listen`.
-fn resolve(wanted: &ListenAddress) -> io::Result<Vec<SocketAddr>> {
-    if wanted.host == "*" {
-        return Ok(vec![
-            SocketAddr::from(([0, 0, 0, 0], wanted.port)),
-            SocketAddr::from(([0u16; 8], wanted.port)),
-        ]);
-    }
-    let addresses = (wanted.host.as_str(), wanted.port).to_socket_addrs();
-    Ok(addresses.map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?.collect())
-}
-
-/// Listens on an address or, if that will do, on the next free port above it.
-fn listen_near(address: SocketAddr, ports: Ports, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {
-    let mut wanted = address;
-    loop {
-        match listen_first(wanted, shared) {
-            Ok(listener) => {
-                let address = listener.local_addr()?;
-                return Ok((listener, address));
-            }
-            Err(error)
-                if ports == Ports::NextFree
-                    && error.kind() == io::ErrorKind::AddrInUse
-                    && wanted.port() < address.port().saturating_add(PORTS) =>
-            {
-                wanted.set_port(wanted.port() + 1);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Only a listener that shares with nobody is told that the port is another process's.
-fn listen_first(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let alone = listen(address, false)?;
-    if !shared {
-        return Ok(alone);
-    }
-    let address = alone.local_addr()?;
-    drop(alone);
-    listen(address, true)
-}
-
-fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    // Several workers listen on the same port, and the kernel deals the clients out.
-    socket.set_reuse_port(shared)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// 32 random bytes of the system.

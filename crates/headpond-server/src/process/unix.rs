@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::BACKLOG;
+use super::listen::BACKLOG;
 
 /// A Unix socket: its file is removed when this is dropped.
 pub(super) struct UnixSocket {

@@ -192,7 +192,7 @@ fn no_secret_is_in_any_output_log_error_or_debug_text() {
         let [listed, own, http, given, filed] = planted;
         let files = Files::new(&format!(
             "auth_type = \"password\"\nauth_file = \"users\"\nhttp_secret = \"{http}\"\nadmin_users = [\"{user}\"]\n\
-             auth_user = \"{user}\"\nauth_query = \"SELECT $1::text, '{own}' || nonsense\"\n\
+             auth_user = \"{user}\"\nauth_query = \"SELECT $1::text, nonsense\"\n\
              [data_source.postgres]\nHOST\n[data_source.own]\nHOST\ndatabase = \"postgres\"\nuser = \"{user}\"\npassword = \"{own}\"\n\
              [data_source.filed]\nHOST\ndatabase = \"postgres\"\ncredentials = \"file:pair\"\n[data_source.closed]\nhost = \"127.0.0.1\"\nport = 1\n\
              user = \"{user}\"\npassword = \"{own}\""
