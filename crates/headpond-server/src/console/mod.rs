@@ -20,6 +20,7 @@ mod traffic;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -75,12 +76,13 @@ impl Origin {
 pub(crate) async fn serve(client: ConsoleClient, control: Arc<Control>) {
     let ConsoleClient { socket, held } = client;
     let address = socket.peer_address().map(|address| address.ip());
-    let served = match socket {
+    let failed = |error: io::Error| tracing::warn!(%error, "a client of the console could not be served");
+    match socket {
         Socket::Tcp(stream) => {
             let origin = Origin { address, ..Origin::default() };
             match TcpStream::from_std(stream.into()) {
-                Ok(stream) => Ok(serve_on(stream, origin, held, control).await),
-                Err(error) => Err(error),
+                Ok(stream) => serve_on(stream, origin, held, control).await,
+                Err(error) => failed(error),
             }
         }
         Socket::Unix(stream) => {
@@ -93,13 +95,10 @@ pub(crate) async fn serve(client: ConsoleClient, control: Arc<Control>) {
             };
             let origin = Origin { address, system_user: (uid, name) };
             match UnixStream::from_std(stream.into()) {
-                Ok(stream) => Ok(serve_on(stream, origin, held, control).await),
-                Err(error) => Err(error),
+                Ok(stream) => serve_on(stream, origin, held, control).await,
+                Err(error) => failed(error),
             }
         }
-    };
-    if let Err(error) = served {
-        tracing::warn!(%error, "a client of the console could not be served");
     }
 }
 
