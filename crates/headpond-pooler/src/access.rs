@@ -15,6 +15,8 @@ pub struct Origin<'a> {
     pub tls: bool,
     /// The user whose process it is, as the system says.
     pub system_user: Option<&'a str>,
+    /// The common name in its certificate, which was verified.
+    pub common_name: Option<&'a str>,
 }
 
 /// What a client asks for before it is asked who it is.
@@ -91,9 +93,11 @@ pub enum Method {
     Ask(AuthMethod),
     /// The system tells whose process it is; that is the user, or one that the map allows it to be.
     Peer(Option<Arc<NameMap>>),
+    /// A certificate that was verified: its common name is the user, or one that the map allows it to be.
+    Cert(Option<Arc<NameMap>>),
 }
 
-/// Which users of the system may be which users.
+/// Which users of the system, or names in certificates, may be which users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameMap(pub Vec<(String, MappedUser)>);
 
@@ -138,7 +142,15 @@ impl Rules {
                 Decision::Refuse(format!("pg_hba.conf rejects connection for {}", describe(origin, request)))
             }
             Method::Ask(method) => Decision::Ask(*method),
-            Method::Peer(map) if vouches(origin, map.as_deref(), request.user) => Decision::Vouched,
+            Method::Peer(map) if vouches(origin.system_user, map.as_deref(), request.user) => {
+                Decision::Vouched
+            }
+            Method::Cert(map) if vouches(origin.common_name, map.as_deref(), request.user) => {
+                Decision::Vouched
+            }
+            Method::Cert(_) => {
+                Decision::Refuse(format!("certificate authentication failed for user \"{}\"", request.user))
+            }
             Method::Peer(_) => {
                 Decision::Refuse(format!("peer authentication failed for user \"{}\"", request.user))
             }
@@ -149,6 +161,12 @@ impl Rules {
     #[must_use]
     pub fn ask_by(&self, method: AuthMethod) -> bool {
         self.0.iter().any(|rule| rule.method == Method::Ask(method))
+    }
+
+    /// Whether any of them needs certificates of clients.
+    #[must_use]
+    pub fn ask_for_certificates(&self) -> bool {
+        self.0.iter().any(|rule| matches!(rule.method, Method::Cert(_)))
     }
 
     /// Whether any of them needs to know whose process a client is.
@@ -199,8 +217,8 @@ impl Network {
     }
 }
 
-fn vouches(origin: Origin<'_>, map: Option<&NameMap>, user: &str) -> bool {
-    let Some(own) = origin.system_user else { return false };
+fn vouches(own: Option<&str>, map: Option<&NameMap>, user: &str) -> bool {
+    let Some(own) = own else { return false };
     let Some(NameMap(lines)) = map else { return own == user };
     lines.iter().any(|(system, mapped)| {
         system == own

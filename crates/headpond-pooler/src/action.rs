@@ -69,6 +69,17 @@ pub enum Action {
         /// Index into the configuration's data sources.
         data_source: usize,
     },
+    /// Do the server's part of a TLS handshake with a client, away from this thread, after what was sent before has gone
+    /// out; bytes that are unconsumed belong to it. Answer with [`crate::Pooler::handshaken`] or
+    /// [`crate::Pooler::handshake_failed`]; until then the link neither reads nor sends.
+    AcceptTls(ClientId),
+    /// The same, the client's part, with the server of data source `data_source`.
+    StartTls {
+        /// A server or cancel link that is connected.
+        link: Link,
+        /// Index into the configuration's data sources.
+        data_source: usize,
+    },
     /// Send no more, but go on reading until the peer closes.
     Finish(Link),
     /// Close the link once what was sent before has gone out. The machine has forgotten it.

@@ -10,10 +10,12 @@ use subtle::ConstantTimeEq;
 
 use crate::action::{Action, Actions, CancelId, ClientId, Link, ServerId};
 use crate::client::{ClientState, Lease};
+use crate::config::TlsNegotiation;
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::BackendKey;
 use crate::timers::Timer;
+use crate::tls::Upgrade;
 
 /// Cancel requests under way at once on one worker; further ones are dropped, as PostgreSQL may do.
 const CANCELS_MAX: usize = 256;
@@ -23,6 +25,8 @@ const CANCELS_MAX: usize = 256;
 pub(crate) struct Cancel {
     pub(crate) server: ServerId,
     key: BackendKey,
+    /// It goes by TLS, as the server connection does, and is so far with that.
+    pub(crate) upgrade: Option<Upgrade>,
     /// The connection that asked: it is closed when the request has been delivered.
     requester: Option<ClientId>,
 }
@@ -116,14 +120,41 @@ impl Pooler {
         server.cancels += 1;
         self.totals.cancels_forwarded += 1;
         let data_source = self.pools[server.pool as usize].data_source;
-        let cancel = self.cancels.insert(Cancel { server: id, key: server.key.clone(), requester });
+        let upgrade = server.tls.as_ref().map(|_| Upgrade::Asked);
+        let key = server.key.clone();
+        let cancel = self.cancels.insert(Cancel { server: id, key, upgrade, requester });
         self.timers.set(now.plus(self.config.cancel_timeout), Timer::Cancel(cancel));
         out.push(Action::Connect { link: Link::Cancel(cancel), data_source });
     }
 
     /// The connection for a cancel request is there.
     pub(crate) fn cancel_connected(&mut self, id: CancelId, out: &mut Actions) {
-        if let Some(cancel) = self.cancels.get(id) {
+        let Some(cancel) = self.cancels.get_mut(id) else { return };
+        if cancel.upgrade.is_none() {
+            return self.send_cancel(id, out);
+        }
+        let server = cancel.server;
+        let pool = self.servers.get(server).map(|server| server.pool);
+        if pool.is_some_and(|pool| self.server_tls_of(pool).negotiation == TlsNegotiation::Direct) {
+            self.start_cancel_tls(id, out);
+        } else {
+            out.send(Link::Cancel(id), startup::encode_ssl_request);
+        }
+    }
+
+    /// The key goes to nobody but the server, in TLS as the connection that it cancels.
+    pub(crate) fn start_cancel_tls(&mut self, id: CancelId, out: &mut Actions) {
+        let Some(cancel) = self.cancels.get_mut(id) else { return };
+        cancel.upgrade = Some(Upgrade::Handshake);
+        let server = cancel.server;
+        let place = self.servers.get(server).map(|server| self.pools[server.pool as usize].data_source);
+        // Of a server connection that is gone nothing is known: there is no such data source.
+        out.push(Action::StartTls { link: Link::Cancel(id), data_source: place.unwrap_or(usize::MAX) });
+    }
+
+    pub(crate) fn send_cancel(&mut self, id: CancelId, out: &mut Actions) {
+        if let Some(cancel) = self.cancels.get_mut(id) {
+            cancel.upgrade = None;
             let BackendKey { process, secret } = &cancel.key;
             out.send(Link::Cancel(id), |bytes| startup::encode_cancel(bytes, *process, secret));
         }

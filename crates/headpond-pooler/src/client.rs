@@ -1,6 +1,7 @@
 //! One client: an application's connection to the pooler.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use headpond_core::{Tick, WaiterId};
 
@@ -11,12 +12,18 @@ use crate::lookup::Asked;
 use crate::proof::Proof;
 use crate::settings::SettingsId;
 use crate::statements::client::ClientStatements;
+use crate::tls::Tls;
 
 /// How far a client is.
 #[derive(Debug)]
 pub(crate) enum ClientState {
     /// Its first packet is awaited.
     Startup,
+    /// The driver does a TLS handshake with it; `direct`: it did not ask before. Ends at its first packet, or gone.
+    Handshake {
+        /// It began with the handshake.
+        direct: bool,
+    },
     /// Who it may be is being looked up. Ends in a login, or gone.
     LookedUp(Box<crate::lookup::Lookup>),
     /// It proves who it is. Ends ready, awaiting parameters, or gone.
@@ -104,6 +111,8 @@ pub(crate) struct Client {
     /// What it has prepared, where statements are carried from connection to connection.
     pub(crate) statements: Option<Box<ClientStatements>>,
     pub(crate) peer: Option<(IpAddr, u16)>,
+    /// What protects it on its way here.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Whose process it is, as far as that is known, until it is in.
     pub(crate) system_user: Option<Box<str>>,
     pub(crate) connected: Tick,
@@ -139,6 +148,7 @@ impl Client {
             skips: false,
             statements: None,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
+            tls: None,
             system_user: None,
             connected: now,
             requested: now,

@@ -53,12 +53,15 @@ impl Pooler {
         bytes: &[u8],
         out: &mut Actions,
     ) -> usize {
-        let link = Link::Client(id);
+        if self.is_direct_tls(id, bytes, out) {
+            return 0;
+        }
         match startup::packet(bytes) {
             Ok(None) => 0,
-            Ok(Some((Packet::Ssl | Packet::GssEnc, size))) => {
+            Ok(Some((Packet::Ssl, size))) => self.tls_requested(id, bytes, size, out),
+            Ok(Some((Packet::GssEnc, size))) => {
                 // Whatever follows stands in clear and is read as such: nothing was promised.
-                out.send(link, |bytes| bytes.push(b'N'));
+                out.send(Link::Client(id), |bytes| bytes.push(b'N'));
                 size
             }
             Ok(Some((Packet::Cancel { process, key }, size))) => {
@@ -93,6 +96,11 @@ impl Pooler {
         size: usize,
         out: &mut Actions,
     ) -> usize {
+        if self.lacks_tls(id) {
+            let message = "the connection is not encrypted, and it must be (client_tls)";
+            self.refuse_login(id, &Cause::TlsRequired, message, out);
+            return size;
+        }
         if CONSOLES.contains(&wanted.database.as_str()) {
             self.forget_client(id);
             out.push(Action::HandOver(id));
@@ -147,7 +155,13 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(id) else { return };
         let system_user = client.system_user.take();
         let address = client.peer.map(|(address, _)| address);
-        let origin = Origin { address, tls: false, system_user: system_user.as_deref() };
+        let tls = client.tls.clone();
+        let origin = Origin {
+            address,
+            tls: tls.is_some(),
+            system_user: system_user.as_deref(),
+            common_name: tls.as_ref().and_then(|tls| tls.common_name.as_deref()),
+        };
         let Wanted { user, database, replication, .. } = wanted;
         match self.config.admit(origin, Request { database, user, replication: *replication }) {
             Decision::Refuse(message) => self.refuse_login(id, &Cause::NotAllowed, &message, out),
@@ -179,7 +193,8 @@ impl Pooler {
             Some((_, user)) => Found { user: user.as_ref(), mix: self.lookups.mix() },
         };
         let mut question = Vec::new();
-        match Proof::of(method, known, &user, &self.seed, fresh, &mut question) {
+        let end_point = client.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
+        match Proof::of(method, known, &user, &self.seed, fresh, end_point, &mut question) {
             None => self.proven(now, id, (&user, &database), out),
             Some(proof) => {
                 client.state = ClientState::Login(Box::new(Login { proof, user, database, found }));

@@ -88,6 +88,75 @@ pub enum OpaqueFunctions {
     Trust,
 }
 
+/// Whether a leg is encrypted, and how far who is on the other end is verified: libpq's `sslmode`
+/// (<https://www.postgresql.org/docs/current/libpq-ssl.html>). What is said of both legs holds for TCP only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsMode {
+    /// Never by TLS.
+    #[default]
+    Disable,
+    /// Clients: as they like. Servers: only where they do not let us in without.
+    Allow,
+    /// Clients: as they like. Servers: if they have it, whoever they are.
+    Prefer,
+    /// Only by TLS, whoever it is.
+    Require,
+    /// Only by TLS with a certificate of an authority that is trusted.
+    VerifyCa,
+    /// The same; and a server's certificate must be for the host it is reached by.
+    VerifyFull,
+}
+
+impl TlsMode {
+    /// Nothing goes without TLS.
+    #[must_use]
+    pub fn is_demanded(self) -> bool {
+        self >= Self::Require
+    }
+}
+
+/// How TLS begins on a connection to a server: libpq's `sslnegotiation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsNegotiation {
+    /// PostgreSQL is asked for it first.
+    #[default]
+    Postgres,
+    /// At once, which PostgreSQL 17 and later understand.
+    Direct,
+}
+
+/// Whether a login to a server is bound to its TLS connection: libpq's `channel_binding`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the server can.
+    #[default]
+    Prefer,
+    /// Always: a server that cannot is not logged in to.
+    Require,
+}
+
+/// How servers are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Whether by TLS.
+    pub mode: TlsMode,
+    /// How it begins. Where TLS is not demanded it is always asked for first.
+    pub negotiation: TlsNegotiation,
+    /// Whether logins are bound to it.
+    pub binding: ChannelBinding,
+}
+
+impl ServerTls {
+    /// In clear.
+    pub const NONE: Self = Self {
+        mode: TlsMode::Disable,
+        negotiation: TlsNegotiation::Postgres,
+        binding: ChannelBinding::Prefer,
+    };
+}
+
 /// How long clients may take over what they do; zero: as long as they like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
@@ -159,6 +228,8 @@ pub struct DataSource {
     pub session_state: SessionState,
     /// What is thought of functions that may leave something in their session.
     pub opaque_functions: OpaqueFunctions,
+    /// Whether the server is reached by TLS.
+    pub tls: ServerTls,
     /// How long its clients may take.
     pub timeouts: Timeouts,
     /// Sizes and times of each of its pools.
@@ -209,6 +280,8 @@ impl std::fmt::Debug for Secret {
 pub struct PoolerConfig {
     /// Every data source, `*` included, in the order of the file.
     pub data_sources: Vec<DataSource>,
+    /// Whether clients come by TLS.
+    pub client_tls: TlsMode,
     /// How clients log in, where there are no rules.
     pub auth: AuthMethod,
     /// Who may log in from where, and how; `None`: anybody from anywhere.
@@ -268,6 +341,7 @@ impl DataSource {
             mode,
             session_state: SessionState::default(),
             opaque_functions: OpaqueFunctions::default(),
+            tls: ServerTls::NONE,
             timeouts: Timeouts::default(),
             pool,
         }
@@ -285,6 +359,7 @@ impl PoolerConfig {
     pub fn new(data_sources: Vec<DataSource>) -> Self {
         Self {
             data_sources,
+            client_tls: TlsMode::Disable,
             auth: AuthMethod::Trust,
             rules: None,
             auth_query_age: Duration::from_secs(10),

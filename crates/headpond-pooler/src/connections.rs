@@ -94,7 +94,8 @@ impl Pooler {
         self.unpin(now, id);
         self.lookup_lost(id, out);
         let Some(server) = self.servers.get_mut(id) else { return };
-        if server.lost || matches!(server.state, ServerState::Connecting) {
+        // Before its startup packet a connection counts for nothing on the server.
+        if server.lost || matches!(server.state, ServerState::Connecting | ServerState::Tls(_)) {
             self.forget_server(now, id, out);
             return;
         }

@@ -190,19 +190,27 @@ impl Pooler {
     }
 
     fn open_control(&mut self, now: Tick, index: u32, out: &mut Actions) {
-        let timeout = self.config.connect_timeout;
-        let deadline = if timeout.is_zero() { Tick::NEVER } else { now.plus(timeout) };
         let pool = self.identity_on(index);
         let Some(Node { control, permits, .. }) = self.nodes.get_mut(index as usize) else { return };
         let Some(pool) = pool.filter(|_| permits.take_for_control()) else {
             control.not_before = now.plus(if permits.is_shared() { RETRY } else { INTERVAL });
             return;
         };
+        self.begin_control(now, pool, index, out);
+    }
+
+    /// Begins its login, as a pool does it.
+    pub(crate) fn begin_control(&mut self, now: Tick, pool: u32, index: u32, out: &mut Actions) -> ServerId {
+        let timeout = self.config.connect_timeout;
+        let deadline = if timeout.is_zero() { Tick::NEVER } else { now.plus(timeout) };
         let id = self.servers.insert(Server::new(now, pool, index, ConnId::NONE, SettingsId::NONE));
-        control.server = Some(id);
+        if let Some(node) = self.nodes.get_mut(index as usize) {
+            node.control.server = Some(id);
+        }
         self.due(id, deadline);
         let data_source = self.pools[pool as usize].data_source;
         out.push(Action::Connect { link: Link::Server(id), data_source });
+        id
     }
 
     /// As which pool the control connection logs in: one that has connections, else one that once had.

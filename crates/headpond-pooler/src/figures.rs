@@ -3,12 +3,14 @@
 //! The console, the HTTP API, the metrics and the page all render these and nothing else.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::{CloseReason, PoolFigures, Tick};
 
 use crate::config::{NodeAddress, PoolMode, Replication};
 pub use crate::session::Pins;
+use crate::tls::Tls;
 
 /// Everything one worker shows; those of several workers are concatenated.
 #[derive(Clone, Debug, Default)]
@@ -238,6 +240,8 @@ pub struct ClientRow {
     pub activity: ClientActivity,
     /// Its address; `None` for a Unix socket.
     pub address: Option<(IpAddr, u16)>,
+    /// What protects it on its way here.
+    pub tls: Option<Arc<Tls>>,
     /// When it connected.
     pub connected: Tick,
     /// When its last request began.
@@ -273,6 +277,8 @@ pub struct ServerRow {
     pub application_name: String,
     /// What pins it to the client that holds it.
     pub pinned: Option<Pinned>,
+    /// What protects it on its way there.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Snapshot {

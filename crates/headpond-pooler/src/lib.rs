@@ -65,6 +65,7 @@ mod table;
 mod text;
 mod timeouts;
 mod timers;
+mod tls;
 mod users;
 mod verdicts;
 
@@ -73,3 +74,4 @@ pub use budget::{Budgets, Permits};
 pub use pooler::Pooler;
 pub use proof::{ANSWER_MAX, Learned, LearnedKeys, Outcome, Proof};
 pub use table::Id;
+pub use tls::{NoTls, Tls};

@@ -269,7 +269,7 @@ impl Pooler {
         match link {
             Link::Client(id) => self.client_received(now, id, bytes, out),
             Link::Server(id) => self.server_received(now, id, bytes, out),
-            Link::Cancel(_) => bytes.len(),
+            Link::Cancel(id) => self.cancel_received(now, id, bytes, out),
         }
     }
 
@@ -359,8 +359,8 @@ impl Pooler {
                 continue;
             };
             let same_server = old.data_sources.get(entry.data_source).is_some_and(|before| {
-                (&before.node, &before.database, &before.password)
-                    == (&source.node, &source.database, &source.password)
+                (&before.node, &before.database, &before.password, before.tls)
+                    == (&source.node, &source.database, &source.password, source.tls)
             });
             let mode = entry.kind.mode(source.mode);
             let same_mode = entry.mode == mode;

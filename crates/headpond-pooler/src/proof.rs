@@ -7,14 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 use headpond_wire::postgres::encode;
 use headpond_wire::postgres::frame::Fields;
 use headpond_wire::postgres::md5::Md5Secret;
-use headpond_wire::postgres::scram::{ClientKeys, ServerRole, StoredSecret};
+use headpond_wire::postgres::scram::{
+    Binding, ClientKeys, Error, MECHANISM, MECHANISM_PLUS, ServerRole, StoredSecret,
+};
 use subtle::ConstantTimeEq;
 
 use crate::config::{AuthMethod, Secret, Users};
 use crate::users::{Found, Measure};
-
-/// The only SASL mechanism offered.
-const MECHANISM: &str = "SCRAM-SHA-256";
 
 /// The largest message that a client may send while it proves who it is, header included: a SASL message has at most
 /// 1,024 bytes, and PgBouncer bounds passwords at 2,048.
@@ -24,6 +23,10 @@ pub const ANSWER_MAX: usize = 2_100;
 #[derive(Debug)]
 pub struct Proof {
     name: String,
+    /// What the login may be bound to.
+    end_point: Option<Box<[u8]>>,
+    /// Something other than the password was wrong.
+    wrong: Option<Error>,
     stage: Stage,
 }
 
@@ -99,16 +102,17 @@ impl LearnedKeys {
 
 impl Proof {
     /// Asks a client who says to be `name`; `None` if it is believed. `seed` is the secret of this process, `fresh`
-    /// drawn for this login.
+    /// drawn for this login. Over TLS, the login may be bound to `end_point`, the hash of our certificate.
     pub fn begin(
         method: AuthMethod,
         users: &Users,
         name: &str,
         seed: &[u8],
         fresh: [u8; 18],
+        end_point: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Option<Self> {
-        Self::of(method, users.find(name), name, seed, fresh, out)
+        Self::of(method, users.find(name), name, seed, fresh, end_point, out)
     }
 
     /// As [`Proof::begin`], for a user that was found somewhere, or not.
@@ -118,6 +122,7 @@ impl Proof {
         name: &str,
         seed: &[u8],
         fresh: [u8; 18],
+        end_point: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Option<Self> {
         let stage = match (method, found.measure(method, name, seed)) {
@@ -130,7 +135,8 @@ impl Proof {
                 }
             }
             (AuthMethod::Md5 | AuthMethod::ScramSha256, Measure::Scram(secret)) => {
-                encode::authentication_sasl(out, &[MECHANISM]);
+                let offer = if end_point.is_some() { &[MECHANISM_PLUS, MECHANISM][..] } else { &[MECHANISM] };
+                encode::authentication_sasl(out, offer);
                 Stage::Offered(secret, STANDARD.encode(fresh))
             }
             (AuthMethod::Md5 | AuthMethod::ScramSha256, Measure::Md5(secret, _)) => {
@@ -139,7 +145,7 @@ impl Proof {
                 Stage::Salted(secret, [a, b, c, d])
             }
         };
-        Some(Self { name: name.to_owned(), stage })
+        Some(Self { name: name.to_owned(), end_point: end_point.map(Into::into), wrong: None, stage })
     }
 
     /// Whether an answer is awaited; otherwise the client has nothing to say for now.
@@ -156,13 +162,21 @@ impl Proof {
     fn step(&mut self, body: &[u8], out: &mut Vec<u8>) -> Option<Outcome> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Offered(secret, nonce) => {
-                let (role, challenge) = ServerRole::first(initial_response(body)?, &nonce, &secret).ok()?;
+                let (bound, first) = initial_response(body)?;
+                let binding = match (&self.end_point, bound) {
+                    (Some(hash), true) => Binding::EndPoint(hash),
+                    (Some(_), false) => Binding::Declined,
+                    (None, false) => Binding::None,
+                    (None, true) => return None,
+                };
+                let begun = ServerRole::first_bound(first, &nonce, &secret, binding);
+                let (role, challenge) = begun.map_err(|error| self.note(error)).ok()?;
                 encode::authentication_sasl_continue(out, &challenge);
                 self.stage = Stage::Challenged(Box::new(role), secret.salt, secret.iterations);
                 Some(Outcome::Asked)
             }
             Stage::Challenged(role, salt, iterations) => {
-                let finished = role.finish(body).ok()?;
+                let finished = role.finish(body).map_err(|error| self.note(error)).ok()?;
                 encode::authentication_sasl_final(out, &finished.message);
                 let keys = LearnedKeys { keys: finished.keys, salt, iterations };
                 Some(Outcome::Proven(Learned::Keys(keys)))
@@ -199,20 +213,37 @@ impl Proof {
         }
     }
 
+    /// What is wrong with the binding is told: it says nothing of passwords or users.
+    fn note(&mut self, error: Error) {
+        let told = matches!(
+            error,
+            Error::ChannelBindingRequested
+                | Error::ChannelBindingMissing
+                | Error::ChannelBindingDowngraded
+                | Error::ChannelBindingType
+                | Error::ChannelBindingMismatch
+        );
+        self.wrong = Some(error).filter(|_| told);
+    }
+
     /// What whoever fails is told: the same words for all.
     #[must_use]
     pub fn refusal(&self) -> String {
+        if let Some(error) = &self.wrong {
+            return error.to_string();
+        }
         format!("password authentication failed for user \"{}\"", self.name)
     }
 }
 
-/// The data in a `SASLInitialResponse` that chose our mechanism.
-fn initial_response(body: &[u8]) -> Option<&[u8]> {
+/// Whether a `SASLInitialResponse` chose the mechanism that is bound, and its data.
+fn initial_response(body: &[u8]) -> Option<(bool, &[u8])> {
     let mut body = Fields(body);
-    let chosen = body.string()? == MECHANISM.as_bytes();
+    let chosen = body.string()?;
+    let bound = chosen == MECHANISM_PLUS.as_bytes();
     let length = usize::try_from(body.int32()?).ok()?;
     let data = body.bytes(length)?;
-    (chosen && body.0.is_empty()).then_some(data)
+    (body.0.is_empty() && (bound || chosen == MECHANISM.as_bytes())).then_some((bound, data))
 }
 
 /// The string that is the whole body, and is not empty.
@@ -245,7 +276,7 @@ mod tests {
 
     fn question(method: AuthMethod, users: &Users, name: &str) -> (Proof, Vec<u8>) {
         let mut out = Vec::new();
-        let proof = Proof::begin(method, users, name, b"seed", [7; 18], &mut out).expect("a question");
+        let proof = Proof::begin(method, users, name, b"seed", [7; 18], None, &mut out).expect("a question");
         (proof, out)
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Cause {
     BadStartup,
     /// A version of the protocol that is not spoken.
     Version,
+    /// It came in clear, and TLS is demanded.
+    TlsRequired,
     /// The proof was wrong, or there is no such user.
     WrongPassword,
     /// The rules do not let it in.
@@ -73,6 +75,7 @@ impl Cause {
         match self {
             Self::BadStartup | Self::ProtocolViolation => "08P01",
             Self::Version | Self::TransactionBlock => "0A000",
+            Self::TlsRequired => "28000",
             Self::WrongPassword => "28P01",
             Self::NotAllowed => "28000",
             Self::NotLookedUp => "57P03",

@@ -17,6 +17,7 @@ use crate::refuse::Cause;
 use crate::requests::{Run, Step};
 use crate::server::ServerState;
 use crate::session::Refusal;
+use crate::tls::Upgrade;
 
 impl Pooler {
     /// Bytes of a server. Returns how many are consumed.
@@ -29,10 +30,13 @@ impl Pooler {
     ) -> usize {
         let Some(server) = self.servers.get(id) else { return bytes.len() };
         match server.state {
-            ServerState::Connecting => 0,
+            ServerState::Connecting | ServerState::Tls(Upgrade::Handshake) => 0,
+            ServerState::Tls(Upgrade::Asked) => self.tls_answered(now, id, bytes, out),
             ServerState::Login(_) => self.server_login_received(now, id, bytes, out),
             ServerState::Live => self.relay_replies(now, id, bytes, out),
-            ServerState::Reopening | ServerState::Closing | ServerState::Unconfirmed => bytes.len(),
+            ServerState::Again | ServerState::Reopening | ServerState::Closing | ServerState::Unconfirmed => {
+                bytes.len()
+            }
         }
     }
 

@@ -10,16 +10,22 @@ use crate::exchange::Exchanges;
 use crate::session::Session;
 use crate::settings::SettingsId;
 use crate::statements::server::ServerStatements;
+use crate::tls::{Tls, Upgrade};
 
 /// How far a server connection is.
 #[derive(Debug)]
 pub(crate) enum ServerState {
     /// The socket is being connected.
     Connecting,
+    /// TLS begins.
+    Tls(Upgrade),
     /// The login is under way.
     Login(Box<ServerLogin>),
     /// It serves: leased, idle, or on an errand of the pooler.
     Live,
+    /// The server refused it; at its end the login is tried again, in TLS if this one was in clear and the other way
+    /// round.
+    Again,
     /// It was told to go, to be opened anew with other startup parameters for the client that has it.
     Reopening,
     /// It was told to go; its end of stream is awaited.
@@ -43,6 +49,13 @@ pub(crate) enum ServerLogin {
     Proven,
 }
 
+impl ServerLogin {
+    /// The server has not asked anything yet.
+    pub(crate) fn is_started(&self) -> bool {
+        matches!(self, Self::Started)
+    }
+}
+
 /// The key under which the server cancels what a connection runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BackendKey {
@@ -64,6 +77,10 @@ pub(crate) struct Server {
     /// only the identity.
     pub(crate) conn: ConnId,
     pub(crate) client: Option<ClientId>,
+    /// What protects it on its way there.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// One way, in TLS or in clear, was refused: this is the other.
+    pub(crate) second: bool,
     /// Which of the pool's identities it began to log in as.
     pub(crate) identity: u32,
     /// Whom it looks up.
@@ -133,6 +150,8 @@ impl Server {
             node,
             conn,
             client: None,
+            tls: None,
+            second: false,
             identity: 0,
             looks_up: None,
             exchanges: Exchanges::default(),

@@ -4,17 +4,15 @@ use headpond_core::{FailureClass, Tick};
 use headpond_wire::postgres::backend::Authentication;
 use headpond_wire::postgres::frontend;
 use headpond_wire::postgres::md5::Md5Secret;
-use headpond_wire::postgres::scram::{Challenge, ClientKeys, ClientRole};
+use headpond_wire::postgres::scram::{Binding, Challenge, ClientKeys, ClientRole, MECHANISM, MECHANISM_PLUS};
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
-use crate::config::{DataSource, NodeAddress, Secret};
+use crate::config::{ChannelBinding, DataSource, NodeAddress, Secret};
 use crate::kind::PoolKind;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{Learned, LearnedKeys};
 use crate::server::{ServerLogin, ServerState};
 use crate::server_login::Failed;
-
-const MECHANISM: &str = "SCRAM-SHA-256";
 
 /// Derived keys that are kept at most: a server chooses the salts, and could choose new ones for ever.
 const DERIVED_MAX: usize = 1000;
@@ -73,6 +71,7 @@ impl Pooler {
         let request = Authentication::read(body).ok_or_else(bad)?;
         let Some(server) = self.servers.get_mut(id) else { return Ok(()) };
         let pool = server.pool;
+        let tls = server.tls.clone();
         if server.identity != self.pools[pool as usize].identity {
             // The server has been told the name that was, and would get the password that is.
             let message = "the user or its password changed during the login";
@@ -80,6 +79,11 @@ impl Pooler {
         }
         let ServerState::Login(login) = &mut server.state else { return Ok(()) };
         let stage = std::mem::replace(&mut **login, ServerLogin::Proven);
+        let binding = self.server_tls_of(pool).binding;
+        let other = stage.is_started() && !matches!(request, Authentication::Sasl(_));
+        if other && binding == ChannelBinding::Require {
+            return Err(unbound("the server lets us in by another method"));
+        }
         match (stage, request) {
             (ServerLogin::Started | ServerLogin::Proven, Authentication::Ok) => Ok(()),
             (ServerLogin::Started, Authentication::CleartextPassword) => self.send_password(id, pool, out),
@@ -94,13 +98,11 @@ impl Pooler {
                 Ok(())
             }
             (ServerLogin::Started, Authentication::Sasl(mechanisms)) => {
-                if !Authentication::offers(mechanisms, MECHANISM) {
-                    return Err(unsupported("a SASL mechanism other than SCRAM-SHA-256"));
-                }
-                let nonce = self.nonce();
-                let (role, first) = ClientRole::new(&nonce);
+                let end_point = tls.as_ref().and_then(|tls| tls.end_point.as_deref());
+                let (mechanism, binding) = choose(mechanisms, binding, tls.is_some(), end_point)?;
+                let (role, first) = ClientRole::bound(&self.nonce(), binding);
                 self.set_login(id, ServerLogin::ScramFirst(role));
-                out.send(Link::Server(id), |bytes| frontend::sasl_initial_response(bytes, MECHANISM, &first));
+                out.send(Link::Server(id), |bytes| frontend::sasl_initial_response(bytes, mechanism, &first));
                 Ok(())
             }
             (ServerLogin::ScramFirst(role), Authentication::SaslContinue(data)) => {
@@ -147,7 +149,9 @@ impl Pooler {
             known => return Err(unknown(entry, "the password in clear", &known)),
         };
         let source = self.config.data_sources.get(entry.data_source);
-        if !source.is_some_and(|source| is_local(&source.node)) && self.in_clear.insert(entry.node) {
+        let encrypted = self.servers.get(id).is_some_and(|server| server.tls.is_some());
+        let safe = encrypted || source.is_some_and(|source| is_local(&source.node));
+        if !safe && self.in_clear.insert(entry.node) {
             out.report(Report::PasswordInClear { pool: self.pool_title(pool) });
         }
         out.send(Link::Server(id), |bytes| frontend::password(bytes, &password.0));
@@ -212,6 +216,40 @@ impl Pooler {
             server.state = ServerState::Login(Box::new(stage));
         }
     }
+}
+
+/// The mechanism to log in by, and what it is bound to, as libpq chooses them.
+fn choose<'a>(
+    mechanisms: &[u8],
+    wanted: ChannelBinding,
+    encrypted: bool,
+    end_point: Option<&'a [u8]>,
+) -> Result<(&'static str, Binding<'a>), Failed> {
+    let plus = Authentication::offers(mechanisms, MECHANISM_PLUS);
+    if plus && !encrypted {
+        return Err(Failed::protocol(
+            "the server offers to bind the login to a TLS connection that there is not",
+        ));
+    }
+    let binding = match (wanted, end_point) {
+        (ChannelBinding::Disable, _) => Binding::None,
+        (_, Some(hash)) if plus => return Ok((MECHANISM_PLUS, Binding::EndPoint(hash))),
+        (ChannelBinding::Require, _) if !encrypted => return Err(unbound("the connection is not encrypted")),
+        (ChannelBinding::Require, None) => return Err(unbound("its certificate has no hash to bind to")),
+        (ChannelBinding::Require, _) => return Err(unbound("the server does not offer SCRAM-SHA-256-PLUS")),
+        (ChannelBinding::Prefer, Some(_)) => Binding::Declined,
+        (ChannelBinding::Prefer, None) => Binding::None,
+    };
+    if !Authentication::offers(mechanisms, MECHANISM) {
+        return Err(unsupported("a SASL mechanism other than SCRAM-SHA-256"));
+    }
+    Ok((MECHANISM, binding))
+}
+
+fn unbound(why: &str) -> Failed {
+    let message =
+        format!("the login must be bound to its TLS connection (server_channel_binding), and cannot: {why}");
+    Failed::new(FailureClass::Authentication, "28000", message)
 }
 
 /// Whether what is sent to a server stays on this machine.

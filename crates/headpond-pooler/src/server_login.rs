@@ -38,13 +38,21 @@ impl Failed {
 }
 
 impl Pooler {
-    /// The socket is connected: the login begins.
+    /// The socket is connected: the login begins, or TLS first.
     pub(crate) fn server_connected(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
         if !matches!(server.state, ServerState::Connecting) {
             return;
         }
         server.connected = now;
+        if !self.begin_tls(id, out) {
+            self.begin_startup(id, out);
+        }
+    }
+
+    /// Says who wants in.
+    pub(crate) fn begin_startup(&mut self, id: ServerId, out: &mut Actions) {
+        let Some(server) = self.servers.get_mut(id) else { return };
         server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let entry = &self.pools[server.pool as usize];
         server.identity = entry.identity;
@@ -85,7 +93,7 @@ impl Pooler {
             at += header.size;
             match self.login_message(now, id, header.tag, body, out) {
                 Ok(false) => {}
-                // Live from here on: what follows is read as replies.
+                // No login any more: what follows is read as something else.
                 Ok(true) => {
                     if at < bytes.len() {
                         out.push(Action::Read(Link::Server(id)));
@@ -132,6 +140,13 @@ impl Pooler {
             }
             b'E' => {
                 let error = ErrorFields::read(body);
+                let asked_nothing = matches!(&server.state, ServerState::Login(login) if login.is_started());
+                if asked_nothing && self.has_other_way(id, &error.sqlstate) {
+                    if let Some(server) = self.servers.get_mut(id) {
+                        server.state = ServerState::Again;
+                    }
+                    return Ok(true);
+                }
                 return Err(Failed::new(classify(&error.sqlstate), &error.sqlstate, error.message));
             }
             b'N' => {}
@@ -188,7 +203,7 @@ impl Pooler {
         }
     }
 
-    fn login_failed(&mut self, now: Tick, id: ServerId, failed: Failed, out: &mut Actions) {
+    pub(crate) fn login_failed(&mut self, now: Tick, id: ServerId, failed: Failed, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
         let (pool, conn, client) = (server.pool, server.conn, server.client);
         if server.is_control() {
@@ -268,10 +283,11 @@ impl Pooler {
         server.lost = true;
         let pool = server.pool;
         match server.state {
-            ServerState::Connecting | ServerState::Login(_) => {
+            ServerState::Connecting | ServerState::Tls(_) | ServerState::Login(_) => {
                 let failed = Failed::new(FailureClass::Unreachable, "08006", why);
                 self.login_failed(now, id, failed, out);
             }
+            ServerState::Again => self.try_other_way(now, id, out),
             ServerState::Reopening => self.open_anew(now, id, out),
             ServerState::Closing | ServerState::Unconfirmed => self.forget_server(now, id, out),
             ServerState::Live => {
@@ -296,7 +312,7 @@ impl Pooler {
         }
         let (pool, conn) = (server.pool, server.conn);
         match server.state {
-            ServerState::Connecting | ServerState::Login(_) => {
+            ServerState::Connecting | ServerState::Tls(_) | ServerState::Login(_) | ServerState::Again => {
                 let message = "the login took longer than connect_timeout";
                 let failed = Failed::new(FailureClass::Unreachable, "08006", message);
                 self.login_failed(now, id, failed, out);

@@ -162,6 +162,7 @@ impl Pooler {
                 Lease::None => ClientActivity::Idle,
             },
             address: client.peer,
+            tls: client.tls.clone(),
             connected: client.connected,
             requested: client.requested,
             server: server.map(|server| self.server_number(server.index())),
@@ -185,6 +186,7 @@ impl Pooler {
                 close_needed: self.pools[server.pool as usize].policy.will_close(now, server.conn),
                 application_name: self.application_name(server.settings),
                 pinned: server.session.pinned(),
+                tls: server.tls.clone(),
             })
             .collect()
     }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use headpond_core::{State, Tick};
 use headpond_pooler::figures::{PoolRow, Snapshot};
@@ -23,6 +23,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Shutdown requests that may lie unread; each says more than the last, and the first is read at once.
 const SHUTDOWN_QUEUE: usize = 8;
+
+/// How often certificates are looked at, for when they expire.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +199,8 @@ impl Control {
         let new = loaded.unwrap_or_else(|panic| Err(vec![failed(panic.to_string())]))?;
         let new = Arc::new(new);
         let reloaded = Reloaded { warnings: new.warnings.clone(), needs_restart: old.needs_restart(&new) };
-        self.workers.reload(&new.pooler);
+        new.tls.warn(today());
+        self.workers.reload(&new.pooler, &new.tls);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.forget_seen().await;
         tracing::info!(file = %old.file.as_deref().unwrap_or("".as_ref()).display(), "configuration reloaded");
@@ -216,7 +220,7 @@ impl Control {
         match refreshed {
             Ok(Ok(new)) if new.pooler != old.pooler => {
                 let new = Arc::new(new);
-                self.workers.reload(&new.pooler);
+                self.workers.reload(&new.pooler, &new.tls);
                 *self.config.write().unwrap_or_else(PoisonError::into_inner) = new;
                 self.forget_seen().await;
                 tracing::info!("users or passwords have changed");
@@ -263,8 +267,13 @@ impl Control {
     pub async fn observe(&self) {
         let mut interval = tokio::time::interval(OBSERVE_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looked: Option<Instant> = None;
         loop {
             interval.tick().await;
+            if looked.is_none_or(|at| at.elapsed() >= EXPIRY_INTERVAL) {
+                looked = Some(Instant::now());
+                self.config().tls.warn(today());
+            }
             if let Err(silent) = self.snapshot(false).await {
                 tracing::error!("{silent}");
             }
@@ -286,6 +295,12 @@ impl Control {
     async fn forget_seen(&self) {
         *self.seen.lock().await = [None, None];
     }
+}
+
+/// Seconds since 1970.
+fn today() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Every pool that keeps connections ready must have one.

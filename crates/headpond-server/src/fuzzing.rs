@@ -9,6 +9,19 @@ use headpond_pooler::config::{
 use crate::config::hba::{self, Surroundings};
 use crate::config::users::UsersFile;
 use crate::console::commands::{Argument, parse};
+use crate::tls::certificate::Certificate;
+
+/// A certificate in DER.
+///
+/// # Panics
+/// If something is read that is not in it.
+pub fn certificate(der: &[u8]) {
+    let Some(read) = Certificate::read(der) else { return };
+    let within = |part: &[u8]| der.windows(part.len().max(1)).any(|window| window == part);
+    assert!(within(read.public_key));
+    assert!(read.common_name.as_ref().is_none_or(|name| name.is_empty() || within(name.as_bytes())));
+    assert!(read.end_point(der).is_none_or(|hash| hash.len() >= 28));
+}
 
 /// A users file.
 ///

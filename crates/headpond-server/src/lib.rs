@@ -11,4 +11,5 @@ pub mod logs;
 pub mod metrics;
 mod names;
 pub mod process;
+pub mod tls;
 mod worker;

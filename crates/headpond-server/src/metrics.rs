@@ -18,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::names;
+use crate::tls::Loaded;
 
 /// The `Content-Type` of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -184,9 +185,10 @@ const COUNTERS: &[PoolMetric] = &[
 ///
 /// # Errors
 /// None in practice: writing to a string cannot fail.
-pub fn render(snapshot: &Snapshot, uptime: Duration) -> Result<String, fmt::Error> {
+pub fn render(snapshot: &Snapshot, tls: &Loaded, uptime: Duration) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("headpond");
     process(&mut registry, snapshot, uptime);
+    certificates(&mut registry, tls);
     for metric in GAUGES {
         let family = family::<Gauge<f64, AtomicU64>>(&mut registry, metric);
         for (labels, value) in samples(metric, snapshot) {
@@ -203,6 +205,21 @@ pub fn render(snapshot: &Snapshot, uptime: Duration) -> Result<String, fmt::Erro
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
+}
+
+/// Until when each certificate that was loaded holds.
+fn certificates(registry: &mut Registry, tls: &Loaded) {
+    let family = Family::<Labels, Gauge<i64>>::default();
+    for held in tls.certificates() {
+        let labels = vec![
+            ("setting", held.setting.to_owned()),
+            ("file", held.file.clone()),
+            ("subject", held.subject.clone()),
+        ];
+        family.get_or_create(&labels).set(held.not_after);
+    }
+    let what = "Until when a certificate holds, since 1970";
+    registry.register_with_unit("certificate_not_after", what, Unit::Seconds, family);
 }
 
 /// What belongs to no pool.
@@ -301,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_metric_carries_the_prefix_and_the_pools_labels() {
-        let text = render(&made_up::snapshot(), Duration::from_secs(7)).unwrap();
+        let text = render(&made_up::snapshot(), &Loaded::default(), Duration::from_secs(7)).unwrap();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             assert!(line.starts_with("headpond_"), "{line}");
         }

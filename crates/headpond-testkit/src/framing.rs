@@ -7,7 +7,7 @@ pub(crate) enum Begins {
     Messages,
     /// With a packet without a tag, as a client does.
     Packet,
-    /// With any number of single `N`s, which refuse encryption.
+    /// With any number of single `N`s, which refuse encryption, or an `S`, which agrees to it.
     Refusals,
 }
 
@@ -26,6 +26,11 @@ pub(crate) struct Framing {
 impl Framing {
     pub(crate) fn new(begins: Begins) -> Self {
         Self { begins, header: Vec::new(), rest: 0, broken: false }
+    }
+
+    /// Whether nothing was said yet but single bytes.
+    pub(crate) fn is_new(&self) -> bool {
+        self.begins != Begins::Messages
     }
 
     /// Whether all messages so far are whole.
@@ -47,7 +52,7 @@ impl Framing {
             }
             bytes = after;
             if self.begins == Begins::Refusals && self.header.is_empty() {
-                if *first == b'N' {
+                if matches!(*first, b'N' | b'S') {
                     continue;
                 }
                 self.begins = Begins::Messages;

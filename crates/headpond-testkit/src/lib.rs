@@ -40,6 +40,9 @@ pub const SCRAM: Body = Body { name: "scram", run: parsers::scram, seeds: parser
 pub const SECRETS: Body = Body { name: "secrets", run: parsers::secrets, seeds: parsers::secret_seeds };
 /// Clients' proofs of who they are.
 pub const PROOF: Body = Body { name: "proof", run: parsers::proof, seeds: parsers::proof_seeds };
+/// Certificates, for what is read of them.
+pub const CERTIFICATE: Body =
+    Body { name: "certificate", run: parsers::certificate, seeds: parsers::certificate_seeds };
 /// The users file.
 pub const USERS: Body = Body { name: "users", run: texts::users, seeds: texts::users_seeds };
 /// Rules of who may log in, and name maps.
@@ -70,6 +73,7 @@ pub const BODIES: &[Body] = &[
     SCRAM,
     SECRETS,
     PROOF,
+    CERTIFICATE,
     USERS,
     HBA,
     TOML,

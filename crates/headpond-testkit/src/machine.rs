@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use headpond_pooler::Link;
-use headpond_pooler::config::{AuthMethod, PoolMode, Users};
+use headpond_pooler::config::{AuthMethod, PoolMode, TlsMode, Users};
 
 use crate::messages::{self, Named, Spoiled, is_tagged};
 use crate::scene::config;
@@ -51,6 +51,12 @@ pub(crate) fn pooler(input: &[u8]) {
         config.data_sources[0].pool.leak_after = Duration::from_secs(20);
     }
     if flavour & 64 != 0 {
+        config.client_tls = TlsMode::Allow;
+    }
+    if flavour & 128 != 0 {
+        config.data_sources[0].tls.mode = TlsMode::Prefer;
+    }
+    if flavour & 48 == 48 {
         // Whoever is not Ann is looked up by her, and what the server says of him makes little sense.
         let mut listed = Users::default();
         listed.insert("ann".to_owned(), config.users.get("ann").cloned().unwrap_or_default());
@@ -75,7 +81,10 @@ pub(crate) fn pooler(input: &[u8]) {
                 raw.map(|(link, bytes)| stage.says(link, bytes))
             }
             13 => operates(&mut stage, &mut script, &mut drains),
-            14 => script.one_of(&links).map(|link| stage.connects(link)),
+            14 => script.one_of(&links).map(|link| {
+                stage.shakes(link);
+                stage.connects(link);
+            }),
             _ => {
                 stage.serve(&[]);
                 Some(())
@@ -166,8 +175,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         with(8, &[&query, &[0], &say(1, 32), &[15], &[11, 16], &[13, 0], &[13, 160], &[13, 60]]),
         with(0, &[&query, &[15], &[13, 250], &[15]]),
         // Somebody is looked up.
-        with(64 | 4, &[&[7, 1], &[15], &[7, 0], &query, &[15], &[7, 1], &[8, 2], &[15]]),
+        with(48 | 4, &[&[7, 1], &[15], &[7, 0], &query, &[15], &[7, 1], &[8, 2], &[15]]),
     ];
+    // TLS with a client that asks for it, and with servers that have it.
+    let ask = [12, 0, 8, 0, 0, 0, 8, 4, 210, 22, 47];
+    seeds.push([&[64, 0][..], &ask, &[14, 0], &say(0, 27), &[15], &query, &[15]].concat());
+    seeds.push([&[64, 0, 12, 0, 1, 0x16, 14, 0][..], &say(0, 27), &[15], &query, &[15]].concat());
+    seeds.push(with(128, &[&query, &[15], &[7, 1], &say(1, 1), &[15], &say(1, 32), &[15]]));
+    seeds.push([&[128, 7, 0][..], &[8, 1], &[14, 1], &query, &[15]].concat());
     // Logins by hand, by every method.
     seeds.extend((0..4).map(|method| {
         let (hello, password) = (say(0, 27), say(0, 24 + u8::from(method == 3)));

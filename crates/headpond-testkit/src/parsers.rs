@@ -5,7 +5,7 @@ use headpond_pooler::{ANSWER_MAX, Outcome, Proof};
 use headpond_wire::postgres::backend::{Authentication, ErrorFields};
 use headpond_wire::postgres::frame::{self, Fields, HEADER, Next, WHOLE_MAX};
 use headpond_wire::postgres::md5::Md5Secret;
-use headpond_wire::postgres::scram::{ClientKeys, ClientRole, ServerRole, StoredSecret};
+use headpond_wire::postgres::scram::{Binding, ClientKeys, ClientRole, ServerRole, StoredSecret};
 use headpond_wire::postgres::startup::{self, KEY_MAX, PACKET_MAX, Packet};
 use headpond_wire::postgres::{encode, frontend};
 
@@ -101,8 +101,14 @@ pub(crate) fn scram(input: &[u8]) {
     let first = format!("n,,n=,r={NONCE}");
     match choice % 4 {
         0 => {
-            let Ok((role, answer)) = ServerRole::first(message, NONCE, &secret) else { return };
+            let binding =
+                [Binding::None, Binding::Declined, Binding::EndPoint(b"hash")][usize::from(choice / 4) % 3];
+            let Ok((role, answer)) = ServerRole::first_bound(message, NONCE, &secret, binding) else {
+                return;
+            };
             assert!(answer.starts_with(b"r="));
+            let flag = [&b"ny"[..], b"n", b"p"][usize::from(choice / 4) % 3];
+            assert!(flag.contains(&message[0]), "a binding that is not what it should be");
             let wrong = format!("c=biws,r={NONCE}{NONCE},p={}", "A".repeat(43));
             assert!(role.finish(wrong.as_bytes()).is_err());
         }
@@ -156,9 +162,11 @@ pub(crate) fn proof(input: &[u8]) {
     let password = Some(Secret("secret".to_owned()));
     users.insert("ann".to_owned(), User { password, md5: md5("ann"), scram: scram.clone() });
     users.insert("bob".to_owned(), User { password: None, md5: None, scram });
+    // In clear, or in TLS.
+    let end_point = (choice & 128 != 0).then_some(&[7; 32][..]);
     let mut out = Vec::new();
-    let mut proof =
-        Proof::begin(method, &users, name, b"seed", [7; 18], &mut out).expect("not everybody is trusted");
+    let mut proof = Proof::begin(method, &users, name, b"seed", [7; 18], end_point, &mut out)
+        .expect("not everybody is trusted");
     for message in messages.split(|byte| *byte == 0xfe).take(3) {
         if message.len() > ANSWER_MAX || !proof.awaits_answer() {
             return;
@@ -177,6 +185,11 @@ pub(crate) fn proof(input: &[u8]) {
             Outcome::Failed => return assert!(!proof.awaits_answer()),
         }
     }
+}
+
+/// What is read of a certificate lies within it, whatever it is.
+pub(crate) fn certificate(input: &[u8]) {
+    headpond_server::fuzzing::certificate(input);
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -228,6 +241,8 @@ pub(crate) fn scram_seeds() -> Vec<Vec<u8>> {
     vec![
         format!("\0n,,n=,r={NONCE}").into_bytes(),
         format!("\0y,,n=ann,r={NONCE},x=extension").into_bytes(),
+        format!("\x04y,,n=,r={NONCE}").into_bytes(),
+        format!("\x08p=tls-server-end-point,,n=,r={NONCE}").into_bytes(),
         format!("\x01c=biws,r={NONCE}{NONCE},p={end}=").into_bytes(),
         format!("\x02r={NONCE}more,s=c2FsdA==,i=4096").into_bytes(),
         format!("\x03v={end}=").into_bytes(),
@@ -248,15 +263,23 @@ pub(crate) fn proof_seeds() -> Vec<Vec<u8>> {
     let first = format!("n,,n=,r={NONCE}");
     let initial = [&b"SCRAM-SHA-256\0\0\0\0\x20"[..], first.as_bytes()].concat();
     let last = format!("c=biws,r={NONCE}BwcHBwcHBwcHBwcHBwcHBwcHBwcH,p={}=", "A".repeat(43));
+    let bound = format!("p=tls-server-end-point,,n=,r={NONCE}");
+    let length = u8::try_from(bound.len()).unwrap_or(0);
+    let bound = [&b"\x82SCRAM-SHA-256-PLUS\0\0\0\0"[..], &[length], bound.as_bytes()].concat();
     let scram = |choice: u8| [&[choice], &initial[..], &[0xfe], last.as_bytes()].concat();
     vec![
         b"\0secret\0".to_vec(),
         b"\x03secret\0".to_vec(),
         b"\x01md50123\0".to_vec(),
+        bound,
         scram(2),
         scram(4),
         scram(5),
     ]
+}
+
+pub(crate) fn certificate_seeds() -> Vec<Vec<u8>> {
+    vec![include_bytes!("../seeds/certificate.der").to_vec()]
 }
 
 pub(crate) fn exchange_seeds() -> Vec<Vec<u8>> {

@@ -3,11 +3,12 @@
 //! Peers are played by whoever holds the stage: they say bytes, leave or break. Time passes when it is told to.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::{State, Tick};
 use headpond_pooler::config::{PoolerConfig, Secret};
-use headpond_pooler::{Action, Actions, Link, Pooler, Report};
+use headpond_pooler::{Action, Actions, Link, NoTls, Pooler, Report, Tls};
 use headpond_wire::postgres::scram::ClientKeys;
 
 use crate::backend::Backend;
@@ -18,6 +19,9 @@ const READS_MAX: usize = 10_000;
 
 /// More iterations of a key derivation are not worth the wait: the keys are wrong then.
 const ITERATIONS_MAX: u32 = 10;
+
+/// The packet that asks for TLS.
+pub(crate) const SSL_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
 
 /// The message Terminate.
 const GOODBYE: &[u8] = b"X\0\0\0\x04";
@@ -33,6 +37,8 @@ enum Last {
 struct Wire {
     link: Link,
     connected: bool,
+    /// It is away for a TLS handshake.
+    shakes: bool,
     /// Said by the peer and not read.
     arrived: Vec<u8>,
     /// Handed over and not consumed.
@@ -66,6 +72,7 @@ impl Wire {
         Self {
             link,
             connected: matches!(link, Link::Client(_)),
+            shakes: false,
             arrived: Vec::new(),
             held: Vec::new(),
             ended: false,
@@ -82,6 +89,13 @@ impl Wire {
                 unsure: false,
             },
         }
+    }
+}
+
+impl Wire {
+    /// Its peer can say something.
+    fn speaks(&self) -> bool {
+        self.connected && !self.shakes && !self.ended
     }
 }
 
@@ -177,7 +191,7 @@ impl Stage {
 
     /// The peer of a link says something.
     pub fn says(&mut self, link: Link, bytes: &[u8]) {
-        let Some(wire) = self.wire(link).filter(|wire| wire.connected && !wire.ended) else { return };
+        let Some(wire) = self.wire(link).filter(|wire| wire.speaks()) else { return };
         wire.arrived.extend_from_slice(bytes);
         self.pooler.readable(self.now, link, &mut self.actions);
         self.work();
@@ -185,7 +199,7 @@ impl Stage {
 
     /// The peer of a link says no more, but what it said stands.
     pub fn leaves(&mut self, link: Link) {
-        let Some(wire) = self.wire(link).filter(|wire| wire.connected && !wire.ended) else { return };
+        let Some(wire) = self.wire(link).filter(|wire| wire.speaks()) else { return self.breaks_off(link) };
         wire.ended = true;
         match link {
             Link::Client(id) => self.pooler.hung_up(self.now, id, &mut self.actions),
@@ -196,8 +210,19 @@ impl Stage {
 
     /// A link breaks, or could not be connected.
     pub fn breaks(&mut self, link: Link) {
-        if self.wire(link).is_some() {
+        if self.wire(link).is_some_and(|wire| wire.shakes) {
+            self.breaks_off(link);
+        } else if self.wire(link).is_some() {
             self.pooler.closed(self.now, link, "it broke", &mut self.actions);
+            self.work();
+        }
+    }
+
+    /// A handshake fails.
+    fn breaks_off(&mut self, link: Link) {
+        if self.wire(link).is_some_and(|wire| wire.shakes) {
+            let why = NoTls::Network("it broke".to_owned());
+            self.pooler.handshake_failed(self.now, link, why, &mut self.actions);
             self.work();
         }
     }
@@ -212,7 +237,7 @@ impl Stage {
 
     /// A link takes no more, or takes bytes again.
     pub fn blocks(&mut self, link: Link) {
-        let Some(wire) = self.wire(link) else { return };
+        let Some(wire) = self.wire(link).filter(|wire| !wire.shakes) else { return };
         wire.blocked = !wire.blocked;
         if wire.blocked {
             self.pooler.blocked(link);
@@ -287,7 +312,15 @@ impl Stage {
             self.connects(link);
             return true;
         }
+        if wire.shakes {
+            self.shakes(link);
+            return true;
+        }
         let (sent, last) = (std::mem::take(&mut wire.sent), wire.last);
+        if sent == SSL_REQUEST {
+            self.says(link, b"S");
+            return true;
+        }
         if matches!(link, Link::Cancel(_)) {
             self.leaves(link);
             return true;
@@ -326,9 +359,35 @@ impl Stage {
         self.check();
     }
 
+    /// A link goes away for its handshake, with all that was left of it.
+    fn goes(&mut self, link: Link) {
+        assert!(self.pooler.awaits_handshake(link), "{link:?} goes away unasked");
+        let wire = self.wire(link).expect("a link that is open goes away");
+        assert!(wire.connected && !wire.shakes);
+        wire.shakes = true;
+        wire.held.clear();
+        wire.arrived.clear();
+    }
+
+    /// A handshake succeeds.
+    pub fn shakes(&mut self, link: Link) {
+        let Some(wire) = self.wire(link).filter(|wire| wire.shakes) else { return };
+        wire.shakes = false;
+        let tls = Tls {
+            version: "TLSv1.3",
+            cipher: "TLS_AES_256_GCM_SHA384",
+            agreed: true,
+            end_point: Some([7; 32].into()),
+            common_name: None,
+        };
+        self.pooler.handshaken(self.now, link, &Arc::new(tls), &mut self.actions);
+        self.work();
+    }
+
     /// Reads a link once, and hands over what there is.
     fn reads(&mut self, link: Link) {
         let Some(wire) = self.wire(link).filter(|wire| wire.connected) else { return };
+        assert!(!wire.shakes, "{link:?} is read in its handshake");
         if wire.arrived.is_empty() && wire.ended {
             self.pooler.closed(self.now, link, "the peer closed the connection", &mut self.actions);
             return self.carry_out(None, &[]);
@@ -368,6 +427,8 @@ impl Stage {
                 Action::Connect { link, .. } => self.wires.push(Wire::new(link)),
                 Action::Finish(link) => self.wire(link).into_iter().for_each(|wire| wire.last = Last::Finish),
                 Action::Close(link) => self.forget(link),
+                Action::AcceptTls(client) => self.goes(Link::Client(client)),
+                Action::StartTls { link, .. } => self.goes(link),
                 Action::HandOver(client) | Action::Move { client, .. } => self.forget(Link::Client(client)),
                 Action::DeriveKeys { link, password, salt, iterations } => {
                     self.deriving.push((link, password, salt, iterations));
@@ -404,11 +465,15 @@ impl Stage {
     fn send(&mut self, to: Link, bytes: &[u8]) {
         let wire = self.wire(to).expect("words go to a link that is open");
         assert_eq!(wire.last, Last::Open, "words go to {to:?} behind the last one");
-        if bytes == GOODBYE {
+        if bytes == GOODBYE || bytes == SSL_REQUEST {
             wire.sent.extend_from_slice(bytes);
             return;
         }
         assert!(wire.framing.is_whole(), "{bytes:?} go to {to:?} inside a message");
+        if wire.framing.is_new() {
+            // What was heard so far said whether there is TLS.
+            wire.turnover.heard = Framing::new(Begins::Messages);
+        }
         let errands = &mut wire.turnover.errands;
         wire.framing.read(bytes, |tag| *errands += u32::from(tag == b'Q'));
         assert!(wire.framing.is_whole(), "{bytes:?} are no whole message");

@@ -60,6 +60,7 @@ fn session(client: &Client) -> &'static str {
     let lost = client.aborted != Aborted::No;
     match (&client.state, client.lease) {
         (ClientState::Startup, _) => "startup",
+        (ClientState::Handshake { .. }, _) => "handshake",
         (ClientState::LookedUp(_), _) => "looked up",
         (ClientState::Login(_), _) => "proving",
         (ClientState::AwaitsParameters, _) => "awaiting parameters",
@@ -79,6 +80,8 @@ fn doing(pooler: &Pooler, server: &Server) -> &'static str {
     let on = |errand| exchanges.is_on(Owner::Pooler(errand));
     match server.state {
         ServerState::Connecting => "connecting",
+        ServerState::Tls(_) => "beginning TLS",
+        ServerState::Again => "refused once",
         ServerState::Login(_) => "logging in",
         ServerState::Reopening => "reopening",
         ServerState::Closing => "closing",

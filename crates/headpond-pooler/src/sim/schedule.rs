@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Pooler;
 use crate::config::{
     AuthMethod, DataSource, LookupBy, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret,
-    SessionState, Timeouts, User, Users,
+    ServerTls, SessionState, Timeouts, User, Users,
 };
 use headpond_core::{PoolSettings, State, Tick};
 
@@ -241,6 +241,7 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
         user: Some("service".to_owned()),
         password: Some(Secret(SERVICES.to_owned())),
         timeouts: Timeouts::default(),
+        tls: ServerTls::NONE,
         mode: dice.pick(&[PoolMode::Session, PoolMode::Transaction, PoolMode::Transaction]),
         pool: PoolSettings {
             idle_timeout: milliseconds(dice.pick(&[0, 30, 1_000])),

@@ -263,24 +263,31 @@ impl Reader<'_> {
             "password" | "plain" => RuleMethod::Ask(AuthMethod::Password),
             "md5" => RuleMethod::Ask(AuthMethod::Md5),
             "scram-sha-256" => RuleMethod::Ask(AuthMethod::ScramSha256),
-            "peer" | "ident" if over == Over::Local => {
-                let known = |name: String| {
-                    let found = self.maps.get(&name).cloned();
-                    found.ok_or_else(|| format!("no map {} in the file of name maps", echo(&name)))
-                };
-                return Ok(RuleMethod::Peer(map.map(known).transpose()?));
-            }
+            "peer" | "ident" if over == Over::Local => return Ok(RuleMethod::Peer(self.map(map)?)),
+            "cert" if over == Over::HostSsl => return Ok(RuleMethod::Cert(self.map(map)?)),
+            "cert" => return Err("cert is for hostssl only".into()),
             "peer" | "ident" => return Err("peer is for local connections only".into()),
-            known @ ("cert" | "ldap" | "pam") => return Err(format!("{known} is not supported yet")),
+            known @ ("ldap" | "pam") => return Err(format!("{known} is not supported yet")),
             other => {
-                let right = "trust, reject, password, md5, scram-sha-256 or peer";
+                let right = "trust, reject, password, md5, scram-sha-256, cert or peer";
                 return Err(format!("{} is no method; {right}", echo(other)));
             }
         };
         match map {
-            Some(_) => Err("a map is for peer only".into()),
+            Some(_) => Err("a map is for cert and peer only".into()),
             None => Ok(method),
         }
+    }
+}
+
+impl Reader<'_> {
+    /// The name map that a rule names.
+    fn map(&self, name: Option<String>) -> Result<Option<Arc<NameMap>>, String> {
+        let known = |name: String| {
+            let found = self.maps.get(&name).cloned();
+            found.ok_or_else(|| format!("no map {} in the file of name maps", echo(&name)))
+        };
+        name.map(known).transpose()
     }
 }
 

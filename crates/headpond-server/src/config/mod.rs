@@ -26,7 +26,9 @@ use std::time::Duration;
 
 use headpond_core::PoolSettings;
 pub use headpond_pooler::config::NodeAddress;
-use headpond_pooler::config::{LookupBy, PoolMode, PoolerConfig, Secret, Timeouts};
+use headpond_pooler::config::{LookupBy, PoolMode, PoolerConfig, Secret, ServerTls, Timeouts};
+
+use crate::tls::{Files, Loaded};
 
 pub use diagnostic::Diagnostic;
 pub use reference::reference;
@@ -52,6 +54,14 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Time between two lines of figures in the log; zero: none.
     pub figures_interval: Duration,
+    /// The files of the leg to clients.
+    pub client_tls: Files,
+    /// The files of the leg to servers.
+    pub server_tls: Files,
+    /// How servers are reached whose data sources do not say.
+    pub server_tls_mode: ServerTls,
+    /// What was read from those files.
+    pub tls: Arc<Loaded>,
     /// How clients log in.
     pub auth_type: AuthType,
     /// The file that the rules came from.
@@ -244,6 +254,7 @@ impl Config {
         let password = password.map(Secret);
         for source in &mut Arc::make_mut(&mut self.pooler).data_sources {
             source.node = node.clone();
+            source.tls = ServerTls::NONE;
             source.user = user.map(str::to_owned);
             source.password.clone_from(&password);
         }
@@ -255,6 +266,7 @@ impl Config {
         let mut config = Self::defaults(Dialect::Toml);
         let mut source = build::data_source("*", config.pool_mode, pool.clone());
         source.node = NodeAddress::Tcp { host: "127.0.0.1".into(), port };
+        source.tls = ServerTls::NONE;
         let pooler = Arc::make_mut(&mut config.pooler);
         pooler.data_sources.push(source);
         pooler.admin_users.push("postgres".into());

@@ -80,29 +80,14 @@ pub(super) static ANSWERS: Answers = &[
     (&["suspend_timeout"], "has no effect here: there is no SUSPEND; use PAUSE"),
     (
         &[
-            "client_tls_sslmode",
-            "client_tls_ca_file",
-            "client_tls_key_file",
-            "client_tls_cert_file",
-            "client_tls_protocols",
             "client_tls_ciphers",
             "client_tls13_ciphers",
             "client_tls_ecdhcurve",
             "client_tls_dheparams",
-        ],
-        "not supported yet: clients connect without TLS; keep them on a private network",
-    ),
-    (
-        &[
-            "server_tls_sslmode",
-            "server_tls_ca_file",
-            "server_tls_key_file",
-            "server_tls_cert_file",
-            "server_tls_protocols",
             "server_tls_ciphers",
             "server_tls13_ciphers",
         ],
-        "not supported yet: servers are reached without TLS; keep them on a private network",
+        "has no effect here: only ciphers and curves are spoken that nobody would turn off",
     ),
     (&["pkt_buf", "sbuf_loopcnt"], "has no effect here: there is no buffer per connection"),
     (

@@ -17,6 +17,7 @@ const HEAD: &str = "\
 pub fn reference() -> String {
     let mut config = Config::defaults(Dialect::Toml);
     let mut source = build::data_source("shop", PoolMode::Transaction, PoolSettings::named());
+    source.tls = config.server_tls_mode;
     let [mut top, mut pool, mut of_source, mut application] = <[String; 4]>::default();
     let mut weight = 1;
     for setting in SETTINGS {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{DataSource, LookupBy, NodeAddress, PoolMode, PoolerConfig, Timeouts};
+use headpond_pooler::config::{
+    DataSource, LookupBy, NodeAddress, PoolMode, PoolerConfig, ServerTls, Timeouts, TlsMode,
+};
 
 use super::values::Slot;
 use super::{AuthType, Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
+use crate::tls::Files;
 
 /// PostgreSQL's own limit of `max_connections`.
 const CONNECTIONS_MAX: u32 = 262_143;
@@ -100,6 +103,11 @@ impl Config {
             log_level: LogLevel::Info,
             log_format: LogFormat::Auto,
             figures_interval: NO_TIME,
+            client_tls: Files::default(),
+            server_tls: Files::default(),
+            // As in PgBouncer and libpq.
+            server_tls_mode: ServerTls { mode: TlsMode::Prefer, ..ServerTls::NONE },
+            tls: Arc::default(),
             auth_type: if ini { AuthType::Md5 } else { AuthType::Trust },
             hba_file: None,
             ident_file: None,
@@ -220,6 +228,81 @@ pub(super) static SETTINGS: &[Setting] = &[
          limit.",
     )
     .pgbouncer("max_packet_size"),
+    setting(
+        "client_tls",
+        Top(|c| Slot::Choice(&mut pooler(c).client_tls)),
+        "Whether clients come by TLS: \"disable\", \"allow\" or \"prefer\" (as they like), \"require\", or \"verify-ca\" and \
+         \"verify-full\" (only with a certificate that client_tls_ca_file vouches for). Clients on Unix sockets need none.",
+    )
+    .pgbouncer("client_tls_sslmode"),
+    setting(
+        "client_tls_cert_file",
+        Top(|c| Slot::Path(&mut c.client_tls.certificate)),
+        "What clients are shown: our certificate and those between it and its authority, in PEM. A reload reads it again.",
+    )
+    .pgbouncer("client_tls_cert_file"),
+    setting(
+        "client_tls_key_file",
+        Top(|c| Slot::Path(&mut c.client_tls.key)),
+        "The private key of that certificate, in PEM and not encrypted.",
+    )
+    .pgbouncer("client_tls_key_file"),
+    setting(
+        "client_tls_ca_file",
+        Top(|c| Slot::Path(&mut c.client_tls.authorities)),
+        "The authorities that clients' certificates are verified by, in PEM; \"\": none is asked for.",
+    )
+    .pgbouncer("client_tls_ca_file"),
+    setting(
+        "client_tls_protocols",
+        Top(|c| Slot::Choice(&mut c.client_tls.protocols)),
+        "Versions of TLS for clients: \"secure\" (1.2 and 1.3), \"tlsv1.2\" or \"tlsv1.3\".",
+    )
+    .pgbouncer("client_tls_protocols"),
+    setting(
+        "server_tls",
+        Top(|c| Slot::Choice(&mut c.server_tls_mode.mode)),
+        "Whether servers are reached by TLS, as libpq's sslmode: \"disable\", \"allow\" (if they do not let us in \
+         without), \"prefer\" (if they have it), \"require\", \"verify-ca\" (with a certificate that server_tls_ca_file \
+         vouches for), \"verify-full\" (which is for their host, too). Never on Unix sockets.",
+    )
+    .pgbouncer("server_tls_sslmode"),
+    setting(
+        "server_tls_negotiation",
+        Top(|c| Slot::Choice(&mut c.server_tls_mode.negotiation)),
+        "How TLS with servers begins: \"postgres\" (they are asked first) or \"direct\" (PostgreSQL 17 and later; where \
+         server_tls is require or more).",
+    ),
+    setting(
+        "server_channel_binding",
+        Top(|c| Slot::Choice(&mut c.server_tls_mode.binding)),
+        "Whether logins to servers are bound to TLS (SCRAM-SHA-256-PLUS): \"disable\", \"prefer\", or \"require\": a \
+         server that cannot is not logged in to.",
+    ),
+    setting(
+        "server_tls_ca_file",
+        Top(|c| Slot::Path(&mut c.server_tls.authorities)),
+        "The authorities that servers are verified by, and servers' own certificates, in PEM.",
+    )
+    .pgbouncer("server_tls_ca_file"),
+    setting(
+        "server_tls_cert_file",
+        Top(|c| Slot::Path(&mut c.server_tls.certificate)),
+        "What servers are shown that ask for our certificate, in PEM; \"\": none.",
+    )
+    .pgbouncer("server_tls_cert_file"),
+    setting(
+        "server_tls_key_file",
+        Top(|c| Slot::Path(&mut c.server_tls.key)),
+        "The private key of that certificate, in PEM and not encrypted.",
+    )
+    .pgbouncer("server_tls_key_file"),
+    setting(
+        "server_tls_protocols",
+        Top(|c| Slot::Choice(&mut c.server_tls.protocols)),
+        "Versions of TLS for servers: \"secure\" (1.2 and 1.3), \"tlsv1.2\" or \"tlsv1.3\".",
+    )
+    .pgbouncer("server_tls_protocols"),
     setting(
         "auth_type",
         Top(|c| Slot::Choice(&mut c.auth_type)),
@@ -565,6 +648,9 @@ pub(super) static SETTINGS: &[Setting] = &[
          of them may leave settings that nobody can name, and whoever uses those keeps the server connection; \"trust\" \
          takes all of them to leave nothing behind.",
     ),
+    setting("server_tls", Source(|s| Slot::Choice(&mut s.tls.mode)), ALONE),
+    setting("server_tls_negotiation", Source(|s| Slot::Choice(&mut s.tls.negotiation)), ALONE),
+    setting("server_channel_binding", Source(|s| Slot::Choice(&mut s.tls.binding)), ALONE),
     setting("auth_user", Source(|s| Slot::Name(&mut s.lookup.user)), ALONE).database("auth_user"),
     setting("auth_query", Source(|s| Slot::Text(&mut s.lookup.query)), ALONE).database("auth_query"),
     setting("auth_dbname", Source(|s| Slot::Name(&mut s.lookup.data_source)), ALONE).database("auth_dbname"),

@@ -5,9 +5,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headpond_pooler::config::{NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState};
+use headpond_pooler::config::{
+    ChannelBinding, NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState, TlsMode, TlsNegotiation,
+};
 
 use super::{AuthType, ListenAddress, LogFormat, LogLevel, Sends};
+use crate::tls::Protocols;
 
 /// The longest time a setting may state.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -172,6 +175,13 @@ choice!(PoolMode { "session" = Session, "transaction" = Transaction, "statement"
 choice!(AuthType {
     "trust" = Trust, "password" = Password, "md5" = Md5, "scram-sha-256" = ScramSha256, "hba" = Hba
 });
+choice!(TlsMode {
+    "disable" = Disable, "allow" = Allow, "prefer" = Prefer, "require" = Require, "verify-ca" = VerifyCa,
+    "verify-full" = VerifyFull
+});
+choice!(TlsNegotiation { "postgres" = Postgres, "direct" = Direct });
+choice!(ChannelBinding { "disable" = Disable, "prefer" = Prefer, "require" = Require });
+choice!(Protocols { "secure" = Secure, "tlsv1.2" = Tls12, "tlsv1.3" = Tls13 });
 choice!(Sends { "auto" = Auto, "batched" = Batched, "plain" = Plain });
 choice!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug });
 choice!(LogFormat { "auto" = Auto, "text" = Text, "json" = Json });

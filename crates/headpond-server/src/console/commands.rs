@@ -127,6 +127,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     show("SHOW USERS", pools::USERS, pools::users, "users"),
     show("SHOW LISTS", process::LISTS, process::lists, "how many there are of everything"),
     show("SHOW CONFIG", process::CONFIG, process::config, "the settings"),
+    show("SHOW CERTIFICATES", process::CERTIFICATES, process::certificates, "until when certificates hold"),
     show("SHOW STATE", process::STATE, process::state, "whether the pools are paused"),
     show("SHOW VERSION", process::VERSION, process::version, "the version"),
     show("SHOW MEM", process::MEM, nothing, "empty: there are no caches to show"),

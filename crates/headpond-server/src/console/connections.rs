@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use headpond_core::{State, Tick};
+use headpond_pooler::Tls;
 use headpond_pooler::config::NodeAddress;
 use headpond_pooler::figures::{ClientActivity, ClientRow, Holder, PoolRow, ServerRow};
 
@@ -118,6 +119,11 @@ fn with_extras(rows: impl Iterator<Item = Row>) -> Vec<Row> {
     rows.map(|row| [row, vec![Cell::Number(0); SOCKET_EXTRAS]].concat()).collect()
 }
 
+/// As PgBouncer: protocol and cipher; nothing in clear.
+fn tls(tls: Option<&Tls>) -> String {
+    tls.map_or_else(String::new, |tls| format!("{}/{}", tls.version, tls.cipher))
+}
+
 fn client(view: &View<'_>, client: &ClientRow) -> Row {
     let state = match client.activity {
         ClientActivity::Active => "active",
@@ -147,7 +153,7 @@ fn client(view: &View<'_>, client: &ClientRow) -> Row {
         pointer('c', client.id),
         client.server.map_or_else(String::new, |id| pointer('s', id)),
         0_u32,
-        "",
+        tls(client.tls.as_deref()),
         client.application_name.as_str(),
         0_u32,
         client.id,
@@ -188,7 +194,7 @@ fn server(view: &View<'_>, server: &ServerRow) -> Row {
         pointer('s', server.id),
         server.client.map_or_else(String::new, |id| pointer('c', id)),
         server.backend_pid.unsigned_abs(),
-        "",
+        tls(server.tls.as_deref()),
         server.application_name.as_str(),
         0_u32,
         server.id,

@@ -66,7 +66,7 @@ where
     let owns = user == OWNER && origin.system_user.0 == Some(nix::unistd::geteuid().as_raw());
     if !owns {
         let method = admit(link, origin, (&user, &wanted.database), pooler).await?;
-        prove(link, &user, method, pooler, control).await?;
+        prove(link, &user, (origin, method), pooler, control).await?;
     }
     let role = if owns { Some(Role::Admin) } else { role(pooler, &user, origin.is_local()) };
     let Some(role) = role else {
@@ -98,8 +98,12 @@ async fn admit<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let from =
-        config::Origin { address: origin.address, tls: false, system_user: origin.system_user.1.as_deref() };
+    let from = config::Origin {
+        address: origin.address,
+        tls: origin.tls.is_some(),
+        system_user: origin.system_user.1.as_deref(),
+        common_name: origin.tls.as_ref().and_then(|tls| tls.common_name.as_deref()),
+    };
     let request = config::Request { database, user, replication: config::Replication::None };
     match pooler.admit(from, request) {
         Decision::Ask(method) => Ok(Some(method)),
@@ -197,7 +201,7 @@ fn login_of(startup: &startup::Startup<'_>) -> Login {
 async fn prove<S>(
     link: &mut Link<S>,
     user: &str,
-    method: Option<AuthMethod>,
+    (origin, method): (&Origin, Option<AuthMethod>),
     pooler: &PoolerConfig,
     control: &Control,
 ) -> Result<(), Ended>
@@ -209,9 +213,10 @@ where
     if getrandom::fill(&mut fresh).is_err() {
         return Err(link.fatal("XX000", "no randomness").await);
     }
-    let Some(mut proof) =
-        Proof::begin(method, &pooler.users, user, control.login_seed(), fresh, &mut link.out)
-    else {
+    let end_point = origin.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
+    let seed = control.login_seed();
+    let begun = Proof::begin(method, &pooler.users, user, seed, fresh, end_point, &mut link.out);
+    let Some(mut proof) = begun else {
         return Ok(());
     };
     loop {

@@ -29,8 +29,12 @@ use headpond_pooler::figures::Snapshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use headpond_pooler::Tls;
+
 use crate::config::Config;
 use crate::control::Control;
+use crate::tls::session::Session;
+use crate::tls::stream::TlsStream;
 use crate::worker::ConsoleClient;
 use crate::worker::local::{name_of, peer_uid};
 use crate::worker::socket::Socket;
@@ -63,6 +67,8 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// The number of the user whose process it is, and his name if rules ask for it.
     pub system_user: (Option<u32>, Option<String>),
+    /// What protects it on its way here.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Origin {
@@ -74,17 +80,15 @@ impl Origin {
 
 /// Serves a client of the console from its startup packet on, until it leaves.
 pub(crate) async fn serve(client: ConsoleClient, control: Arc<Control>) {
-    let ConsoleClient { socket, held } = client;
+    let ConsoleClient { socket, held, session } = client;
     let address = socket.peer_address().map(|address| address.ip());
+    let mut origin = Origin { address, ..Origin::default() };
     let failed = |error: io::Error| tracing::warn!(%error, "a client of the console could not be served");
     match socket {
-        Socket::Tcp(stream) => {
-            let origin = Origin { address, ..Origin::default() };
-            match TcpStream::from_std(stream.into()) {
-                Ok(stream) => serve_on(stream, origin, held, control).await,
-                Err(error) => failed(error),
-            }
-        }
+        Socket::Tcp(stream) => match TcpStream::from_std(stream.into()) {
+            Ok(stream) => serve_in(stream, session, origin, held, control).await,
+            Err(error) => failed(error),
+        },
         Socket::Unix(stream) => {
             let uid = peer_uid(&stream);
             let asks = control.config().pooler.rules.as_ref().is_some_and(|rules| rules.ask_the_system());
@@ -93,11 +97,30 @@ pub(crate) async fn serve(client: ConsoleClient, control: Arc<Control>) {
                 Some(uid) => tokio::task::spawn_blocking(move || name_of(uid)).await.ok().flatten(),
                 None => None,
             };
-            let origin = Origin { address, system_user: (uid, name) };
+            origin.system_user = (uid, name);
             match UnixStream::from_std(stream.into()) {
-                Ok(stream) => serve_on(stream, origin, held, control).await,
+                Ok(stream) => serve_in(stream, session, origin, held, control).await,
                 Err(error) => failed(error),
             }
+        }
+    }
+}
+
+/// In clear, or in TLS.
+async fn serve_in<S>(
+    stream: S,
+    session: Option<Box<Session>>,
+    origin: Origin,
+    held: Vec<u8>,
+    control: Arc<Control>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match session {
+        None => serve_on(stream, origin, held, control).await,
+        Some(session) => {
+            let origin = Origin { tls: Some(Arc::clone(&session.tls)), ..origin };
+            serve_on(TlsStream::new(stream, session), origin, held, control).await;
         }
     }
 }

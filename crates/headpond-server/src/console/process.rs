@@ -1,10 +1,14 @@
 //! `SHOW` commands about the process as a whole.
 
+use std::time::{Duration, SystemTime};
+
 use headpond_core::State;
 
 use super::View;
+use super::connections::utc;
 use super::pools::data_sources;
 use super::table::{Column, Row, int4, int8, row, text};
+use crate::tls::Held;
 
 /// PgBouncer's version whose console this one follows, then ours: drivers parse the leading number.
 pub(crate) const SERVER_VERSION: &str = concat!("1.25.0/headpond ", env!("CARGO_PKG_VERSION"));
@@ -32,6 +36,20 @@ pub(crate) const CONFIG: &[Column] = &[text("key"), text("value"), text("default
 pub(crate) fn config(view: &View<'_>) -> Vec<Row> {
     let rows = view.config.settings().into_iter();
     rows.map(|s| row![s.key, s.value, s.default, if s.changeable { "yes" } else { "no" }]).collect()
+}
+
+pub(crate) const CERTIFICATES: &[Column] =
+    &[text("setting"), text("file"), text("subject"), text("expires"), int8("expires_in")];
+
+/// The certificates that were loaded; how many seconds each has left.
+pub(crate) fn certificates(view: &View<'_>) -> Vec<Row> {
+    let now = view.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let row = |held: &Held| {
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(held.not_after.try_into().unwrap_or(0));
+        let left = u64::try_from(held.not_after).unwrap_or(0).saturating_sub(now);
+        row![held.setting, held.file.as_str(), held.subject.as_str(), utc(expires), left]
+    };
+    view.config.tls.certificates().iter().map(row).collect()
 }
 
 pub(crate) const LISTS: &[Column] = &[text("list"), int4("items")];

@@ -92,7 +92,7 @@ async fn page(State(control): State<Arc<Control>>) -> Result<Response, Silent> {
 
 async fn metrics(State(control): State<Arc<Control>>) -> Result<Response, Silent> {
     let snapshot = control.snapshot(false).await?;
-    Ok(match metrics::render(&snapshot, control.uptime()) {
+    Ok(match metrics::render(&snapshot, &control.config().tls, control.uptime()) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     })

@@ -205,6 +205,7 @@ impl Stage {
             budgets: Arc::default(),
             consoles: consoles_in,
             runtime: runtime.handle().clone(),
+            handshakes: Arc::new(crate::tls::handshake::places()),
             refused: Notify::new(),
             ended: ended_in,
         });
@@ -214,6 +215,7 @@ impl Stage {
             let assignment = Assignment {
                 index,
                 config: Arc::clone(&server.config.pooler),
+                tls: Arc::clone(&server.config.tls),
                 sends: server.config.sends,
                 listeners,
                 seed,

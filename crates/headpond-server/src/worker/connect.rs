@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headpond_core::Tick;
@@ -13,12 +14,23 @@ use super::handle::Command;
 use super::local::Door;
 use super::socket::{Conn, Held, Socket, Stage};
 use super::{ConsoleClient, ResolvedHost, Worker, token_of};
+use crate::tls::session::Session;
 
 /// So many more than `max_clients` are told that there are too many; further ones are cut off.
 const OVER_MAX: usize = 1000;
 
 /// Clients accepted in one turn at most; the others are next.
 const ACCEPTS: usize = 128;
+
+/// What is known of where a client comes from.
+#[derive(Default)]
+pub(crate) struct Arrival {
+    pub(crate) peer: Option<SocketAddr>,
+    /// Whose process it is.
+    pub(crate) system_user: Option<String>,
+    /// What encrypts it, if anything does.
+    pub(crate) session: Option<Box<Session>>,
+}
 
 impl Worker {
     /// Takes in clients of one listener.
@@ -27,11 +39,12 @@ impl Worker {
             let accepted = match self.listeners.get(listener) {
                 None => return,
                 Some(Door::Tcp(door)) => door.accept().map(|(stream, peer)| {
-                    self.adopt(now, Socket::from_client(stream), Some(peer), None, Vec::new(), true);
+                    let arrival = Arrival { peer: Some(peer), ..Arrival::default() };
+                    self.adopt(now, Socket::from_client(stream), arrival, Vec::new(), true);
                 }),
-                Some(Door::Unix(door)) => {
-                    door.accept().map(|(stream, _)| self.adopt_local(now, stream, Vec::new(), true))
-                }
+                Some(Door::Unix(door)) => door.accept().map(|(stream, _)| {
+                    self.adopt_local(now, stream, None, Vec::new(), true);
+                }),
             };
             match accepted {
                 Ok(()) => {}
@@ -48,15 +61,8 @@ impl Worker {
     }
 
     /// A client's socket comes to this worker, from a listener or from another worker.
-    pub(crate) fn adopt(
-        &mut self,
-        now: Tick,
-        socket: Socket,
-        peer: Option<SocketAddr>,
-        system_user: Option<String>,
-        held: Vec<u8>,
-        counts: bool,
-    ) {
+    pub(crate) fn adopt(&mut self, now: Tick, socket: Socket, arrival: Arrival, held: Vec<u8>, counts: bool) {
+        let Arrival { peer, system_user, session } = arrival;
         let clients = if counts {
             self.shared.clients.fetch_add(1, Ordering::Relaxed)
         } else {
@@ -75,6 +81,10 @@ impl Worker {
         }
         let link = Link::Client(id);
         let mut conn = Conn::new(link, socket, Stage::Open);
+        if let Some(session) = &session {
+            self.pooler.came_in_tls(id, Arc::clone(&session.tls));
+        }
+        conn.session = session;
         if let Err(error) = conn.socket.register(self.poll.registry(), token_of(link), conn.interest()) {
             tracing::warn!(%error, "a client could not be watched");
             self.pooler.closed(now, link, "", &mut self.actions);
@@ -166,6 +176,7 @@ impl Worker {
         self.send_queued();
         let Some(mut conn) = self.conns.remove(Link::Client(client)) else { return };
         let held = conn.held.take().map(|held| held.0).unwrap_or_default();
+        let session = conn.session.take();
         let deregistered = conn.socket.deregister(self.poll.registry());
         let socket = conn.socket;
         if deregistered.is_err() {
@@ -176,14 +187,14 @@ impl Worker {
             None => {
                 self.count_client_out();
                 // Without a control plane there is no console; the client sees its connection close.
-                let _ = self.shared.consoles.send(ConsoleClient { socket, held });
+                let _ = self.shared.consoles.send(ConsoleClient { socket, held, session });
             }
             Some(worker) => {
                 let peer = socket.peer_address();
                 let sent = self
                     .mailboxes
                     .get(worker)
-                    .map(|mailbox| mailbox.send(Command::Adopt { socket, peer, held }));
+                    .map(|mailbox| mailbox.send(Command::Adopt { socket, peer, held, session }));
                 if !matches!(sent, Some(Ok(()))) {
                     self.count_client_out();
                 }

@@ -10,6 +10,9 @@ use headpond_pooler::figures::Snapshot;
 use mio::Waker;
 use tokio::sync::oneshot;
 
+use crate::tls::Loaded;
+use crate::tls::session::Session;
+
 /// What a worker can be told.
 pub(crate) enum Command {
     /// Copy the figures out; with clients and servers one by one if `detail`.
@@ -25,9 +28,16 @@ pub(crate) enum Command {
     /// Start the high-water marks anew.
     ResetMarks,
     /// A new configuration.
-    Reload(Arc<PoolerConfig>),
+    Reload(Arc<PoolerConfig>, Arc<Loaded>),
     /// A client that turned out to belong to this worker, with the bytes read of it so far.
-    Adopt { socket: crate::worker::socket::Socket, peer: Option<SocketAddr>, held: Vec<u8> },
+    Adopt {
+        socket: crate::worker::socket::Socket,
+        peer: Option<SocketAddr>,
+        held: Vec<u8>,
+        session: Option<Box<Session>>,
+    },
+    /// A handshake is over.
+    Handshaken(Box<crate::worker::Handshaken>),
     /// The system user of a client on a Unix socket was looked up.
     Named(Box<crate::worker::local::Nameless>, Option<String>),
     /// Keys of a login, derived off the worker.
@@ -119,8 +129,8 @@ impl Workers {
     }
 
     /// Delivers a new configuration.
-    pub fn reload(&self, config: &Arc<PoolerConfig>) {
-        self.tell(|| Command::Reload(Arc::clone(config)));
+    pub fn reload(&self, config: &Arc<PoolerConfig>, tls: &Arc<Loaded>) {
+        self.tell(|| Command::Reload(Arc::clone(config), Arc::clone(tls)));
     }
 
     /// Finish what runs, take nothing new, then end.

@@ -7,8 +7,10 @@ use headpond_core::Tick;
 use mio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::Worker;
+use super::connect::Arrival;
 use super::handle::Command;
 use super::socket::Socket;
+use crate::tls::session::Session;
 
 /// What clients come in by.
 pub(crate) enum Door {
@@ -50,6 +52,7 @@ impl Door {
 /// A client that waits for the name of its system user.
 pub(crate) struct Nameless {
     socket: UnixStream,
+    session: Option<Box<Session>>,
     held: Vec<u8>,
     counts: bool,
     user: u32,
@@ -58,17 +61,26 @@ pub(crate) struct Nameless {
 impl Worker {
     /// A client on a Unix socket. Where rules ask whose process it is, that is known first: the system is asked for the
     /// name elsewhere, for it may have to ask others.
-    pub(crate) fn adopt_local(&mut self, now: Tick, socket: UnixStream, held: Vec<u8>, counts: bool) {
+    pub(crate) fn adopt_local(
+        &mut self,
+        now: Tick,
+        socket: UnixStream,
+        session: Option<Box<Session>>,
+        held: Vec<u8>,
+        counts: bool,
+    ) {
         let asks = self.config.rules.as_ref().is_some_and(|rules| rules.ask_the_system());
         let user = peer_uid(&socket).filter(|_| asks);
         let Some(user) = user else {
-            return self.adopt(now, Socket::Unix(socket), None, None, held, counts);
+            let arrival = Arrival { session, ..Arrival::default() };
+            return self.adopt(now, Socket::Unix(socket), arrival, held, counts);
         };
-        if let Some(name) = self.system_users.get(&user).cloned() {
-            return self.adopt(now, Socket::Unix(socket), None, name, held, counts);
+        if let Some(system_user) = self.system_users.get(&user).cloned() {
+            let arrival = Arrival { session, system_user, peer: None };
+            return self.adopt(now, Socket::Unix(socket), arrival, held, counts);
         }
         let mailbox = self.mailboxes[self.index].clone();
-        let nameless = Nameless { socket, held, counts, user };
+        let nameless = Nameless { socket, session, held, counts, user };
         let shared = std::sync::Arc::clone(&self.shared);
         self.shared.runtime.spawn_blocking(move || {
             let name = name_of(nameless.user);
@@ -83,9 +95,10 @@ impl Worker {
 
     /// The name is known, or that there is none.
     pub(crate) fn named(&mut self, now: Tick, nameless: Nameless, name: Option<String>) {
-        let Nameless { socket, held, counts, user } = nameless;
+        let Nameless { socket, session, held, counts, user } = nameless;
         self.system_users.insert(user, name.clone());
-        self.adopt(now, Socket::Unix(socket), None, name, held, counts);
+        let arrival = Arrival { session, system_user: name, peer: None };
+        self.adopt(now, Socket::Unix(socket), arrival, held, counts);
     }
 }
 

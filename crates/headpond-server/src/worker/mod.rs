@@ -12,6 +12,7 @@ pub(crate) mod handle;
 pub(crate) mod local;
 mod sends;
 pub(crate) mod socket;
+mod tls;
 mod turn;
 
 use std::collections::HashMap;
@@ -24,14 +25,17 @@ use std::time::Instant;
 
 use headpond_core::Tick;
 use headpond_pooler::config::{PoolerConfig, Secret};
-use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, Pooler, ServerId};
+use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, NoTls, Pooler, ServerId};
 use headpond_wire::postgres::scram::ClientKeys;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Sends;
+use crate::tls::Loaded;
+use crate::tls::handshake::Done;
+use crate::tls::session::Session;
 use arena::Arena;
 use conns::Conns;
 use handle::{Command, Mailbox};
@@ -57,6 +61,14 @@ pub(crate) struct ConsoleClient {
     pub(crate) socket: socket::Socket,
     /// Bytes received, startup packet first.
     pub(crate) held: Vec<u8>,
+    /// What encrypts it, if anything does.
+    pub(crate) session: Option<Box<Session>>,
+}
+
+/// What became of a handshake.
+pub(crate) struct Handshaken {
+    pub(crate) link: Link,
+    pub(crate) outcome: Result<Done, NoTls>,
 }
 
 /// What all workers share.
@@ -69,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) consoles: UnboundedSender<ConsoleClient>,
     /// The control plane's runtime, for what must not run on a worker.
     pub(crate) runtime: Handle,
+    /// Who may do a handshake's work now.
+    pub(crate) handshakes: Arc<Semaphore>,
     /// A login failed whose user or password may have changed where they come from.
     pub(crate) refused: Notify,
     /// Tells the control plane that a worker has ended.
@@ -79,6 +93,7 @@ pub(crate) struct Shared {
 pub(crate) struct Assignment {
     pub(crate) index: usize,
     pub(crate) config: Arc<PoolerConfig>,
+    pub(crate) tls: Arc<Loaded>,
     pub(crate) sends: Sends,
     pub(crate) listeners: Vec<Opened>,
     pub(crate) seed: [u8; 32],
@@ -99,11 +114,16 @@ pub(crate) struct Worker {
     poll: Poll,
     listeners: Vec<Door>,
     config: Arc<PoolerConfig>,
+    tls: Arc<Loaded>,
     /// Users of this system whose name was asked for.
     system_users: HashMap<u32, Option<String>>,
     pooler: Pooler,
     conns: Conns,
     arena: Arena,
+    /// What was received, and is to be decrypted.
+    scratch: Box<[u8]>,
+    /// What is sent now, encrypted.
+    sealed: Vec<u8>,
     sender: Sender,
     /// What this turn sends.
     sends: Vec<Send>,
@@ -157,7 +177,7 @@ impl Worker {
         shared: Arc<Shared>,
         assignment: Assignment,
     ) -> io::Result<Self> {
-        let Assignment { index, config, sends, listeners, seed, epoch } = assignment;
+        let Assignment { index, config, tls, sends, listeners, seed, epoch } = assignment;
         let sender = Sender::new(sends)?;
         let mut listening = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate().take(LISTENERS_MAX) {
@@ -175,10 +195,13 @@ impl Worker {
             listeners: listening,
             max_clients: config.max_clients as usize,
             config: Arc::clone(&config),
+            tls,
             system_users: HashMap::new(),
             pooler,
             conns: Conns::default(),
             arena: Arena::new(),
+            scratch: vec![0; arena::SLICE].into_boxed_slice(),
+            sealed: Vec::new(),
             sender,
             sends: Vec::new(),
             results: Vec::new(),

@@ -17,13 +17,22 @@ use crate::config::Sends;
 /// Sends in one batch at most; a longer queue is flushed in several.
 const BATCH: u32 = 256;
 
-/// A range of the arena on its way to a socket.
+/// A range of the arena on its way to a socket; or, once it is encrypted, of what was.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Send {
     pub(crate) link: Link,
     pub(crate) fd: RawFd,
     pub(crate) start: usize,
     pub(crate) len: usize,
+    /// It is encrypted, or to be.
+    pub(crate) secret: bool,
+}
+
+impl Send {
+    /// What goes out.
+    pub(crate) fn bytes<'b>(&self, arena: &'b Arena, sealed: &'b [u8]) -> &'b [u8] {
+        if self.secret { &sealed[self.start..self.start + self.len] } else { arena.get(self.start, self.len) }
+    }
 }
 
 /// How bytes go out: batched, if the kernel lets us.
@@ -63,19 +72,20 @@ impl Sender {
         &mut self,
         sends: &[Send],
         arena: &Arena,
+        sealed: &[u8],
         mut done: impl FnMut(usize, io::Result<usize>),
     ) {
         let Some(ring) = &mut self.ring else { return };
         for (number, batch) in sends.chunks(BATCH as usize).enumerate() {
             let first = number * BATCH as usize;
             for (index, send) in batch.iter().enumerate() {
-                let bytes = arena.get(send.start, send.len);
+                let bytes = send.bytes(arena, sealed);
                 let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let entry = opcode::Send::new(types::Fd(send.fd), bytes.as_ptr(), len)
                     .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
                     .build()
                     .user_data((first + index) as u64);
-                // SAFETY: the arena is borrowed until this function returns, so its bytes neither move nor change,
+                // SAFETY: both buffers are borrowed until this function returns, so their bytes neither move nor change,
                 // and the loop below returns only after the kernel has completed every entry of the batch.
                 let pushed = unsafe { ring.submission().push(&entry) };
                 assert!(pushed.is_ok(), "the queue has BATCH places and is empty at the start of each batch");

@@ -10,6 +10,8 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use crate::tls::session::Session;
+
 /// A stream socket that never blocks.
 pub(crate) enum Socket {
     Tcp(TcpStream),
@@ -132,6 +134,8 @@ pub(crate) struct Conn {
     pub(crate) held: Option<Box<Held>>,
     /// Bytes that the socket did not take.
     pub(crate) outbox: Option<Box<Outbox>>,
+    /// What encrypts it, if anything does.
+    pub(crate) session: Option<Box<Session>>,
     /// Its entry in the queue of sends, [`NOT_QUEUED`] if it has none.
     pub(crate) queued: u32,
     pub(crate) stage: Stage,
@@ -191,10 +195,43 @@ impl Conn {
             socket,
             held: None,
             outbox: None,
+            session: None,
             queued: NOT_QUEUED,
             stage,
             hung_up: false,
             gone: false,
+        }
+    }
+
+    /// Receives into `into`: how many bytes, and whether there may be more. `scratch` is for what is encrypted.
+    pub(crate) fn receive(&mut self, scratch: &mut [u8], into: &mut [u8]) -> io::Result<(usize, bool)> {
+        let socket = &mut self.socket;
+        match &mut self.session {
+            None => socket.receive(into).map(|count| (count, count == into.len())),
+            Some(session) => session.receive(scratch, into, |scratch| socket.receive(scratch)),
+        }
+    }
+
+    /// Keeps bytes for later, behind those that are kept already. They are encrypted here, if they are to be.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        let outbox = self.outbox.get_or_insert_default();
+        match &mut self.session {
+            None => outbox.push(bytes),
+            Some(session) => session.seal(bytes, &mut outbox.bytes),
+        }
+    }
+
+    /// Says by TLS, if there is any, that nothing follows.
+    pub(crate) fn say_goodbye(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let mut last = Vec::new();
+        session.close(&mut last);
+        if self.outbox.is_none() {
+            let sent = self.socket.send(&last).unwrap_or(0);
+            last.drain(..sent);
+        }
+        if !last.is_empty() {
+            self.outbox.get_or_insert_default().push(&last);
         }
     }
 

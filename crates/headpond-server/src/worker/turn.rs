@@ -12,6 +12,7 @@ use headpond_wire::postgres::scram::ClientKeys;
 use mio::Token;
 
 use super::arena::SLICE;
+use super::connect::Arrival;
 use super::handle::Command;
 use super::sends::Send;
 use super::socket::{Held, NOT_QUEUED, Socket, Stage};
@@ -149,6 +150,8 @@ impl Worker {
                 let node = self.config.data_sources.get(data_source).map(|source| source.node.clone());
                 self.connect(now, link, node);
             }
+            Action::AcceptTls(client) => self.shake_hands(now, Link::Client(client), None),
+            Action::StartTls { link, data_source } => self.shake_hands(now, link, Some(data_source)),
             Action::Finish(link) => self.to_finish.push(link),
             Action::Close(link) => self.to_close.push(link),
             Action::DeriveKeys { link, password, salt, iterations } => {
@@ -197,18 +200,21 @@ impl Worker {
             return;
         }
         let received = loop {
-            match conn.socket.receive(&mut spare[before..]) {
-                Ok(0) => break Err(None),
-                Ok(count) => break Ok(count),
+            match conn.receive(&mut self.scratch, &mut spare[before..]) {
+                Ok((0, _)) => break Err(None),
+                Ok(received) => break Ok(received),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(0),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok((0, false)),
                 Err(error) => break Err(Some(error.to_string())),
             }
         };
-        let gone = conn.gone;
+        let (gone, hung_up) = (conn.gone, conn.hung_up);
+        if conn.session.as_ref().is_some_and(|session| session.owes()) {
+            self.send_owed(link);
+        }
         match received {
-            Ok(count) => {
-                if count == SLICE || (count > 0 && conn.hung_up) {
+            Ok((count, more)) => {
+                if more || (count > 0 && hung_up) {
                     self.again.push(link);
                 }
                 self.hand_in(now, link, before + count);
@@ -246,8 +252,8 @@ impl Worker {
     /// Queues a range of the arena for a link.
     fn queue(&mut self, link: Link, start: usize, len: usize) {
         let Some(conn) = self.conns.get_mut(link) else { return };
-        if let Some(outbox) = &mut conn.outbox {
-            outbox.push(self.arena.get(start, len));
+        if conn.outbox.is_some() {
+            conn.keep(self.arena.get(start, len));
             return;
         }
         if conn.queued != NOT_QUEUED {
@@ -268,7 +274,8 @@ impl Worker {
             return self.queue(link, start, len);
         }
         conn.queued = u32::try_from(self.sends.len()).unwrap_or(NOT_QUEUED);
-        self.sends.push(Send { link, fd: conn.socket.as_raw_fd(), start, len });
+        let secret = conn.session.is_some();
+        self.sends.push(Send { link, fd: conn.socket.as_raw_fd(), start, len, secret });
     }
 
     /// Queues a range of the bytes that the machine wrote itself.
@@ -282,25 +289,35 @@ impl Worker {
         self.send_queued();
         let Some(conn) = self.conns.get_mut(link) else { return };
         let bytes = &self.actions.injected[from..from + len];
-        let sent = if conn.outbox.is_some() { Ok(0) } else { conn.socket.send(bytes) };
-        self.was_sent(link, &sent, |worker| worker.actions.injected[from..from + len].to_vec());
+        if conn.outbox.is_some() {
+            conn.keep(bytes);
+        } else if let Some(session) = &mut conn.session {
+            let mut sealed = Vec::new();
+            session.seal(bytes, &mut sealed);
+            let sent = conn.socket.send(&sealed);
+            self.was_sent(link, &sent, |_| sealed);
+        } else {
+            let sent = conn.socket.send(bytes);
+            self.was_sent(link, &sent, |worker| worker.actions.injected[from..from + len].to_vec());
+        }
     }
 
     /// Sends all that is queued. The arena stays as it is.
     pub(super) fn send_queued(&mut self) {
-        let sends = std::mem::take(&mut self.sends);
+        let mut sends = std::mem::take(&mut self.sends);
+        self.seal(&mut sends);
         let mut results = std::mem::take(&mut self.results);
         results.clear();
         if self.sender.batches(sends.len()) {
             results.resize_with(sends.len(), || Ok(0));
-            self.sender.submit(&sends, &self.arena, |index, result| {
+            self.sender.submit(&sends, &self.arena, &self.sealed, |index, result| {
                 if let Some(place) = results.get_mut(index) {
                     *place = result;
                 }
             });
         } else {
             for send in &sends {
-                let bytes = self.arena.get(send.start, send.len);
+                let bytes = send.bytes(&self.arena, &self.sealed);
                 results.push(match self.conns.get_mut(send.link) {
                     Some(conn) => conn.socket.send(bytes),
                     None => Ok(send.len),
@@ -312,8 +329,7 @@ impl Worker {
                 conn.queued = NOT_QUEUED;
             }
             if !matches!(result, Ok(count) if *count == send.len) {
-                let Send { start, len, .. } = *send;
-                self.was_sent(send.link, result, |worker| worker.arena.get(start, len).to_vec());
+                self.was_sent(send.link, result, |worker| send.bytes(&worker.arena, &worker.sealed).to_vec());
             }
         }
         self.results = results;
@@ -322,7 +338,12 @@ impl Worker {
     }
 
     /// A send took less than all: the rest waits in the outbox, and the machine holds back what comes behind.
-    fn was_sent(&mut self, link: Link, sent: &io::Result<usize>, bytes: impl FnOnce(&Self) -> Vec<u8>) {
+    pub(super) fn was_sent(
+        &mut self,
+        link: Link,
+        sent: &io::Result<usize>,
+        bytes: impl FnOnce(&Self) -> Vec<u8>,
+    ) {
         let count = match sent {
             Ok(count) => *count,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
@@ -364,6 +385,7 @@ impl Worker {
         self.arena.clear();
         for link in std::mem::take(&mut self.to_finish) {
             let Some(conn) = self.conns.get_mut(link) else { continue };
+            conn.say_goodbye();
             if conn.outbox.is_some() {
                 conn.stage = Stage::Finishing;
             } else {
@@ -375,7 +397,8 @@ impl Worker {
             if matches!(link, Link::Client(_)) {
                 self.count_client_out();
             }
-            if let Some(conn) = self.conns.remove(link) {
+            if let Some(mut conn) = self.conns.remove(link) {
+                conn.say_goodbye();
                 self.farewells.take_in(now, conn, self.poll.registry());
             }
         }
@@ -402,17 +425,21 @@ impl Worker {
                     self.pooler.kill(now, data_source.as_deref(), &mut self.actions);
                 }
                 Command::ResetMarks => self.pooler.reset_marks(),
-                Command::Reload(config) => {
+                Command::Reload(config, tls) => {
+                    self.tls = tls;
                     self.max_clients = config.max_clients as usize;
                     self.config = Arc::clone(&config);
                     self.system_users.clear();
                     self.pooler.reload(now, config, &mut self.actions);
                 }
-                Command::Adopt { socket: Socket::Unix(socket), held, .. } => {
-                    self.adopt_local(now, socket, held, false);
+                Command::Adopt { socket: Socket::Unix(socket), held, session, .. } => {
+                    self.adopt_local(now, socket, session, held, false);
                 }
-                Command::Adopt { socket, peer, held } => self.adopt(now, socket, peer, None, held, false),
+                Command::Adopt { socket, peer, held, session } => {
+                    self.adopt(now, socket, Arrival { peer, session, system_user: None }, held, false);
+                }
                 Command::Named(nameless, name) => self.named(now, *nameless, name),
+                Command::Handshaken(handshaken) => self.handshaken(now, *handshaken),
                 Command::Keys(DerivedKeys { link, password, keys }) => {
                     self.pooler.keys_derived(now, link, &password, &keys, &mut self.actions);
                 }

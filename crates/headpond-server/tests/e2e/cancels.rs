@@ -145,7 +145,7 @@ fn cancels_that_the_server_does_not_answer_are_bounded() {
     let port = server.local_addr().unwrap().port();
     run_within(LIMIT, async {
         let source = format!(
-            "[data_source.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\ncheck = false\nopaque_functions = \"trust\""
+            "[data_source.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\ncheck = false\nserver_tls = \"disable\"\nopaque_functions = \"trust\""
         );
         let pond = Pond::of(TRANSACTION, "somebody", &format!("cancel_timeout = \"{LIMIT:?}\"\n{source}"));
         let mut raw = Raw::connect(pond.address());

@@ -8,6 +8,7 @@ mod database;
 mod named;
 mod pond;
 mod raw;
+mod secure;
 
 mod auth_query;
 mod cancel;
@@ -44,6 +45,8 @@ mod shutdown;
 mod sizes;
 mod statement;
 mod timeouts;
+mod tls;
+mod tls_servers;
 mod web;
 mod weblogic;
 mod womodo;

@@ -3,12 +3,18 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use rustls::Connection;
+
 use crate::pond::LIMIT;
 
 pub(crate) const VERSION_3_0: u32 = 0x0003_0000;
 pub(crate) const VERSION_3_2: u32 = 0x0003_0002;
 
-pub(crate) struct Raw(TcpStream);
+pub(crate) struct Raw {
+    stream: TcpStream,
+    /// What encrypts it, if anything does.
+    tls: Option<Connection>,
+}
 
 /// A message of the server: its tag and body.
 #[derive(Debug)]
@@ -32,17 +38,61 @@ impl Raw {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self(stream)
+        Self { stream, tls: None }
     }
 
     /// The other end: a server made of bytes.
     pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Self(stream)
+        Self { stream, tls: None }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).unwrap();
+        let Some(tls) = &mut self.tls else { return self.stream.write_all(bytes).unwrap() };
+        tls.set_buffer_limit(None);
+        tls.writer().write_all(bytes).unwrap();
+        while tls.wants_write() {
+            tls.write_tls(&mut self.stream).unwrap();
+        }
+    }
+
+    fn fill(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return self.stream.read_exact(bytes) };
+        while !bytes.is_empty() {
+            match tls.reader().read(bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => bytes = &mut bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match tls.read_tls(&mut self.stream) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                        outcome => outcome?,
+                    };
+                    tls.process_new_packets().map_err(io::Error::other)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does a TLS handshake: from now on everything is encrypted.
+    pub(crate) fn shake_hands(mut self, mut tls: Connection) -> io::Result<Self> {
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        Ok(Self { tls: Some(tls), ..self })
+    }
+
+    /// The other end: reads over a packet of the startup phase.
+    pub(crate) fn first_packet(&mut self) {
+        let mut length = [0; 4];
+        self.fill(&mut length).unwrap();
+        self.fill(&mut vec![0; u32::from_be_bytes(length) as usize - 4]).unwrap();
+    }
+
+    /// What the handshake agreed on.
+    pub(crate) fn tls(&self) -> &Connection {
+        self.tls.as_ref().unwrap()
     }
 
     /// A packet of the startup phase: a number, then the rest.
@@ -75,21 +125,21 @@ impl Raw {
     /// Says that no more will be sent.
     pub(crate) fn hang_up(&mut self) {
         // Fails only where the other side has gone first.
-        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     pub(crate) fn receive(&mut self) -> io::Result<Message> {
         let mut header = [0; 5];
-        self.0.read_exact(&mut header)?;
+        self.fill(&mut header)?;
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
         let mut body = vec![0; length - 4];
-        self.0.read_exact(&mut body)?;
+        self.fill(&mut body)?;
         Ok(Message { tag: header[0], body })
     }
 
     pub(crate) fn receive_byte(&mut self) -> u8 {
         let mut byte = [0];
-        self.0.read_exact(&mut byte).unwrap();
+        self.fill(&mut byte).unwrap();
         byte[0]
     }
 

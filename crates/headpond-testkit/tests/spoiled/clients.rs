@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headpond_pooler::Link;
-use headpond_pooler::config::{AuthMethod, PoolMode};
+use headpond_pooler::config::{AuthMethod, PoolMode, PoolerConfig, TlsMode};
 use headpond_testkit::messages::{FRONTEND, Named, Spoiled, is_tagged, message};
 use headpond_testkit::{Stage, config, hello};
 
@@ -35,6 +35,8 @@ const fn unread(reach: Reach) -> State {
 const STATES: &[(&str, State)] = &[
     ("startup", first(|mode| before(mode, AuthMethod::Trust, &[]))),
     ("encryption refused", first(|mode| before(mode, AuthMethod::Trust, &[&ssl_request()]))),
+    ("in a handshake", unread(|mode| in_tls(mode, false))),
+    ("in TLS", first(|mode| in_tls(mode, true))),
     ("asked for a password", read(|mode| before(mode, AuthMethod::Password, &[&hello("bob")]))),
     ("asked for md5", read(|mode| before(mode, AuthMethod::Md5, &[&hello("bob")]))),
     ("asked for SASL", read(|mode| before(mode, AuthMethod::ScramSha256, &[&hello("bob")]))),
@@ -114,6 +116,19 @@ fn before(mode: PoolMode, auth: AuthMethod, said: &[&[u8]]) -> Option<Scene> {
     let (mut stage, bystander) = begin(mode, auth, 2);
     let speaker = stage.comes();
     said.iter().for_each(|said| stage.says(speaker, said));
+    scene(stage, speaker, bystander)
+}
+
+/// A client that has asked for TLS, and perhaps got it.
+fn in_tls(mode: PoolMode, is_done: bool) -> Option<Scene> {
+    let tls = PoolerConfig { client_tls: TlsMode::Require, ..config(mode, AuthMethod::Trust, 2) };
+    let mut stage = Stage::new(tls);
+    let bystander = enters(&mut stage);
+    let speaker = stage.comes();
+    stage.says(speaker, &ssl_request());
+    if is_done {
+        stage.shakes(speaker);
+    }
     scene(stage, speaker, bystander)
 }
 

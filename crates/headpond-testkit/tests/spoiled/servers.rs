@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headpond_pooler::Link;
-use headpond_pooler::config::{AuthMethod, PoolMode};
+use headpond_pooler::config::{AuthMethod, PoolMode, TlsMode};
 use headpond_testkit::messages::{BACKEND, Named, Spoiled, message};
 use headpond_testkit::{Stage, config, hello};
 
@@ -29,6 +29,7 @@ const fn unread(reach: Reach) -> State {
 
 const STATES: &[(&str, State)] = &[
     ("connecting", unread(|mode| logging_in(mode, None))),
+    ("asked for TLS", read(asked_for_tls)),
     ("logging in", read(|mode| logging_in(mode, Some(&[])))),
     ("logging in by md5", read(|mode| logging_in(mode, Some(&[&MD5])))),
     ("begun SASL", read(|mode| logging_in(mode, Some(&[SASL])))),
@@ -120,6 +121,22 @@ fn logging_in(mode: PoolMode, said: Option<&[&[u8]]>) -> Option<Scene> {
         stage.connects(server);
         said.iter().for_each(|said| stage.says(server, said));
     }
+    scene(stage, server, bystander)
+}
+
+/// The same, by TLS where the server has it.
+fn asked_for_tls(mode: PoolMode) -> Option<Scene> {
+    let mut config = config(mode, AuthMethod::Trust, 2);
+    config.data_sources[0].tls.mode = TlsMode::Prefer;
+    let mut stage = Stage::new(config);
+    let bystander = enters(&mut stage);
+    query(&mut stage, bystander, "BEGIN");
+    stage.serve(&[]);
+    let client = enters(&mut stage);
+    let before = stage.servers();
+    query(&mut stage, client, "SELECT 1");
+    let server = stage.servers().into_iter().find(|server| !before.contains(server))?;
+    stage.connects(server);
     scene(stage, server, bystander)
 }
 

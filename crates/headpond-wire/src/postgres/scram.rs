@@ -2,8 +2,7 @@
 //!
 //! RFC 5802 defines the exchange, RFC 7677 its SHA-256 form, and PostgreSQL's "SASL Authentication"
 //! (<https://www.postgresql.org/docs/current/sasl-authentication.html>) how its messages travel.
-//! The machines take and give the bytes inside the SASL messages: they know neither framing nor the
-//! mechanism's name. Nonces come as arguments, since nothing here is random. No secret is shown by
+//! The machines take and give the bytes inside the SASL messages: they know no framing. Nonces come as arguments, since nothing here is random. No secret is shown by
 //! `Debug` or compared in a time that depends on it.
 //!
 //! Where the RFCs leave room, PostgreSQL decides. Stricter than PostgreSQL: a list of attributes
@@ -40,6 +39,37 @@ pub const ITERATIONS_MAX: u32 = 1_000_000;
 // `r=<nonce>,s=<salt>,i=<iterations>` at every limit is still a message.
 const _: () = assert!(9 + NONCE_LEN_MAX + SALT_LEN_MAX.div_ceil(3) * 4 + 7 <= MESSAGE_LEN_MAX);
 
+/// The mechanism that binds nothing.
+pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// The mechanism that binds the login to the TLS connection it runs in.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// How a login is bound to the channel it runs in (RFC 5802 section 6). The only kind of binding is
+/// `tls-server-end-point` (RFC 5929 section 4), as in PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding<'a> {
+    /// It cannot be: there is no TLS, or its certificate has no hash to bind to.
+    None,
+    /// It could be, and is not. As the client: the server does not offer it. As the server: it was offered, so a
+    /// client that saw no offer was lied to.
+    Declined,
+    /// `SCRAM-SHA-256-PLUS`, to this hash of the server's certificate.
+    EndPoint(&'a [u8]),
+}
+
+/// The gs2 header that asks for a binding.
+const GS2_BOUND: &str = "p=tls-server-end-point,,";
+
+impl Binding<'_> {
+    /// What `c=` repeats of a binding that was asked for: header, and what is bound to.
+    fn repeated(self, header: &str) -> String {
+        match self {
+            Self::None | Self::Declined => base64(header),
+            Self::EndPoint(hash) => base64([header.as_bytes(), hash].concat()),
+        }
+    }
+}
+
 /// Why an exchange ended without a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,7 +80,14 @@ pub enum Error {
     Limit,
     /// The client asks for channel binding (`p=`), which SCRAM-SHA-256 without PLUS does not have.
     ChannelBindingRequested,
-    /// The client's `c=` does not repeat its gs2 header: someone may have changed the offer.
+    /// The client chose PLUS, and then asks for no channel binding.
+    ChannelBindingMissing,
+    /// The client could bind channels and saw no offer to (`y`), though there was one: someone took it away.
+    ChannelBindingDowngraded,
+    /// The client wants another kind of channel binding than `tls-server-end-point`.
+    ChannelBindingType,
+    /// The client's `c=` does not repeat its gs2 header and what it bound to: someone may have changed the offer, or
+    /// stands between client and server.
     ChannelBindingMismatch,
     /// The client asks to act as another user (`a=`); PostgreSQL does not support that either.
     AuthorizationIdentity,
@@ -74,7 +111,14 @@ impl fmt::Display for Error {
             Self::ChannelBindingRequested => {
                 "client selected SCRAM-SHA-256 without channel binding, but asks for channel binding"
             }
-            Self::ChannelBindingMismatch => "unexpected SCRAM channel-binding attribute",
+            Self::ChannelBindingMissing => {
+                "client selected SCRAM-SHA-256-PLUS, but asks for no channel binding"
+            }
+            Self::ChannelBindingDowngraded => {
+                "client supports SCRAM channel binding and saw no offer of it, though there was one"
+            }
+            Self::ChannelBindingType => "unsupported SCRAM channel-binding type",
+            Self::ChannelBindingMismatch => "SCRAM channel binding check failed",
             Self::AuthorizationIdentity => "SCRAM authorization identities are not supported",
             Self::MandatoryExtension => "peer requires an unsupported SCRAM extension",
             Self::NonceMismatch => "SCRAM nonce does not match",

@@ -13,6 +13,12 @@ pub const NEWEST_MINOR: u16 = 2;
 /// Longest secret of a cancel key (protocol 3.2).
 pub const KEY_MAX: usize = 256;
 
+/// The first byte of a TLS handshake, which no first packet begins with: it would be far too long.
+pub const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What both sides call the protocol inside TLS (ALPN), when it begins without a request for TLS.
+pub const ALPN: &[u8] = b"postgresql";
+
 const CANCEL: u32 = 80_877_102;
 const SSL: u32 = 80_877_103;
 const GSSENC: u32 = 80_877_104;
@@ -120,6 +126,11 @@ pub fn encode<'a>(out: &mut Vec<u8>, parameters: impl Iterator<Item = (&'a str, 
         }
         out.push(0);
     });
+}
+
+/// Appends a request for TLS: one byte answers it.
+pub fn encode_ssl_request(out: &mut Vec<u8>) {
+    packet_of(out, SSL, |_| {});
 }
 
 /// Appends a cancel request.

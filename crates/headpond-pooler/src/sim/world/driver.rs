@@ -160,6 +160,7 @@ impl World {
             }
             Action::Report(report) => self.reported(&report),
             Action::HandOver(client) | Action::Move { client, .. } => panic!("{client:?} has nowhere to go"),
+            Action::AcceptTls(_) | Action::StartTls { .. } => panic!("there is no TLS here"),
         }
     }
 

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{DataSource, NodeAddress, PoolMode, Secret};
+use headpond_pooler::config::{DataSource, NodeAddress, PoolMode, Secret, TlsMode, TlsNegotiation};
 
 use super::diagnostic::{At, Diagnostic};
 use super::entries::{Entries, Entry, Scope};
 use super::sources::Source;
 use super::table::Field;
 use super::{Config, Dialect};
+use crate::tls::load::{Wrong, load};
 pub(super) use people::refreshed;
 
 /// Names that the console answers to.
@@ -42,7 +43,8 @@ pub(super) fn build(
             Scope::Application(name) => blocks.applications.push((name, entry)),
         }
     }
-    let mut builder = Builder { config: Config::defaults(dialect), blocks, errors, folder, asks };
+    let mut builder =
+        Builder { file: Arc::clone(&file), config: Config::defaults(dialect), blocks, errors, folder, asks };
     builder.config.warnings = warnings;
     let top = builder.top();
     builder.pool();
@@ -60,6 +62,7 @@ pub(super) fn build(
     builder.look_at(&builder.config.lookup.clone(), &top);
     builder.rules(&top, folder);
     builder.users(&top, folder);
+    builder.tls(&top, folder);
     builder.finish()
 }
 
@@ -79,6 +82,8 @@ struct Blocks<'e> {
 }
 
 struct Builder<'e> {
+    /// Its name.
+    file: Arc<str>,
     config: Config,
     blocks: Blocks<'e>,
     errors: Vec<Diagnostic>,
@@ -115,10 +120,11 @@ impl<'e> Builder<'e> {
             Dialect::Toml if name == "*" => PoolSettings::on_demand(),
             Dialect::Toml => PoolSettings::named(),
         };
-        let Config { pool_mode, timeouts, budget, reserve, members, .. } = self.config;
+        let Config { pool_mode, timeouts, budget, reserve, members, server_tls_mode: tls, .. } = self.config;
         let lookup = self.config.lookup.clone();
         let mut source = DataSource {
             timeouts,
+            tls,
             budget,
             reserve,
             members,
@@ -136,6 +142,11 @@ impl<'e> Builder<'e> {
             self.note(entry, read, &mut stated);
         }
         self.settle(&mut source.pool, &stated);
+        if source.tls.negotiation == TlsNegotiation::Direct && !source.tls.mode.is_demanded() {
+            let at = stated.get("server_tls_negotiation").map_or(at, |at| at);
+            let why = "\"direct\" asks nobody, so TLS must be demanded: set server_tls to require or more";
+            self.errors.push(at.says("server_tls_negotiation", why));
+        }
         self.look_at(&source.lookup, &stated);
         self.credentials(&mut source, &stated);
         Arc::make_mut(&mut self.config.pooler).data_sources.push(source);
@@ -252,6 +263,38 @@ impl<'e> Builder<'e> {
         {
             let message = "not a folder, beginning with /; clients on abstract sockets are not supported";
             self.errors.push(at.says("unix_socket_dir", message));
+        }
+    }
+
+    /// Reads what TLS needs, where it is used.
+    fn tls(&mut self, top: &Stated<'_>, folder: &Path) {
+        let Config { client_tls, server_tls, pooler, .. } = &mut self.config;
+        for files in [&mut *client_tls, &mut *server_tls] {
+            for file in [&mut files.certificate, &mut files.key, &mut files.authorities].into_iter().flatten()
+            {
+                *file = folder.join(&*file);
+            }
+        }
+        let verified = pooler.client_tls >= TlsMode::VerifyCa;
+        let clients = (pooler.client_tls != TlsMode::Disable).then_some((&*client_tls, verified));
+        let secret = |source: &DataSource| source.tls.mode != TlsMode::Disable;
+        let verifies = pooler.data_sources.iter().any(|source| source.tls.mode >= TlsMode::VerifyCa);
+        let mut wrong = Vec::new();
+        if verifies && server_tls.authorities.is_none() {
+            let why = "is missing, and without it no server can be verified".to_owned();
+            wrong.push(Wrong { setting: "server_tls_ca_file", why });
+        }
+        let servers = pooler.data_sources.iter().any(secret).then_some(&*server_tls);
+        match load(clients, servers) {
+            Ok(loaded) => self.config.tls = Arc::new(loaded),
+            Err(more) => wrong.extend(more),
+        }
+        let modes = ["client_tls", "server_tls"].map(|mode| top.get(mode).copied());
+        for Wrong { setting, why } in wrong {
+            let mode = modes[usize::from(setting.starts_with("server"))];
+            let at = top.get(setting).copied().or(mode).cloned();
+            let at = at.unwrap_or_else(|| At { file: self.file.clone(), line: 0 });
+            self.errors.push(at.says(setting, why));
         }
     }
 

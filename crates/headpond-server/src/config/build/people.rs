@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use headpond_pooler::config::{AuthMethod, DataSource, LookupBy};
+use headpond_pooler::config::{AuthMethod, DataSource, LookupBy, TlsMode};
 
 use super::{Builder, Stated};
 use crate::config::diagnostic::Diagnostic;
@@ -74,6 +74,12 @@ impl Builder<'_> {
         let path = folder.join(&rules);
         let around = Surroundings { folder: path.parent().unwrap_or(folder), interfaces: &interfaces };
         let rules = hba::rules(&name, &text, &maps, &around, &mut self.errors);
+        let verified =
+            self.config.pooler.client_tls != TlsMode::Disable && self.config.client_tls.authorities.is_some();
+        if let (true, false, Some(at)) = (rules.ask_for_certificates(), verified, top.get("hba_file")) {
+            let message = "has a rule that asks for certificates; set client_tls, and client_tls_ca_file to verify them by";
+            self.errors.push(at.says("hba_file", message));
+        }
         Arc::make_mut(&mut self.config.pooler).rules = Some(rules);
     }
 

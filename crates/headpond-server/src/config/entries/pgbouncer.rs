@@ -189,6 +189,9 @@ impl<'l> Reader<'l> {
     /// A value that PgBouncer knows and we do not gets its own answer.
     fn setting(&mut self, at: &At, scope: Scope, key: &str, setting: &'static Setting, value: &str) {
         let refusal = match key {
+            "client_tls_protocols" | "server_tls_protocols" => {
+                return self.protocols(at, scope, key, setting, value);
+            }
             "default_pool_size" | "pool_size" if value == "0" => {
                 "0 (no limit) is not supported; how many connections the database can spare"
             }
@@ -198,6 +201,31 @@ impl<'l> Reader<'l> {
             _ => return self.out.push(at, scope, key, setting, Raw::Bare(value.to_owned())),
         };
         self.out.error(at, key, refusal);
+    }
+
+    /// A list of versions of TLS, where we have a word for each set of them.
+    fn protocols(&mut self, at: &At, scope: Scope, key: &str, setting: &'static Setting, value: &str) {
+        let (mut old, mut new) = (false, [false; 2]);
+        for word in value.split([',', ':']).map(str::trim) {
+            match word.to_ascii_lowercase().as_str() {
+                "all" | "legacy" => (old, new) = (true, [true; 2]),
+                "secure" | "default" => new = [true; 2],
+                "tlsv1.2" => new[0] = true,
+                "tlsv1.3" => new[1] = true,
+                "tlsv1.0" | "tlsv1.1" => old = true,
+                _ => return self.out.push(at, scope, key, setting, Raw::Bare(value.to_owned())),
+            }
+        }
+        let ours = match new {
+            [true, true] => "secure",
+            [true, false] => "tlsv1.2",
+            [false, true] => "tlsv1.3",
+            [false, false] => return self.out.error(at, key, "TLS 1.0 and 1.1 are not spoken; \"secure\""),
+        };
+        if old {
+            self.out.warn(at, key, "TLS 1.0 and 1.1 are not spoken");
+        }
+        self.out.push(at, scope, key, setting, Raw::Bare(ours.to_owned()));
     }
 
     fn listen(&mut self, start: &At) {

@@ -151,6 +151,27 @@ fn the_system_vouches_for_its_own_users_and_those_they_are_mapped_to() {
 }
 
 #[test]
+fn a_certificate_vouches_for_its_common_name_and_those_it_is_mapped_to() {
+    let rules =
+        read("hostssl shop all all cert map=tills\nhostssl all all all cert", "tills till.example ann")
+            .unwrap();
+    let with = |common_name| Origin { common_name, tls: true, ..from("192.0.2.1") };
+    for (name, database, user, right) in [
+        (Some("ann"), "plain", "ann", true),
+        (Some("ann"), "plain", "bob", false),
+        (None, "plain", "ann", false),
+        (Some("till.example"), "shop", "ann", true),
+        (Some("ann"), "shop", "ann", false),
+    ] {
+        let decision = decide(&rules, with(name), ask(database, user));
+        let refused = Decision::Refuse(format!("certificate authentication failed for user \"{user}\""));
+        assert_eq!(decision, if right { Decision::Vouched } else { refused }, "{name:?} {database} {user}");
+    }
+    let in_clear = Origin { tls: false, ..with(Some("ann")) };
+    refusal(decide(&rules, in_clear, ask("plain", "ann")));
+}
+
+#[test]
 fn what_is_no_rule_is_an_error_with_its_line_and_no_rule_is_passed_over() {
     for (rule, why) in [
         ("hist all all all trust", "\"hist\" is no type of connection; local, host, hostssl or hostnossl"),
@@ -174,10 +195,14 @@ fn what_is_no_rule_is_an_error_with_its_line_and_no_rule_is_passed_over() {
         ("host all +staff all md5", "\"+staff\" is not supported: Headpond does not know who is in a role"),
         ("host samerole all all md5", "samerole is not supported: Headpond does not know who is in a role"),
         ("host all /^a all md5", "regular expressions are not supported; a list of names"),
+        ("host all all all cert", "cert is for hostssl only"),
         ("host all all all ldap", "ldap is not supported yet"),
         ("host all all all peer", "peer is for local connections only"),
-        ("host all all all gss", "\"gss\" is no method; trust, reject, password, md5, scram-sha-256 or peer"),
-        ("host all all all md5 map=staff", "a map is for peer only"),
+        (
+            "host all all all gss",
+            "\"gss\" is no method; trust, reject, password, md5, scram-sha-256, cert or peer",
+        ),
+        ("host all all all md5 map=staff", "a map is for cert and peer only"),
         ("host all all all md5 x", "\"x\" is no option; map=NAME"),
         ("local all all peer map=x", "no map \"x\" in the file of name maps"),
         ("host \"all all all md5", "a quote is not closed"),
@@ -222,6 +247,12 @@ fn the_files_are_those_of_the_configuration() {
     ] {
         assert_eq!(lines(&parse(&format!("{text}\n[data_source.a]")).unwrap_err()), said, "{text}");
     }
+    write("certs", "hostssl all all all cert");
+    let lonely = parse("auth_type = \"hba\"\nhba_file = \"certs\"\n[data_source.a]").unwrap_err();
+    assert_eq!(
+        lines(&lonely),
+        "f.toml:2: hba_file: has a rule that asks for certificates; set client_tls, and client_tls_ca_file to verify them by"
+    );
     let unused = parse("hba_file = \"hba\"\n[data_source.a]").unwrap();
     assert_eq!(lines(&unused.warnings), "f.toml:1: hba_file: has no effect: auth_type is not \"hba\"");
     let missing = parse("auth_type = \"hba\"\nhba_file = \"none\"\n[data_source.a]").unwrap_err();

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{NodeAddress, PoolMode};
+use headpond_pooler::config::{NodeAddress, PoolMode, TlsMode};
 
 use super::{check, good, ini, lines, source, tcp};
 use crate::config::entries::TRANSLATED;
 use crate::config::pgbouncer_keys::{ANSWERS, DATABASE_ANSWERS, USER_ANSWERS};
 use crate::config::table::SETTINGS;
+use crate::tls::Protocols;
 
 #[test]
 fn a_pgbouncer_ini_keeps_its_meaning() {
@@ -283,4 +284,45 @@ fn our_own_section_needs_none_of_pgbouncers() {
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     assert_eq!((listen, config.warnings.len()), (vec!["127.0.0.1:1".to_owned(), "*:2".to_owned()], 0));
     assert_eq!((source(&config, "a").pool.max_size, source(&config, "a").pool.max_idle), (3, 3));
+}
+
+#[test]
+fn lists_of_versions_of_tls_are_taken_as_far_as_they_are_spoken() {
+    for (list, protocols) in [
+        ("secure", Protocols::Secure),
+        ("tlsv1.2,tlsv1.3", Protocols::Secure),
+        ("TLSv1.3", Protocols::Tls13),
+        (" tlsv1.2 ", Protocols::Tls12),
+    ] {
+        let config = good(&ini(&format!("server_tls_protocols = {list}")));
+        assert_eq!((config.server_tls.protocols, config.warnings.len()), (protocols, 0), "{list}");
+    }
+    for list in ["all", "legacy", "tlsv1.1, tlsv1.2, tlsv1.3"] {
+        let expected = "f.ini:7: server_tls_protocols: TLS 1.0 and 1.1 are not spoken";
+        check(&ini(&format!("server_tls_protocols = {list}")), expected);
+    }
+    check(
+        &ini("client_tls_protocols = tlsv1.0"),
+        "f.ini:7: client_tls_protocols: TLS 1.0 and 1.1 are not spoken; \"secure\"",
+    );
+    check(
+        &ini("client_tls_protocols = ssl3"),
+        "f.ini:7: client_tls_protocols: \"ssl3\" is unknown; one of \"secure\", \"tlsv1.2\", \"tlsv1.3\"",
+    );
+}
+
+#[test]
+fn tls_has_pgbouncers_names_and_defaults() {
+    let config = good(&ini(""));
+    assert_eq!(
+        (config.pooler.client_tls, source(&config, "shop").tls.mode),
+        (TlsMode::Disable, TlsMode::Prefer)
+    );
+    let config = good(&ini("server_tls_sslmode = require"));
+    assert_eq!(source(&config, "shop").tls.mode, TlsMode::Require);
+    check(
+        &ini("client_tls_sslmode = require"),
+        "f.ini:7: client_tls_cert_file: is missing, and client_tls needs it\n\
+         f.ini:7: client_tls_key_file: is missing, and client_tls needs it",
+    );
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{NodeAddress, PoolMode};
+use headpond_pooler::config::{ChannelBinding, NodeAddress, PoolMode, ServerTls, TlsMode, TlsNegotiation};
 
 use super::{check, good, source, tcp};
 
@@ -204,6 +204,56 @@ fn wrong_toml_is_answered_with_what_would_be_right() {
     ] {
         check(text, expected);
     }
+}
+
+const SHOP: &str = "\n[data_source.shop]\n";
+
+#[test]
+fn tls_with_servers_is_asked_for_as_libpq_does_and_a_data_source_may_say_otherwise() {
+    let config = good(
+        "server_channel_binding = \"disable\"\n[data_source.a]\n[data_source.b]\nserver_tls = \"require\"\n\
+         server_tls_negotiation = \"direct\"\nserver_channel_binding = \"require\"",
+    );
+    let (a, b) = (source(&config, "a").tls, source(&config, "b").tls);
+    let prefer = ServerTls { mode: TlsMode::Prefer, binding: ChannelBinding::Disable, ..ServerTls::NONE };
+    let (negotiation, binding) = (TlsNegotiation::Direct, ChannelBinding::Require);
+    assert_eq!((a, b), (prefer, ServerTls { mode: TlsMode::Require, negotiation, binding }));
+    assert_eq!(config.pooler.client_tls, TlsMode::Disable);
+}
+
+#[test]
+fn tls_without_what_it_needs_is_refused() {
+    for (text, expected) in [
+        (
+            "client_tls = \"allow\"",
+            "f.toml:1: client_tls_cert_file: is missing, and client_tls needs it\n\
+             f.toml:1: client_tls_key_file: is missing, and client_tls needs it",
+        ),
+        (
+            "server_tls = \"verify-ca\"",
+            "f.toml:1: server_tls_ca_file: is missing, and without it no server can be verified",
+        ),
+        (
+            "server_tls_ca_file = \"nowhere\"",
+            "f.toml:1: server_tls_ca_file: /nowhere/nowhere: No such file or directory (os error 2)",
+        ),
+        (
+            "server_tls_ca_file = \"/dev/null\"",
+            "f.toml:1: server_tls_ca_file: /dev/null holds no certificate in PEM",
+        ),
+        (
+            "server_tls_cert_file = \"a\"",
+            "f.toml:1: server_tls_cert_file: needs server_tls_key_file beside it",
+        ),
+        (
+            "server_tls_negotiation = \"direct\"",
+            "f.toml:2: server_tls_negotiation: \"direct\" asks nobody, so TLS must be demanded: set server_tls to require or more",
+        ),
+    ] {
+        check(&format!("{text}{SHOP}"), expected);
+    }
+    // What is not used is not read.
+    good(&format!("server_tls = \"disable\"\nserver_tls_ca_file = \"nowhere\"{SHOP}"));
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub(crate) fn snapshot() -> Snapshot {
                 requested: Tick(99 * SECOND),
                 server: Some(1),
                 application_name: "till".into(),
+                tls: None,
                 pinned: Some(PINNED),
             },
             ClientRow {
@@ -45,6 +46,7 @@ pub(crate) fn snapshot() -> Snapshot {
                 requested: Tick(97 * SECOND + SECOND / 2),
                 server: None,
                 application_name: String::new(),
+                tls: None,
                 pinned: None,
             },
         ],
@@ -58,6 +60,7 @@ pub(crate) fn snapshot() -> Snapshot {
             backend_pid: 1234,
             close_needed: Some(CloseReason::Outdated),
             application_name: "till".into(),
+            tls: None,
             pinned: Some(PINNED),
         }],
         clients_logged_in: 9,

@@ -158,6 +158,7 @@ fn pins_are_shown_with_their_reasons_and_those_of_the_application_with_most_come
     let mut snapshot = made_up::snapshot();
     let till = snapshot.clients[0].clone();
     let since = |application_name: &str, second: u64| ClientRow {
+        tls: None,
         application_name: application_name.into(),
         pinned: till.pinned.map(|pinned| Pinned { since: Tick(second * 1_000_000_000), ..pinned }),
         ..till.clone()

@@ -3,11 +3,9 @@
 use subtle::ConstantTimeEq;
 
 use super::{
-    ClientKeys, Error, base64, hmac, iterations, key, nonce, redact, salt, sha256, text, value, xor,
+    Binding, ClientKeys, Error, GS2_BOUND, base64, hmac, iterations, key, nonce, redact, salt, sha256, text,
+    value, xor,
 };
-
-/// The gs2 header of a client that cannot bind channels and acts as nobody else.
-const GS2_HEADER: &str = "n,,";
 
 /// An exchange whose client-first-message was made, and which waits for the server-first-message.
 #[derive(Debug)]
@@ -15,22 +13,34 @@ pub struct ClientRole {
     nonce: String,
     /// client-first-message-bare
     bare: String,
+    /// What `c=` will be.
+    repeated: String,
 }
 
 impl ClientRole {
-    /// Begins an exchange with the client-first-message (RFC 5802 section 5).
+    /// Begins an exchange that cannot be bound with the client-first-message (RFC 5802 section 5).
     ///
     /// `nonce` is printable ASCII without commas, and fresh for every login: libpq draws 18 bytes and takes
     /// their base64. The user name is left empty, as PostgreSQL's documentation asks.
     pub fn new(nonce: &str) -> (Self, Vec<u8>) {
-        Self::with_user("", nonce)
+        Self::with_user("", nonce, Binding::None)
     }
 
-    pub(super) fn with_user(user: &str, nonce: &str) -> (Self, Vec<u8>) {
+    /// As [`ClientRole::new`], over a channel that the login may be bound to.
+    pub fn bound(nonce: &str, binding: Binding<'_>) -> (Self, Vec<u8>) {
+        Self::with_user("", nonce, binding)
+    }
+
+    pub(super) fn with_user(user: &str, nonce: &str, binding: Binding<'_>) -> (Self, Vec<u8>) {
         debug_assert!(super::nonce(nonce).is_ok() && !nonce.contains(','));
+        let header = match binding {
+            Binding::None => "n,,",
+            Binding::Declined => "y,,",
+            Binding::EndPoint(_) => GS2_BOUND,
+        };
         let bare = format!("n={user},r={nonce}");
-        let client_first = format!("{GS2_HEADER}{bare}").into_bytes();
-        (Self { nonce: nonce.to_owned(), bare }, client_first)
+        let client_first = format!("{header}{bare}").into_bytes();
+        (Self { nonce: nonce.to_owned(), bare, repeated: binding.repeated(header) }, client_first)
     }
 
     /// Reads the server-first-message: the salt and iterations the keys have to be made with.
@@ -49,7 +59,7 @@ impl ClientRole {
             return Err(Error::NonceMismatch);
         }
 
-        let without_proof = format!("c={},r={nonce}", base64(GS2_HEADER));
+        let without_proof = format!("c={},r={nonce}", self.repeated);
         let auth_message = format!("{},{server_first},{without_proof}", self.bare);
         Ok(Challenge { salt, iterations, without_proof, auth_message })
     }

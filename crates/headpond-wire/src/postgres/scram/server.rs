@@ -3,13 +3,13 @@
 use subtle::ConstantTimeEq;
 
 use super::{
-    ClientKeys, Error, StoredSecret, base64, hmac, key, nonce, redact, sha256, skip_extensions, text, value,
-    xor,
+    Binding, ClientKeys, Error, StoredSecret, base64, hmac, key, nonce, redact, sha256, skip_extensions,
+    text, value, xor,
 };
 
 /// An exchange whose server-first-message was made, and which waits for the client-final-message.
 pub struct ServerRole {
-    /// What `c=` must be: the gs2 header the client began with, in base64.
+    /// What `c=` must be: the gs2 header the client began with and what it is bound to, in base64.
     channel_binding: String,
     /// The client's nonce and ours.
     nonce: String,
@@ -20,26 +20,40 @@ pub struct ServerRole {
 }
 
 impl ServerRole {
-    /// Answers the client-first-message with the server-first-message (RFC 5802 section 5).
-    ///
-    /// `server_nonce` is printable ASCII without commas, and fresh for every login: PostgreSQL draws 18
-    /// bytes and takes their base64. The user name in the message is ignored, since PostgreSQL's startup
-    /// packet has named the user. A client that could bind channels but sees no offer (`y`) is as
-    /// welcome as one that cannot (`n`): PLUS was not offered.
+    /// As [`ServerRole::first_bound`], where PLUS was not offered.
     pub fn first(
         client_first: &[u8],
         server_nonce: &str,
         secret: &StoredSecret,
+    ) -> Result<(Self, Vec<u8>), Error> {
+        Self::first_bound(client_first, server_nonce, secret, Binding::None)
+    }
+
+    /// Answers the client-first-message with the server-first-message (RFC 5802 section 5).
+    ///
+    /// `server_nonce` is printable ASCII without commas, and fresh for every login: PostgreSQL draws 18
+    /// bytes and takes their base64. The user name in the message is ignored, since PostgreSQL's startup
+    /// packet has named the user. A client that could bind channels but saw no offer (`y`) is as
+    /// welcome as one that cannot (`n`), unless there was an offer.
+    pub fn first_bound(
+        client_first: &[u8],
+        server_nonce: &str,
+        secret: &StoredSecret,
+        binding: Binding<'_>,
     ) -> Result<(Self, Vec<u8>), Error> {
         debug_assert!(nonce(server_nonce).is_ok() && !server_nonce.contains(','));
         let mut parts = text(client_first)?.splitn(3, ',');
         let (Some(flag), Some(authzid), Some(bare)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(Error::Malformed);
         };
-        match flag {
-            "n" | "y" => {}
-            _ if flag.starts_with("p=") => return Err(Error::ChannelBindingRequested),
-            _ => return Err(Error::Malformed),
+        match (flag, binding) {
+            ("n", Binding::None | Binding::Declined) | ("y", Binding::None) => {}
+            ("p=tls-server-end-point", Binding::EndPoint(_)) => {}
+            ("y", Binding::Declined) => return Err(Error::ChannelBindingDowngraded),
+            ("n" | "y", Binding::EndPoint(_)) => return Err(Error::ChannelBindingMissing),
+            _ if !flag.starts_with("p=") => return Err(Error::Malformed),
+            (_, Binding::EndPoint(_)) => return Err(Error::ChannelBindingType),
+            _ => return Err(Error::ChannelBindingRequested),
         }
         match authzid {
             "" => {}
@@ -55,7 +69,7 @@ impl ServerRole {
         let nonce = format!("{client_nonce}{server_nonce}");
         let server_first = format!("r={nonce},s={},i={}", base64(&secret.salt), secret.iterations);
         let role = Self {
-            channel_binding: base64(format!("{flag},,")),
+            channel_binding: binding.repeated(&format!("{flag},,")),
             nonce,
             auth_message: format!("{bare},{server_first}"),
             stored_key: secret.stored_key,

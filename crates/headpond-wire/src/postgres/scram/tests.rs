@@ -30,7 +30,7 @@ fn server_role_speaks_the_rfc_7677_exchange() {
 
 #[test]
 fn client_role_speaks_the_rfc_7677_exchange() {
-    let (client, client_first) = ClientRole::with_user("user", rfc::CLIENT_NONCE);
+    let (client, client_first) = ClientRole::with_user("user", rfc::CLIENT_NONCE, Binding::None);
     assert_eq!(client_first, rfc::CLIENT_FIRST);
     let challenge = client.challenge(rfc::SERVER_FIRST).unwrap();
     assert_eq!((challenge.salt.as_slice(), challenge.iterations), (rfc::SALT, 4096));
@@ -38,6 +38,47 @@ fn client_role_speaks_the_rfc_7677_exchange() {
     let (client_final, verifier) = challenge.respond(&keys);
     assert_eq!(client_final, rfc::CLIENT_FINAL);
     assert_eq!(verifier.verify(rfc::SERVER_FINAL), Ok(()));
+}
+
+/// One bound login: what each side thinks of the channel.
+fn bound_login(client: Binding<'_>, server: Binding<'_>) -> Result<(), Error> {
+    let secret = StoredSecret::derive("pencil", b"salt", 1);
+    let keys = ClientKeys::derive("pencil", b"salt", 1);
+    let (client, message) = ClientRole::bound("abc", client);
+    let (server, message) = ServerRole::first_bound(&message, "def", &secret, server)?;
+    let (message, verifier) = client.challenge(&message)?.respond(&keys);
+    verifier.verify(&server.finish(&message)?.message)
+}
+
+#[test]
+fn both_sides_see_the_same_channel_or_there_is_no_login() {
+    use Binding::{Declined, EndPoint, None};
+    let (ours, theirs) = (EndPoint(b"ours"), EndPoint(b"theirs"));
+    let outcomes = [
+        (None, None, Ok(())),
+        (None, Declined, Ok(())),
+        (None, ours, Err(Error::ChannelBindingMissing)),
+        (Declined, None, Ok(())),
+        (Declined, Declined, Err(Error::ChannelBindingDowngraded)),
+        (Declined, ours, Err(Error::ChannelBindingMissing)),
+        (ours, None, Err(Error::ChannelBindingRequested)),
+        (ours, Declined, Err(Error::ChannelBindingRequested)),
+        (ours, ours, Ok(())),
+        (ours, theirs, Err(Error::ChannelBindingMismatch)),
+    ];
+    for (client, server, outcome) in outcomes {
+        assert_eq!(bound_login(client, server), outcome, "{client:?} {server:?}");
+    }
+}
+
+#[test]
+fn a_binding_of_another_kind_is_refused() {
+    let secret = StoredSecret::derive("pencil", b"salt", 1);
+    for kind in ["tls-unique", "tls-exporter", "", "tls-server-end-point2"] {
+        let first = format!("p={kind},,n=,r=abc");
+        let answer = ServerRole::first_bound(first.as_bytes(), "def", &secret, Binding::EndPoint(b"ours"));
+        assert_eq!(answer.map(|_| ()), Err(Error::ChannelBindingType));
+    }
 }
 
 /// One login through `tamper`, which may change the message of each step `0..4` on its way.
