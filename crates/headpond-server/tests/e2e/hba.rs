@@ -8,6 +8,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::database::database;
 use crate::pond::{Pond, SESSION, Way, connect, run, value};
+use crate::programs::program;
+use crate::secure::{Authority, psql};
 
 /// Before the shared server, with rules, name maps and users; the folder must outlive it.
 pub(crate) async fn pond(way: Way, rules: &str, maps: &str, settings: &str) -> (Pond, TempDir) {
@@ -95,5 +97,34 @@ fn rules_are_read_again_at_a_reload_and_a_broken_line_changes_nothing() {
         assert_eq!(refusal(&pond.login()).await.0, SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
         // Who is in stays.
         assert_eq!(value(&client, "SELECT 1").await, "1");
+    });
+}
+
+#[test]
+fn a_certificate_lets_in_whom_its_common_name_may_be_and_nobody_else() {
+    run(async {
+        let authority = Authority::new();
+        authority.issue("pond", "localhost", &["localhost", "127.0.0.1"], 100);
+        authority.issue("client", "a client", &[], 100);
+        let (ca, cert, key) =
+            (authority.path("ca.crt"), authority.path("client.crt"), authority.path("client.key"));
+        let settings = format!("{}client_tls_ca_file = \"{ca}\"\n", authority.settings("allow", "pond"));
+        let rules = "hostssl postgres all all cert map=shops\nhost all all all reject";
+        let (pond, _files) = pond(SESSION, rules, "shops \"a client\" USER", &settings).await;
+        let with = [("PGSSLCERT", &*cert), ("PGSSLKEY", &*key)];
+        let asks = |arguments: &[&str], mode: &str, environment: &[(&str, &str)]| {
+            psql(program(&pond, "psql", arguments), mode, environment, "SELECT 'in'")
+        };
+        let entered = asks(&[], "require", &with);
+        assert!(entered.as_ref().is_ok_and(|said| said.contains("in")), "{entered:?}");
+        let failed = |user: &str| format!("certificate authentication failed for user \"{user}\"");
+        for (arguments, mode, environment, why) in [
+            (&["-U", "other"][..], "require", &with[..], failed("other")),
+            (&[], "require", &[], failed(&pond.user)),
+            (&[], "disable", &with, "pg_hba.conf rejects connection".to_owned()),
+        ] {
+            let refused = asks(arguments, mode, environment).unwrap_err();
+            assert!(refused.contains(&why), "{mode}: {refused}");
+        }
     });
 }
