@@ -123,6 +123,8 @@ pub enum Report {
     LoginRefused {
         /// What it was told.
         message: String,
+        /// Its proof was wrong.
+        wrong: bool,
     },
     /// A login to a server failed.
     ServerLoginFailed {
@@ -130,11 +132,20 @@ pub enum Report {
         pool: String,
         /// As the server or the network said it.
         message: String,
+        /// It does not take the user or its password: others may work.
+        refused: bool,
     },
     /// A server that is not on this machine asked for a password in clear, and got it.
     PasswordInClear {
         /// Which pool; others of the server are not mentioned.
         pool: String,
+    },
+    /// A user that is not listed could not be looked up.
+    LookupFailed {
+        /// Which pool, or data source.
+        pool: String,
+        /// Why.
+        message: String,
     },
     /// A server connection was lost.
     ServerLost {
@@ -213,8 +224,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LoggedIn { user, database } => write!(f, "{user} logged in to {database}"),
-            Self::LoginRefused { message } => write!(f, "login refused: {message}"),
-            Self::ServerLoginFailed { pool, message } => {
+            Self::LoginRefused { message, .. } => write!(f, "login refused: {message}"),
+            Self::ServerLoginFailed { pool, message, .. } => {
                 write!(f, "{pool}: login to the server failed: {message}")
             }
             Self::PasswordInClear { pool } => write!(
@@ -222,6 +233,9 @@ impl fmt::Display for Report {
                 "{pool}: the server asks for the password in clear, and the network is not encrypted: whoever listens \
                  has it (set scram-sha-256 in its pg_hba.conf)"
             ),
+            Self::LookupFailed { pool, message } => {
+                write!(f, "{pool}: a user could not be looked up: {message}")
+            }
             Self::ServerLost { pool } => write!(f, "{pool}: a server connection was lost"),
             Self::Capped { pool, wanted, slots, limit } => write!(
                 f,

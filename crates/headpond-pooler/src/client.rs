@@ -7,6 +7,8 @@ use headpond_core::{Tick, WaiterId};
 
 use crate::aborted::Aborted;
 use crate::action::ServerId;
+use crate::config::User;
+use crate::lookup::Asked;
 use crate::proof::Proof;
 use crate::settings::SettingsId;
 use crate::statements::client::ClientStatements;
@@ -22,6 +24,8 @@ pub(crate) enum ClientState {
         /// It began with the handshake.
         direct: bool,
     },
+    /// Who it may be is being looked up. Ends in a login, or gone.
+    LookedUp(Box<crate::lookup::Lookup>),
     /// It proves who it is. Ends ready, awaiting parameters, or gone.
     Login(Box<Login>),
     /// It is in, but nothing is known of the server yet, so it cannot be told. Ends ready or gone.
@@ -56,8 +60,12 @@ pub(crate) enum Lease {
 #[derive(Debug)]
 pub(crate) struct Login {
     pub(crate) proof: Proof,
+    /// Who it says to be.
+    pub(crate) user: String,
     /// The data source it asked for.
     pub(crate) database: String,
+    /// It was looked up, and this was found.
+    pub(crate) found: Option<(Asked, Option<User>)>,
 }
 
 /// One client. Kept small: there may be tens of thousands, mostly idle.
@@ -67,7 +75,7 @@ pub(crate) struct Client {
     pub(crate) lease: Lease,
     /// Index of its pool; meaningless before the startup packet.
     pub(crate) pool: u32,
-    /// Interned name it logged in with.
+    /// Interned name it logged in with; meaningless before it has proved who it is.
     pub(crate) user: u32,
     /// The settings of its session, and those of its startup packet, to which resets go back.
     pub(crate) settings: SettingsId,
@@ -105,6 +113,8 @@ pub(crate) struct Client {
     pub(crate) peer: Option<(IpAddr, u16)>,
     /// What protects it on its way here.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Whose process it is, as far as that is known, until it is in.
+    pub(crate) system_user: Option<Box<str>>,
     pub(crate) connected: Tick,
     pub(crate) requested: Tick,
     /// When it last came to hold nothing.
@@ -119,7 +129,7 @@ impl Client {
             state: ClientState::Startup,
             lease: Lease::None,
             pool: u32::MAX,
-            user: 0,
+            user: u32::MAX,
             settings: SettingsId::NONE,
             layer: SettingsId::NONE,
             accepted: false,
@@ -139,6 +149,7 @@ impl Client {
             statements: None,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
             tls: None,
+            system_user: None,
             connected: now,
             requested: now,
             idle_since: now,

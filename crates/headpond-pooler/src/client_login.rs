@@ -13,14 +13,17 @@ use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
 
 use crate::action::{Action, Actions, ClientId, Link, Report};
 use crate::client::{ClientState, Lease, Login};
-use crate::config::{PoolMode, PoolerConfig, Replication};
+use crate::config::{AuthMethod, Decision, Origin, Replication, Request, User};
 use crate::figures::Traffic;
+use crate::kind::PoolKind;
+use crate::lookup::Asked;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
-use crate::proof::{ANSWER_MAX, Outcome, Proof};
+use crate::proof::{ANSWER_MAX, Learned, Outcome, Proof};
 use crate::refuse::Cause;
 use crate::session::{Names, Pinnings};
 use crate::settings::{BadParameter, SettingsId, options};
 use crate::statements::registry::Registry;
+use crate::users::Found;
 
 /// The databases that stand for the console.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
@@ -117,14 +120,15 @@ impl Pooler {
             return size;
         }
         if self.clients.get(id).is_some_and(|client| client.over_limit) {
-            let message =
-                format!("sorry, too many clients already (max_clients = {})", self.config.max_clients);
+            let message = format!(
+                "sorry, too many clients already (max_clients = {}, or max_startups)",
+                self.config.max_clients
+            );
             self.refuse_login(id, &Cause::TooManyClients, &message, out);
             return size;
         }
-        let user = self.users.intern(&wanted.user);
         self.trim_settings();
-        let settings = match self.settings.intern(wanted.parameters) {
+        let settings = match self.settings.intern(std::mem::take(&mut wanted.parameters)) {
             Ok(settings) => settings,
             Err(BadParameter(message)) => {
                 self.refuse_login(id, &Cause::BadStartup, &message, out);
@@ -132,7 +136,6 @@ impl Pooler {
             }
         };
         let Some(client) = self.clients.get_mut(id) else { return size };
-        client.user = user;
         client.settings = settings;
         client.layer = settings;
         client.long_key = wanted.minor >= 2;
@@ -143,19 +146,61 @@ impl Pooler {
                 encode::negotiate_protocol_version(bytes, newest, wanted.unknown.iter().map(String::as_str));
             });
         }
-        let mut fresh = [0; 18];
-        self.random.fill_bytes(&mut fresh);
-        let PoolerConfig { auth, users, .. } = &*self.config;
-        let mut question = Vec::new();
-        let end_point = client.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
-        match Proof::begin(*auth, users, &wanted.user, &self.seed, fresh, end_point, &mut question) {
-            None => self.proven(now, id, &wanted.database, out),
-            Some(proof) => {
-                client.state = ClientState::Login(Box::new(Login { proof, database: wanted.database }));
-                out.send(link, |bytes| bytes.extend_from_slice(&question));
+        self.admit(now, id, &wanted, out);
+        size
+    }
+
+    /// The rules say how a client proves who it is, if it may come in at all.
+    fn admit(&mut self, now: Tick, id: ClientId, wanted: &Wanted, out: &mut Actions) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let system_user = client.system_user.take();
+        let address = client.peer.map(|(address, _)| address);
+        let tls = client.tls.clone();
+        let origin = Origin {
+            address,
+            tls: tls.is_some(),
+            system_user: system_user.as_deref(),
+            common_name: tls.as_ref().and_then(|tls| tls.common_name.as_deref()),
+        };
+        let Wanted { user, database, replication, .. } = wanted;
+        match self.config.admit(origin, Request { database, user, replication: *replication }) {
+            Decision::Refuse(message) => self.refuse_login(id, &Cause::NotAllowed, &message, out),
+            Decision::Vouched => self.proven(now, id, (user, database), out),
+            Decision::Ask(method) => {
+                let who = (user.clone(), database.clone());
+                if !self.look_up(now, id, (user, database), method, out) {
+                    self.begin_proof(now, id, method, who, None, out);
+                }
             }
         }
-        size
+    }
+
+    /// Asks a client who it is. `found`: it was looked up, and this is who it may be.
+    pub(crate) fn begin_proof(
+        &mut self,
+        now: Tick,
+        id: ClientId,
+        method: AuthMethod,
+        (user, database): (String, String),
+        found: Option<(Asked, Option<User>)>,
+        out: &mut Actions,
+    ) {
+        let mut fresh = [0; 18];
+        self.random.fill_bytes(&mut fresh);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let known = match &found {
+            None => self.config.users.find(&user),
+            Some((_, user)) => Found { user: user.as_ref(), mix: self.lookups.mix() },
+        };
+        let mut question = Vec::new();
+        let end_point = client.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
+        match Proof::of(method, known, &user, &self.seed, fresh, end_point, &mut question) {
+            None => self.proven(now, id, (&user, &database), out),
+            Some(proof) => {
+                client.state = ClientState::Login(Box::new(Login { proof, user, database, found }));
+                out.send(Link::Client(id), |bytes| bytes.extend_from_slice(&question));
+            }
+        }
     }
 
     /// Bytes of a client that proves who it is. Returns how many are consumed.
@@ -211,14 +256,28 @@ impl Pooler {
             }
             Outcome::Proven(learned) => {
                 let database = std::mem::take(&mut login.database);
-                let name = self.users.name(client.user).to_owned();
-                self.learn(now, name, learned, out);
-                self.proven(now, id, &database, out);
+                let name = std::mem::take(&mut login.user);
+                let (place, found) = match login.found.take() {
+                    None => (None, None),
+                    Some(((_, place, _), user)) => (Some(place), user),
+                };
+                // The users file has it at hand, a lookup has not.
+                let md5 = found.and_then(|user| user.md5);
+                let learned = match (learned, md5) {
+                    (Learned::Nothing, Some(md5)) => Learned::Md5(md5),
+                    (learned, _) => learned,
+                };
+                self.learn(now, (place, name.clone()), learned, out);
+                self.proven(now, id, (&name, &database), out);
                 true
             }
             Outcome::Failed => {
                 // Unknown user, wrong password, nonsense: the same words, at the same stage.
                 let message = login.proof.refusal();
+                if let Some((asked, _)) = login.found.take() {
+                    // Perhaps the password has changed: whoever comes next is looked up anew.
+                    self.lookups.forget(&asked);
+                }
                 self.refuse_login(id, &Cause::WrongPassword, &message, out);
                 false
             }
@@ -226,11 +285,14 @@ impl Pooler {
     }
 
     /// The client is who it says. Its pool is found or made, and it is let in as soon as the server is known.
-    fn proven(&mut self, now: Tick, id: ClientId, database: &str, out: &mut Actions) {
-        let Some(client) = self.clients.get(id) else { return };
-        let user = self.users.name(client.user).to_owned();
-        let replication = self.replication_of(client.settings);
-        let Some(pool) = self.pool_for(database, &user, replication) else {
+    fn proven(&mut self, now: Tick, id: ClientId, (user, database): (&str, &str), out: &mut Actions) {
+        // Names of whoever only says so are not kept: there may be any number of them.
+        let name = self.users.intern(user);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.user = name;
+        let settings = client.settings;
+        let replication = self.replication_of(settings);
+        let Some(pool) = self.pool_for(database, user, replication) else {
             let message = format!("database \"{database}\" does not exist");
             self.refuse_login(id, &Cause::UnknownDatabase, &message, out);
             return;
@@ -240,7 +302,7 @@ impl Pooler {
         client.state = ClientState::AwaitsParameters;
         let entry = &mut self.pools[pool as usize];
         entry.clients += 1;
-        if let Some(weight) = self.config.weights.get(&user) {
+        if let Some(weight) = self.config.weights.get(user) {
             entry.policy.set_weight(client.user, *weight);
         }
         if entry.known && !entry.is_dedicated() {
@@ -297,32 +359,42 @@ impl Pooler {
 
     /// The pool of a (data source, user), made if it is new; `None` if no data source answers to the name.
     pub(crate) fn pool_for(&mut self, database: &str, user: &str, replication: Replication) -> Option<u32> {
+        self.pool_of(database, user, PoolKind::Serves(replication))
+    }
+
+    /// As [`Pooler::pool_for`], whatever the pool is for.
+    pub(crate) fn pool_of(&mut self, database: &str, user: &str, kind: PoolKind) -> Option<u32> {
         let config = std::sync::Arc::clone(&self.config);
         let (index, source) = config.data_source(database)?;
-        let server_user = source.user.as_deref().unwrap_or(user);
-        let key = (database.to_owned(), server_user.to_owned(), replication);
+        let server_user = match kind {
+            PoolKind::Serves(_) => source.user.as_deref().unwrap_or(user),
+            PoolKind::Lookup => user,
+        };
+        let key = (database.to_owned(), server_user.to_owned(), kind);
         if let Some(pool) = self.pool_names.get(&key) {
             let known = self.pools[*pool as usize].data_source != usize::MAX;
             if known {
                 return Some(*pool);
             }
         }
-        let settings = self.config.settings_for(source, server_user, replication);
+        let settings = kind.settings(&config, source, server_user);
         let statements = Registry::new(settings.statement_cache_size);
         let policy = Pool::new(settings, self.random.next_u64());
         let node = self.node_of(source);
-        let timeouts = source.timeouts_for(replication);
-        let pool = pool_index(self.pools.len());
-        self.pools.push(PoolEntry {
+        let timeouts = kind.timeouts(source);
+        let place = self.place_for(kind)?;
+        let entry = PoolEntry {
             policy,
             data_source: index,
             node,
             name: database.to_owned(),
             user: server_user.to_owned(),
+            identity: 0,
             database: source.database.clone().unwrap_or_else(|| database.to_owned()),
-            mode: if replication == Replication::None { source.mode } else { PoolMode::Session },
-            session_state: source.session_state,
-            replication,
+            mode: kind.mode(source.mode),
+            session_state: kind.session_state(source),
+            kind,
+            replication: kind.replication(),
             names: Names::new(),
             settings_error: None,
             servers: Vec::new(),
@@ -338,7 +410,15 @@ impl Pooler {
             armed: Tick::NEVER,
             timeouts,
             patience: timeouts.of_leases(),
-        });
+        };
+        let pool = pool_index(place);
+        match self.pools.get_mut(place) {
+            None => self.pools.push(entry),
+            Some(unused) => {
+                *unused = entry;
+                self.pool_names.retain(|_, other| *other != pool);
+            }
+        }
         self.pool_names.insert(key, pool);
         Some(pool)
     }

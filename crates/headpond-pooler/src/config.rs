@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headpond_core::PoolSettings;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
+pub use crate::access::{
+    Database as RuleDatabase, Decision, MappedUser, Method as RuleMethod, NameMap, Network, Origin, Over,
+    Request, Rule, Rules,
+};
 pub use crate::users::{User, Users};
 
 /// When a server connection goes back to its pool.
@@ -205,6 +211,10 @@ pub struct DataSource {
     pub user: Option<String>,
     /// The password of `user` on the server (or of the client's own user, where the users file has none).
     pub password: Option<Secret>,
+    /// Where whoever reads the configuration got `user` and `password`; to the machine it means nothing.
+    pub credentials: Option<String>,
+    /// How users that are not listed are looked up.
+    pub lookup: LookupBy,
     /// The most server connections of all pools together on this server; `None`: what it leaves to this login
     /// (`max_connections` − reserved slots) − `reserve`, divided by `members`.
     pub budget: Option<u32>,
@@ -226,9 +236,38 @@ pub struct DataSource {
     pub pool: PoolSettings,
 }
 
+/// How users that are not listed are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupBy {
+    /// The user as whom; `None`: they are not.
+    pub user: Option<String>,
+    /// The question: its parameter is the name, its answer one row of name and secret.
+    pub query: String,
+    /// The data source in which; `None`: the one that the client wants.
+    pub data_source: Option<String>,
+}
+
+impl Default for LookupBy {
+    fn default() -> Self {
+        Self { user: None, query: AUTH_QUERY.to_owned(), data_source: None }
+    }
+}
+
+/// The question that PgBouncer asks, with the schemas of what it names: no search path leads elsewhere.
+const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL \
+    ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
+
 /// A password in clear. Never shown: its `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(pub String);
+
+impl Secret {
+    /// Whether somebody gave this one; how long that takes to say tells nothing of how much of it is right.
+    #[must_use]
+    pub fn is(&self, given: &[u8]) -> bool {
+        Sha256::digest(given).ct_eq(&Sha256::digest(&self.0)).into()
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -243,8 +282,12 @@ pub struct PoolerConfig {
     pub data_sources: Vec<DataSource>,
     /// Whether clients come by TLS.
     pub client_tls: TlsMode,
-    /// How clients log in.
+    /// How clients log in, where there are no rules.
     pub auth: AuthMethod,
+    /// Who may log in from where, and how; `None`: anybody from anywhere.
+    pub rules: Option<Rules>,
+    /// For how long what a lookup found is believed.
+    pub auth_query_age: Duration,
     /// The users file.
     pub users: Users,
     /// Applications (names that clients log in with) of another weight than 1: where several wait at one pool, each
@@ -256,6 +299,10 @@ pub struct PoolerConfig {
     pub stats_users: Vec<String>,
     /// The most clients, logging in or logged in, of the whole process.
     pub max_clients: u32,
+    /// The most clients logging in at once, of each worker; zero: no limit of their own.
+    pub max_startups: u32,
+    /// Of those, the most from one address; zero: no limit.
+    pub max_startups_per_address: u32,
     /// The most bytes of one message of a client, header included; zero: as many as the protocol allows.
     pub max_message_size: u32,
     /// A client that has not logged in by then is dropped; zero: never.
@@ -286,6 +333,8 @@ impl DataSource {
             database: None,
             user: None,
             password: None,
+            credentials: None,
+            lookup: LookupBy::default(),
             budget: None,
             reserve: None,
             members: 1,
@@ -312,11 +361,15 @@ impl PoolerConfig {
             data_sources,
             client_tls: TlsMode::Disable,
             auth: AuthMethod::Trust,
+            rules: None,
+            auth_query_age: Duration::from_secs(10),
             users: Users::default(),
             weights: BTreeMap::new(),
             admin_users: Vec::new(),
             stats_users: Vec::new(),
             max_clients: 10_000,
+            max_startups: 0,
+            max_startups_per_address: 0,
             max_message_size: 0,
             client_login_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(15),

@@ -92,6 +92,7 @@ impl Pooler {
     pub(crate) fn end_server(&mut self, now: Tick, id: ServerId, out: &mut Actions) {
         let deadline = now.plus(self.config.close_timeout);
         self.unpin(now, id);
+        self.lookup_lost(id, out);
         let Some(server) = self.servers.get_mut(id) else { return };
         // Before its startup packet a connection counts for nothing on the server.
         if server.lost || matches!(server.state, ServerState::Connecting | ServerState::Tls(_)) {

@@ -249,7 +249,8 @@ impl Pooler {
     ) {
         let Some(server) = self.servers.get(id) else { return };
         let (index, pool) = (server.node, format!("{} (control)", self.pool_title(server.pool)));
-        out.report(Report::ServerLoginFailed { pool, message });
+        let refused = class == FailureClass::Authentication;
+        out.report(Report::ServerLoginFailed { pool, message, refused });
         let Some(Node { control, .. }) = self.nodes.get_mut(index as usize) else { return };
         control.not_before = now.plus(match class {
             _ if class.is_terminal() => REFUSED_PAUSE,

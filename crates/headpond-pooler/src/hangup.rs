@@ -20,7 +20,7 @@ impl Pooler {
             // It gives up its place: what it wanted is not begun.
             (ClientState::Ready, Lease::Waiting(_)) if !knew => self.client_lost(now, id, out),
             (ClientState::Ready, Lease::Waiting(_)) => {}
-            (ClientState::AwaitsParameters, _) => self.client_lost(now, id, out),
+            (ClientState::AwaitsParameters | ClientState::LookedUp(_), _) => self.client_lost(now, id, out),
             _ => out.push(Action::Read(Link::Client(id))),
         }
     }

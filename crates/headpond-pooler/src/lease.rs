@@ -8,6 +8,7 @@ use crate::action::{Action, Actions, ClientId, Link, Report, ServerId};
 use crate::client::{Client, ClientState, Lease};
 use crate::config::PoolMode;
 use crate::exchange::{Errand, Owner};
+use crate::kind::PoolKind;
 use crate::pooler::Pooler;
 use crate::refuse::Cause;
 use crate::server::ServerState;
@@ -119,6 +120,10 @@ impl Pooler {
         entry.traffic.wait_time += waited;
         let server_id = entry.servers.get(conn.index()).copied().flatten();
         let (Some(server_id), Some(client)) = (server_id, self.clients.get_mut(id)) else { return };
+        if entry.kind == PoolKind::Lookup {
+            self.lookup_granted(now, pool, id, (server_id, conn), out);
+            return;
+        }
         if matches!(client.state, ClientState::AwaitsParameters) && !entry.is_dedicated() {
             client.lease = Lease::None;
             self.welcome(now, id, out);
@@ -200,6 +205,10 @@ impl Pooler {
         let (pool, conn) = (server.pool, server.conn);
         let (check_failed, cancels, unclean) = (server.check_failed, server.cancels, server.unclean);
         let (entry, client) = (&self.pools[pool as usize], server.client);
+        if entry.kind == PoolKind::Lookup && entry.policy.state(conn) == Some(State::InUse) {
+            self.lookup_over(now, id, out);
+            return;
+        }
         let session = entry.mode == PoolMode::Session;
         match entry.policy.state(conn) {
             Some(State::InUse) => match client {

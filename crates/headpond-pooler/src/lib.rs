@@ -20,6 +20,7 @@ macro_rules! planted {
 }
 
 mod aborted;
+mod access;
 mod action;
 mod budget;
 mod cancel;
@@ -37,7 +38,9 @@ pub mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hangup;
+mod kind;
 mod lease;
+mod lookup;
 mod lost;
 mod oversize;
 mod pooler;
@@ -56,6 +59,7 @@ mod settings;
 mod show;
 #[cfg(test)]
 mod sim;
+mod startups;
 mod statements;
 mod table;
 mod text;

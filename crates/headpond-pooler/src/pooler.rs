@@ -14,9 +14,11 @@ use crate::action::{Action, Actions, CancelMark, ClientId, ClientMark, Link, Ser
 use crate::budget::{Budgets, Node};
 use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::config::{PoolMode, PoolerConfig, Replication, SessionState, Timeouts};
+use crate::config::{DataSource, PoolMode, PoolerConfig, Replication, Secret, SessionState, Timeouts};
 use crate::derivations::Derivations;
 use crate::figures::{Losses, Traffic};
+use crate::kind::PoolKind;
+use crate::lookup::Lookups;
 use crate::proof::Learned;
 use crate::server::{Reports, Server, ServerState};
 use crate::session::Pinnings;
@@ -38,6 +40,8 @@ pub(crate) struct PoolEntry {
     pub(crate) name: String,
     /// User on the server.
     pub(crate) user: String,
+    /// How often that, or its password, has changed.
+    pub(crate) identity: u32,
     /// Database on the server.
     pub(crate) database: String,
     pub(crate) mode: PoolMode,
@@ -45,6 +49,7 @@ pub(crate) struct PoolEntry {
     pub(crate) timeouts: Timeouts,
     /// The shortest of those of leases, if there is any.
     pub(crate) patience: Option<Duration>,
+    pub(crate) kind: PoolKind,
     /// Each of its connections is one client's alone.
     pub(crate) replication: Replication,
     /// Which server connection each of the policy's connections is, by the index of its name there.
@@ -85,11 +90,6 @@ impl PoolEntry {
         self.mode != PoolMode::Session && self.session_state == SessionState::Follow
     }
 
-    /// Its mode, where its data source has this one.
-    pub(crate) fn mode_of(&self, mode: PoolMode) -> PoolMode {
-        if self.is_dedicated() { PoolMode::Session } else { mode }
-    }
-
     /// The startup parameters with which a connection must have been opened to serve a client with `settings`.
     pub(crate) fn startup_of(&self, sets: &SettingsSets, settings: SettingsId) -> SettingsId {
         if self.is_dedicated() { settings } else { sets.startup_of(self.mode, settings) }
@@ -124,19 +124,21 @@ pub struct Pooler {
     pub(crate) servers: Table<Server, ServerMark>,
     pub(crate) cancels: Table<Cancel, CancelMark>,
     pub(crate) pools: Vec<PoolEntry>,
-    pub(crate) pool_names: HashMap<(String, String, Replication), u32>,
+    pub(crate) pool_names: HashMap<(String, String, PoolKind), u32>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) users: Names,
     pub(crate) settings: SettingsSets,
     /// What is thought of a database before its catalogue was asked.
     pub(crate) unknown: Verdict,
-    /// What logins of clients taught, by user: it opens connections to the server.
-    pub(crate) learned: HashMap<String, Learned>,
+    /// What logins of clients taught, by where they were looked up (`None`: they are listed) and user: it opens
+    /// connections to the server.
+    pub(crate) learned: HashMap<(Option<String>, String), Learned>,
+    pub(crate) lookups: Lookups,
     /// Clients whose keys are to be derived.
     pub(crate) derivations: Derivations,
     /// Keys derived from a password, salt and iterations before.
-    pub(crate) derived_keys: HashMap<(String, Vec<u8>, u32), ClientKeys>,
+    pub(crate) derived_keys: HashMap<(Secret, Vec<u8>, u32), ClientKeys>,
     /// Servers that are known to ask for passwords in clear.
     pub(crate) in_clear: HashSet<u32>,
     pub(crate) random: ChaCha20Rng,
@@ -200,6 +202,7 @@ impl Pooler {
             settings: SettingsSets::new(),
             unknown: Verdict::unknown(),
             learned: HashMap::new(),
+            lookups: Lookups::default(),
             derivations: Derivations::default(),
             derived_keys: HashMap::new(),
             in_clear: HashSet::new(),
@@ -241,6 +244,13 @@ impl Pooler {
             self.timers.client_login(now.plus(timeout), client);
         }
         client
+    }
+
+    /// The system says whose process a client is, that was just accepted.
+    pub fn vouched_for(&mut self, id: ClientId, system_user: &str) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.system_user = Some(system_user.into());
+        }
     }
 
     /// A link has something to read, or had more than the last read took.
@@ -334,10 +344,12 @@ impl Pooler {
         self.size_limit = size_limit(&config);
         self.derived_keys.clear();
         // What a login taught is only good for the secret it was checked against.
-        self.learned.retain(|name, _| old.users.get(name) == config.users.get(name));
+        self.learned.retain(|(_, name), _| old.users.get(name) == config.users.get(name));
+        self.lookups.clear();
         for index in 0..self.pools.len() {
             let wanted = config.data_source(&self.pools[index].name);
             let node = wanted.map(|(_, source)| self.node_of(source));
+            let renamed = wanted.is_some_and(|(_, source)| self.follow_user(pool_index(index), &old, source));
             let entry = &mut self.pools[index];
             let (Some((place, source)), Some(node)) = (wanted, node) else {
                 // The data source is gone: its clients are served until they leave, new ones find nothing.
@@ -350,24 +362,27 @@ impl Pooler {
                 (&before.node, &before.database, &before.password, before.tls)
                     == (&source.node, &source.database, &source.password, source.tls)
             });
-            let mode = entry.mode_of(source.mode);
+            let mode = entry.kind.mode(source.mode);
             let same_mode = entry.mode == mode;
             let same_user = old.users.get(&entry.user) == config.users.get(&entry.user);
+            if renamed || !same_server || !same_user {
+                entry.identity = entry.identity.wrapping_add(1);
+            }
             entry.data_source = place;
             entry.node = node;
             entry.mode = mode;
-            entry.session_state = source.session_state;
-            let timeouts = source.timeouts_for(entry.replication);
+            entry.session_state = entry.kind.session_state(source);
+            let timeouts = entry.kind.timeouts(source);
             let same_times = std::mem::replace(&mut entry.timeouts, timeouts) == timeouts;
             entry.patience = timeouts.of_leases();
             if let Some(database) = &source.database {
                 entry.database.clone_from(database);
             }
-            let settings = self.config.settings_for(source, &entry.user, entry.replication);
+            let settings = entry.kind.settings(&config, source, &entry.user);
             entry.statements.size = settings.statement_cache_size as usize;
             self.with_pool(now, pool_index(index), out, |policy, actions| {
                 policy.configure(now, settings, actions);
-                if !same_server || !same_mode || !same_user {
+                if renamed || !same_server || !same_mode || !same_user {
                     policy.renew(now, actions);
                 }
             });
@@ -380,6 +395,26 @@ impl Pooler {
         }
         self.reload_budgets();
         self.reweigh(&old);
+    }
+
+    /// Where the user of a data source has another name now, so has its pool: the password is his. Whether it is so.
+    fn follow_user(&mut self, pool: u32, old: &PoolerConfig, source: &DataSource) -> bool {
+        let entry = &mut self.pools[pool as usize];
+        let own = old.data_sources.get(entry.data_source).and_then(|before| before.user.as_ref());
+        let (Some(before), Some(user), PoolKind::Serves(_)) = (own, &source.user, entry.kind) else {
+            return false;
+        };
+        let key = (entry.name.clone(), user.clone(), entry.kind);
+        if before == user || *before != entry.user || self.pool_names.contains_key(&key) {
+            return false;
+        }
+        self.pool_names.remove(&(
+            entry.name.clone(),
+            std::mem::replace(&mut entry.user, user.clone()),
+            entry.kind,
+        ));
+        self.pool_names.insert(key, pool);
+        true
     }
 
     /// Applications whose weight is not what it was have the new one. Others get theirs when they log in.

@@ -10,11 +10,10 @@ use headpond_wire::postgres::md5::Md5Secret;
 use headpond_wire::postgres::scram::{
     Binding, ClientKeys, Error, MECHANISM, MECHANISM_PLUS, ServerRole, StoredSecret,
 };
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::{AuthMethod, Secret, Users};
-use crate::users::Measure;
+use crate::users::{Found, Measure};
 
 /// The largest message that a client may send while it proves who it is, header included: a SASL message has at most
 /// 1,024 bytes, and PgBouncer bounds passwords at 2,048.
@@ -73,6 +72,8 @@ pub enum Outcome {
 pub enum Learned {
     /// Nothing new.
     Nothing,
+    /// The md5 secret of a user that was looked up.
+    Md5(Md5Secret),
     /// Keys that open servers with the same stored secret.
     Keys(LearnedKeys),
     /// The password in clear.
@@ -111,7 +112,20 @@ impl Proof {
         end_point: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Option<Self> {
-        let stage = match (method, users.measure(method, name, seed)) {
+        Self::of(method, users.find(name), name, seed, fresh, end_point, out)
+    }
+
+    /// As [`Proof::begin`], for a user that was found somewhere, or not.
+    pub(crate) fn of(
+        method: AuthMethod,
+        found: Found<'_>,
+        name: &str,
+        seed: &[u8],
+        fresh: [u8; 18],
+        end_point: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Option<Self> {
+        let stage = match (method, found.measure(method, name, seed)) {
             (AuthMethod::Trust, _) => return None,
             (AuthMethod::Password, measure) => {
                 encode::authentication_cleartext_password(out);
@@ -174,10 +188,9 @@ impl Proof {
             Stage::Compares(hash, password) => {
                 let given = std::str::from_utf8(only_string(body)?).ok()?;
                 let same_hash = hash.is_same(&Md5Secret::derive(given.as_bytes(), &self.name));
-                let clear = password.as_ref().map_or("", |password| &password.0);
-                let same = Sha256::digest(given).ct_eq(&Sha256::digest(clear));
-                let right = if password.is_some() { same } else { same_hash };
-                bool::from(right).then(|| Outcome::Proven(Learned::Password(Secret(given.to_owned()))))
+                let same = password.as_ref().unwrap_or(&Secret(String::new())).is(given.as_bytes());
+                let right = if password.is_some() { same } else { same_hash.into() };
+                right.then(|| Outcome::Proven(Learned::Password(Secret(given.to_owned()))))
             }
             Stage::Derives(secret) => {
                 let given = std::str::from_utf8(only_string(body)?).ok()?;

@@ -20,6 +20,10 @@ pub(crate) enum Cause {
     TlsRequired,
     /// The proof was wrong, or there is no such user.
     WrongPassword,
+    /// The rules do not let it in.
+    NotAllowed,
+    /// Users cannot be looked up.
+    NotLookedUp,
     /// No data source has this name.
     UnknownDatabase,
     /// `max_clients` is reached.
@@ -73,6 +77,8 @@ impl Cause {
             Self::Version | Self::TransactionBlock => "0A000",
             Self::TlsRequired => "28000",
             Self::WrongPassword => "28P01",
+            Self::NotAllowed => "28000",
+            Self::NotLookedUp => "57P03",
             Self::UnknownDatabase => "3D000",
             Self::TooManyClients | Self::QueueFull => "53300",
             Self::AcquireTimeout | Self::Cancelled => "57014",
@@ -154,6 +160,7 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.lease = Lease::None;
         match client.state {
+            ClientState::LookedUp(_) => self.not_looked_up(id, out),
             ClientState::Ready => {
                 client.state = ClientState::Refused(Discard::First(cause));
                 client.unread = false;
@@ -165,7 +172,7 @@ impl Pooler {
                 let report = if detail.is_empty() { report } else { report.detail(&detail) };
                 out.send(Link::Client(id), |bytes| encode::error_response(bytes, &report));
                 self.totals.logins_refused += 1;
-                out.report(Report::LoginRefused { message });
+                out.report(Report::LoginRefused { message, wrong: false });
                 self.drop_client(id, out);
             }
         }
@@ -174,7 +181,8 @@ impl Pooler {
     /// A client cannot come in: says why, in the words given, and closes it.
     pub(crate) fn refuse_login(&mut self, id: ClientId, cause: &Cause, message: &str, out: &mut Actions) {
         self.totals.logins_refused += 1;
-        out.report(Report::LoginRefused { message: message.to_owned() });
+        let wrong = *cause == Cause::WrongPassword;
+        out.report(Report::LoginRefused { message: message.to_owned(), wrong });
         self.close_client(id, *cause, message, out);
     }
 

@@ -140,6 +140,7 @@ impl Pooler {
                 Errand::Probe => self.probe_row(id, row),
                 Errand::Fingerprint => self.fingerprint_row(pool, row),
                 Errand::Catalogue => self.catalogue_row(pool, row),
+                Errand::Lookup => self.lookup_row(id, row, out),
                 Errand::Settings
                 | Errand::Layer
                 | Errand::Abort
@@ -359,6 +360,10 @@ impl Pooler {
                     }
                     // One was made to fail; the other can only be cancelled, and is answered all the same.
                     Errand::Abort | Errand::Settle | Errand::Prepare => return Step::Next,
+                    Errand::Lookup => {
+                        self.lookup_refused(id, &error.message, out);
+                        return Step::Next;
+                    }
                     // What it was to find out is not known, then.
                     Errand::Probe => return Step::Next,
                     Errand::Fingerprint | Errand::Catalogue => {

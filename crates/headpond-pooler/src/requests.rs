@@ -60,7 +60,9 @@ impl Pooler {
                 }
             }
             (ClientState::Ready, Lease::Waiting(_))
-            | (ClientState::AwaitsParameters | ClientState::Handshake { .. }, _) => client.unread = true,
+            | (ClientState::AwaitsParameters | ClientState::Handshake { .. } | ClientState::LookedUp(_), _) => {
+                client.unread = true
+            }
             _ => out.push(Action::Read(Link::Client(id))),
         }
     }
@@ -127,7 +129,7 @@ impl Pooler {
                 let consumed = self.login_received(now, id, bytes, out);
                 self.came_along(now, id, consumed, bytes.len(), out)
             }
-            ClientState::AwaitsParameters | ClientState::Handshake { .. } => 0,
+            ClientState::AwaitsParameters | ClientState::Handshake { .. } | ClientState::LookedUp(_) => 0,
             ClientState::Refused(discard) => self.discard(now, id, discard, bytes, out),
             ClientState::Ready => self.relay_requests(now, id, bytes, out),
         }

@@ -81,6 +81,10 @@ pub(crate) struct Server {
     pub(crate) tls: Option<Arc<Tls>>,
     /// One way, in TLS or in clear, was refused: this is the other.
     pub(crate) second: bool,
+    /// Which of the pool's identities it began to log in as.
+    pub(crate) identity: u32,
+    /// Whom it looks up.
+    pub(crate) looks_up: Option<ClientId>,
     pub(crate) exchanges: Exchanges,
     /// What is prepared on it, where statements are carried from connection to connection.
     pub(crate) statements: ServerStatements,
@@ -148,6 +152,8 @@ impl Server {
             client: None,
             tls: None,
             second: false,
+            identity: 0,
+            looks_up: None,
             exchanges: Exchanges::default(),
             statements: ServerStatements::default(),
             status: b'I',

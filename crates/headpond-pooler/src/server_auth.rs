@@ -7,11 +7,15 @@ use headpond_wire::postgres::md5::Md5Secret;
 use headpond_wire::postgres::scram::{Binding, Challenge, ClientKeys, ClientRole, MECHANISM, MECHANISM_PLUS};
 
 use crate::action::{Action, Actions, Link, Report, ServerId};
-use crate::config::{ChannelBinding, NodeAddress, Secret};
+use crate::config::{ChannelBinding, DataSource, NodeAddress, Secret};
+use crate::kind::PoolKind;
 use crate::pooler::{PoolEntry, Pooler, pool_index};
 use crate::proof::{Learned, LearnedKeys};
 use crate::server::{ServerLogin, ServerState};
 use crate::server_login::Failed;
+
+/// Derived keys that are kept at most: a server chooses the salts, and could choose new ones for ever.
+const DERIVED_MAX: usize = 1000;
 
 /// What is known to log in to a server with. A password serves every method, an md5 secret md5, keys SCRAM.
 enum Known {
@@ -23,23 +27,37 @@ enum Known {
 
 impl Pooler {
     /// What a client's login taught. If it is new, servers that did not know us may know us now.
-    pub(crate) fn learn(&mut self, now: Tick, name: String, learned: Learned, out: &mut Actions) {
-        match (&learned, self.learned.get(&name)) {
+    pub(crate) fn learn(
+        &mut self,
+        now: Tick,
+        who: (Option<String>, String),
+        learned: Learned,
+        out: &mut Actions,
+    ) {
+        match (&learned, self.learned.get(&who)) {
             (Learned::Nothing, _) | (Learned::Keys(_), Some(Learned::Password(_))) => return,
             (Learned::Password(new), Some(Learned::Password(old))) if new == old => return,
             (Learned::Keys(new), Some(Learned::Keys(old))) if new.are(old) => return,
+            (Learned::Md5(new), Some(Learned::Md5(old))) if new == old => return,
             _ => {}
         }
         let concerned = |entry: &PoolEntry| {
             let source = self.config.data_sources.get(entry.data_source);
-            entry.user == name && source.is_some_and(|source| source.password.is_none())
+            self.who_of(entry) == who && source.is_some_and(|source| source.password.is_none())
         };
         let places = 0..pool_index(self.pools.len());
         let pools: Vec<_> = places.filter(|pool| concerned(&self.pools[*pool as usize])).collect();
-        self.learned.insert(name, learned);
+        self.learned.insert(who, learned);
         for pool in pools {
             self.with_pool(now, pool, out, |policy, actions| policy.credentials_changed(now, actions));
         }
+    }
+
+    /// Under which name logins of clients taught what opens a pool's connections: users of one name need not be the same
+    /// where they are looked up.
+    fn who_of(&self, entry: &PoolEntry) -> (Option<String>, String) {
+        let place = self.config.lookup_of(&entry.name, &entry.user).map(|(_, place)| place.to_owned());
+        (place, entry.user.clone())
     }
 
     /// The server wants to know who we are, or is content.
@@ -54,6 +72,11 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return Ok(()) };
         let pool = server.pool;
         let tls = server.tls.clone();
+        if server.identity != self.pools[pool as usize].identity {
+            // The server has been told the name that was, and would get the password that is.
+            let message = "the user or its password changed during the login";
+            return Err(Failed::new(FailureClass::Other, "08006", message));
+        }
         let ServerState::Login(login) = &mut server.state else { return Ok(()) };
         let stage = std::mem::replace(&mut **login, ServerLogin::Proven);
         let binding = self.server_tls_of(pool).binding;
@@ -97,7 +120,12 @@ impl Pooler {
     /// What there is to log in with: the data source's own password, the user's secret, or what clients taught.
     fn known_to(&self, entry: &PoolEntry) -> Known {
         let source = self.config.data_sources.get(entry.data_source);
-        if let Some(password) = source.and_then(|source| source.password.clone()) {
+        // It is that of the data source's own user, or of each client's.
+        let own = |source: &&DataSource| match entry.kind {
+            PoolKind::Serves(_) => source.user.as_ref().is_none_or(|user| *user == entry.user),
+            PoolKind::Lookup => source.user.as_deref() == Some(&entry.user),
+        };
+        if let Some(password) = source.filter(own).and_then(|source| source.password.clone()) {
             // As in PgBouncer, it may be an md5 secret.
             return password.0.parse().map_or(Known::Password(password), Known::Md5);
         }
@@ -105,9 +133,10 @@ impl Pooler {
         if let Some(password) = user.and_then(|user| user.password.clone()) {
             return Known::Password(password);
         }
-        match (self.learned.get(&entry.user), user.and_then(|user| user.md5.clone())) {
+        match (self.learned.get(&self.who_of(entry)), user.and_then(|user| user.md5.clone())) {
             (Some(Learned::Password(password)), _) => Known::Password(password.clone()),
             (_, Some(secret)) => Known::Md5(secret),
+            (Some(Learned::Md5(secret)), None) => Known::Md5(secret.clone()),
             (Some(Learned::Keys(keys)), None) => Known::Keys(keys.clone()),
             (Some(Learned::Nothing) | None, None) => Known::Nothing,
         }
@@ -146,7 +175,7 @@ impl Pooler {
             }
             known => return Err(unknown(entry, "SCRAM-SHA-256", &known)),
         };
-        let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+        let known = (password.clone(), challenge.salt.clone(), challenge.iterations);
         if let Some(keys) = self.derived_keys.get(&known).cloned() {
             self.send_proof(id, challenge, &keys, out);
             return Ok(());
@@ -167,7 +196,10 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         let ServerState::Login(login) = &mut server.state else { return };
         if let ServerLogin::ScramKeys(challenge) = std::mem::replace(&mut **login, ServerLogin::Proven) {
-            let known = (password.0.clone(), challenge.salt.clone(), challenge.iterations);
+            let known = (password.clone(), challenge.salt.clone(), challenge.iterations);
+            if self.derived_keys.len() >= DERIVED_MAX {
+                self.derived_keys.clear();
+            }
             self.derived_keys.insert(known, keys.clone());
             self.send_proof(id, challenge, keys, out);
         }

@@ -9,6 +9,8 @@ use headpond_wire::postgres::startup;
 use crate::action::{Action, Actions, Link, Report, ServerId};
 use crate::client::{Client, ClientState, Lease};
 use crate::control;
+use crate::kind::PoolKind;
+use crate::lookup;
 use crate::pooler::Pooler;
 use crate::refuse::{Cause, classify};
 use crate::server::{BackendKey, ServerLogin, ServerState};
@@ -53,9 +55,18 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return };
         server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let entry = &self.pools[server.pool as usize];
+        server.identity = entry.identity;
         let identity = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
-        let name = server.is_control().then_some(("application_name", control::APPLICATION));
-        let parameters = identity.into_iter().chain(name).chain(self.settings.pairs(server.startup));
+        let own: &[_] = if server.is_control() {
+            &[("application_name", control::APPLICATION)]
+        } else if entry.kind == PoolKind::Lookup {
+            // What the question names is what the server means by it, and nobody else.
+            &[("application_name", lookup::APPLICATION), ("search_path", "pg_catalog")]
+        } else {
+            &[]
+        };
+        let parameters =
+            identity.into_iter().chain(own.iter().copied()).chain(self.settings.pairs(server.startup));
         out.send(Link::Server(id), |bytes| startup::encode(bytes, parameters));
     }
 
@@ -205,7 +216,8 @@ impl Pooler {
         }
         let startup = server.startup;
         let title = self.pool_title(pool);
-        out.report(Report::ServerLoginFailed { pool: title, message: failed.message.clone() });
+        let refused = failed.class == FailureClass::Authentication;
+        out.report(Report::ServerLoginFailed { pool: title, message: failed.message.clone(), refused });
         let entry = &mut self.pools[pool as usize];
         if startup != SettingsId::NONE && is_about_settings(&failed.sqlstate) {
             self.startup_refused(now, pool, startup, &failed, out);
@@ -213,6 +225,9 @@ impl Pooler {
                 policy.close(now, conn, CloseReason::SettingsRefused, actions);
             });
             return;
+        }
+        if failed.class == FailureClass::Authentication {
+            self.lookups.forget_user(&entry.user);
         }
         entry.last_error = Some((failed.sqlstate, failed.message));
         self.with_pool(now, pool, out, |policy, actions| {
@@ -253,6 +268,7 @@ impl Pooler {
         out.report(Report::ServerLoginFailed {
             pool: self.pool_title(pool),
             message: failed.message.clone(),
+            refused: failed.class == FailureClass::Authentication,
         });
         if let Some(client) = client {
             let report = Fatal::new(Severity::Fatal, &failed.sqlstate, &failed.message);
@@ -302,6 +318,7 @@ impl Pooler {
                 self.login_failed(now, id, failed, out);
             }
             ServerState::Live if server.is_control() => self.control_lost(now, id, out),
+            ServerState::Live if server.looks_up.is_some() => self.lookup_overdue(now, id, out),
             ServerState::Live => {
                 let reason = match self.pools[pool as usize].policy.state(conn) {
                     Some(State::Opening) => CloseReason::LoginFailed,

@@ -8,6 +8,7 @@ use crate::config::NodeAddress;
 use crate::figures::{
     ClientActivity, ClientRow, Holder, Holding, PinFigures, PoolRow, ServerRow, Snapshot, Traffic,
 };
+use crate::kind::PoolKind;
 use crate::pooler::{PoolEntry, Pooler};
 use crate::refuse::classify;
 use crate::server::Server;
@@ -57,7 +58,10 @@ impl Pooler {
         let nowhere = || NodeAddress::Tcp { host: String::new(), port: 0 };
         PoolRow {
             data_source: entry.name.clone(),
-            user: entry.user.clone(),
+            user: match entry.kind {
+                PoolKind::Serves(_) => entry.user.clone(),
+                PoolKind::Lookup => format!("{} (auth_query)", entry.user),
+            },
             node: source.map_or_else(nowhere, |source| source.node.clone()),
             database: entry.database.clone(),
             mode: entry.mode,

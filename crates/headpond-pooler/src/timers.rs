@@ -50,6 +50,11 @@ impl Timers {
         self.logins.push_back((at, client));
     }
 
+    /// Clients that may not be in yet, in the order they came; some are, or are gone.
+    pub(crate) fn logins(&self) -> impl Iterator<Item = ClientId> {
+        self.logins.iter().map(|(_, client)| *client)
+    }
+
     /// Forgets the logins at the front that `is_over`: called as logins end, so that a storm of short ones
     /// does not pile up until their time-out.
     pub(crate) fn trim_logins(&mut self, is_over: impl Fn(ClientId) -> bool) {

@@ -90,7 +90,10 @@ impl Pooler {
             Link::Client(id) => {
                 let (NoTls::Network(why) | NoTls::Refused(why)) = why;
                 self.totals.logins_refused += 1;
-                out.report(Report::LoginRefused { message: format!("no TLS with the client: {why}") });
+                out.report(Report::LoginRefused {
+                    message: format!("no TLS with the client: {why}"),
+                    wrong: false,
+                });
                 self.client_lost(now, id, out);
             }
             Link::Server(id) => self.server_handshake_failed(now, id, why, out),

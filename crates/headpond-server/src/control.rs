@@ -75,6 +75,8 @@ pub struct Control {
     seen: tokio::sync::Mutex<[Option<Seen>; 2]>,
     /// What was set on the console since the last reload. Locked while one is under way, so that the last wins.
     set: tokio::sync::Mutex<Vec<(String, String)>>,
+    /// Locked while keys are derived for a client of the console.
+    derivations: tokio::sync::Mutex<()>,
     /// What the salts are made of that users see who do not exist.
     login_seed: [u8; 32],
 }
@@ -99,6 +101,7 @@ impl Control {
             ledger: Mutex::default(),
             seen: tokio::sync::Mutex::default(),
             set: tokio::sync::Mutex::default(),
+            derivations: tokio::sync::Mutex::default(),
             login_seed,
         };
         (Arc::new(control), requests)
@@ -108,6 +111,11 @@ impl Control {
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For as long as this is held nobody else derives keys for clients of the console.
+    pub(crate) async fn derivations(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.derivations.lock().await
     }
 
     pub(crate) fn login_seed(&self) -> &[u8] {
@@ -197,6 +205,30 @@ impl Control {
         self.forget_seen().await;
         tracing::info!(file = %old.file.as_deref().unwrap_or("".as_ref()).display(), "configuration reloaded");
         Ok(reloaded)
+    }
+
+    /// Users and passwords are what their sources say now. To be called when a login failed; changes nothing if they say the
+    /// same, or if one of them fails.
+    pub async fn refresh(&self) {
+        let _alone = self.set.lock().await;
+        let old = self.config();
+        if !old.has_sources() {
+            return;
+        }
+        let before = Arc::clone(&old);
+        let refreshed = tokio::task::spawn_blocking(move || before.refreshed()).await;
+        match refreshed {
+            Ok(Ok(new)) if new.pooler != old.pooler => {
+                let new = Arc::new(new);
+                self.workers.reload(&new.pooler, &new.tls);
+                *self.config.write().unwrap_or_else(PoisonError::into_inner) = new;
+                self.forget_seen().await;
+                tracing::info!("users or passwords have changed");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(errors)) => errors.iter().for_each(|error| tracing::error!("not refreshed: {error}")),
+            Err(panic) => tracing::error!(%panic, "not refreshed"),
+        }
     }
 
     /// Asks for the end of the process, as signals do too. From now on it is not ready.

@@ -1,7 +1,12 @@
 //! Readers of text that are private to this crate, with what must hold of them. For `headpond-testkit`.
 
-use headpond_pooler::config::AuthMethod;
+use std::path::Path;
 
+use headpond_pooler::config::{
+    AuthMethod, Decision, Network, Origin, Over, PoolerConfig, Replication, Request, Rules,
+};
+
+use crate::config::hba::{self, Surroundings};
 use crate::config::users::UsersFile;
 use crate::console::commands::{Argument, parse};
 use crate::tls::certificate::Certificate;
@@ -13,7 +18,7 @@ use crate::tls::certificate::Certificate;
 pub fn certificate(der: &[u8]) {
     let Some(read) = Certificate::read(der) else { return };
     let within = |part: &[u8]| der.windows(part.len().max(1)).any(|window| window == part);
-    assert!(within(read.public_key));
+    assert!(within(&read.public_key));
     assert!(read.common_name.as_ref().is_none_or(|name| name.is_empty() || within(name.as_bytes())));
     assert!(read.end_point(der).is_none_or(|hash| hash.len() >= 28));
 }
@@ -30,6 +35,46 @@ pub fn users_file(text: &str) {
     let lines = text.trim_start_matches('\u{feff}').lines().filter(content).count();
     assert!(users.names().len() <= lines && lines <= users.names().len() + warnings.len() + errors.len());
     assert!(warnings.iter().chain(&errors).all(|complaint| complaint.to_string().starts_with("users:")));
+}
+
+/// Rules and name maps.
+///
+/// # Panics
+/// If one file becomes two different things, a complaint does not name its place, or a rule lets somebody in whom it is not
+/// for.
+pub fn hba_rules(text: &str) {
+    // No file of this machine is to be read.
+    if text.contains('@') && text.contains('/') {
+        return;
+    }
+    let interfaces = [Network { address: [10, 0, 0, 1].into(), mask: [255, 0, 0, 0].into() }];
+    let around = Surroundings { folder: Path::new("/nonexistent"), interfaces: &interfaces };
+    let read = || {
+        let mut errors = Vec::new();
+        let maps = hba::maps("ident", text, &mut errors);
+        let broken = errors.len();
+        (hba::rules("hba", text, &maps, &around, &mut errors), broken, errors)
+    };
+    let (rules, broken, errors) = read();
+    assert!(errors.iter().take(broken).all(|error| error.to_string().starts_with("ident:")));
+    assert!(errors.iter().skip(broken).all(|error| error.to_string().starts_with("hba:")));
+    assert_eq!((&rules, errors.len()), (&read().0, read().2.len()));
+    let request = Request { database: "shop", user: "ann", replication: Replication::None };
+    let outside = Origin { address: Some([203, 0, 113, 7].into()), ..Origin::default() };
+    let config = PoolerConfig { rules: Some(rules.clone()), ..PoolerConfig::new(Vec::new()) };
+    assert_ne!(config.admit(outside, request), Decision::Vouched, "the system knows nobody elsewhere");
+    for rule in &rules.0 {
+        assert!(!rule.databases.is_empty());
+        let alone = PoolerConfig { rules: Some(Rules(vec![rule.clone()])), ..PoolerConfig::new(Vec::new()) };
+        let closed = rule.over == Over::Local
+            || !rule.networks.is_empty()
+                && rule.networks.iter().all(|n| !n.contains([203, 0, 113, 7].into()));
+        assert!(!closed || matches!(alone.admit(outside, request), Decision::Refuse(_)));
+        assert!(
+            rule.over == Over::Local
+                || matches!(alone.admit(Origin::default(), request), Decision::Refuse(_))
+        );
+    }
 }
 
 /// A statement of the console.

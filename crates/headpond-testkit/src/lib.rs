@@ -45,6 +45,8 @@ pub const CERTIFICATE: Body =
     Body { name: "certificate", run: parsers::certificate, seeds: parsers::certificate_seeds };
 /// The users file.
 pub const USERS: Body = Body { name: "users", run: texts::users, seeds: texts::users_seeds };
+/// Rules of who may log in, and name maps.
+pub const HBA: Body = Body { name: "hba", run: texts::hba, seeds: texts::hba_seeds };
 /// Headpond's configuration.
 pub const TOML: Body = Body { name: "toml", run: texts::toml, seeds: texts::toml_seeds };
 /// PgBouncer's configuration.
@@ -73,6 +75,7 @@ pub const BODIES: &[Body] = &[
     PROOF,
     CERTIFICATE,
     USERS,
+    HBA,
     TOML,
     INI,
     CONNECTION_STRING,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use headpond_pooler::Link;
-use headpond_pooler::config::{AuthMethod, PoolMode, TlsMode};
+use headpond_pooler::config::{AuthMethod, PoolMode, TlsMode, Users};
 
 use crate::messages::{self, Named, Spoiled, is_tagged};
 use crate::scene::config;
@@ -55,6 +55,13 @@ pub(crate) fn pooler(input: &[u8]) {
     }
     if flavour & 128 != 0 {
         config.data_sources[0].tls.mode = TlsMode::Prefer;
+    }
+    if flavour & 48 == 48 {
+        // Whoever is not Ann is looked up by her, and what the server says of him makes little sense.
+        let mut listed = Users::default();
+        listed.insert("ann".to_owned(), config.users.get("ann").cloned().unwrap_or_default());
+        config.users = listed;
+        config.data_sources[0].lookup.user = Some("ann".to_owned());
     }
     let mut stage = Stage::new(config.clone());
     let mut drains = false;
@@ -167,6 +174,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         with(8, &[&say(0, 1), &[15], &say(0, 0), &[8, 1], &say(0, 2), &[15], &query, &[9, 0], &[15]]),
         with(8, &[&query, &[0], &say(1, 32), &[15], &[11, 16], &[13, 0], &[13, 160], &[13, 60]]),
         with(0, &[&query, &[15], &[13, 250], &[15]]),
+        // Somebody is looked up.
+        with(48 | 4, &[&[7, 1], &[15], &[7, 0], &query, &[15], &[7, 1], &[8, 2], &[15]]),
     ];
     // TLS with a client that asks for it, and with servers that have it.
     let ask = [12, 0, 8, 0, 0, 0, 8, 4, 210, 22, 47];

@@ -3,13 +3,26 @@
 use std::path::Path;
 
 use headpond_server::config::{Config, Diagnostic};
-use headpond_server::fuzzing::{console_statement, users_file};
+use headpond_server::fuzzing::{console_statement, hba_rules, users_file};
 
 /// A folder in which there is nothing.
 const NOWHERE: &str = "/nonexistent";
 
 pub(crate) fn users(input: &[u8]) {
     users_file(&String::from_utf8_lossy(input));
+}
+
+pub(crate) fn hba(input: &[u8]) {
+    hba_rules(&String::from_utf8_lossy(input));
+}
+
+pub(crate) fn hba_seeds() -> Vec<Vec<u8>> {
+    seeds(&[
+        "# TYPE DATABASE USER ADDRESS METHOD\nlocal all all peer map=staff\nhost shop,\"a b\" ann , bob 10.0.0.0/8 md5\n\
+         hostssl sameuser all ::1/128 scram-sha-256\nhost replication rep samehost reject\nhost all all all trust\n",
+        "staff joe ann\nstaff \"root\" all\n",
+        "host all \\\n all 192.0.2.0 255.255.255.0 password # here\nhostnossl @tills \"all\" samenet plain\n",
+    ])
 }
 
 pub(crate) fn console(input: &[u8]) {

@@ -38,6 +38,8 @@ pub(crate) enum Errand {
     /// Finds out whether the database's catalogue has changed, and what it says of names in texts.
     Fingerprint,
     Catalogue,
+    /// Asks for a user that is not listed.
+    Lookup,
     /// Brings the statements of a connection to what the client's next message needs. If that fails, so does the
     /// message, and the client hears the error.
     Prepare,

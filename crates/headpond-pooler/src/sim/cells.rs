@@ -61,6 +61,7 @@ fn session(client: &Client) -> &'static str {
     match (&client.state, client.lease) {
         (ClientState::Startup, _) => "startup",
         (ClientState::Handshake { .. }, _) => "handshake",
+        (ClientState::LookedUp(_), _) => "looked up",
         (ClientState::Login(_), _) => "proving",
         (ClientState::AwaitsParameters, _) => "awaiting parameters",
         (ClientState::Refused(Discard::First(_)), _) => "refused",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::Pooler;
 use crate::config::{
-    AuthMethod, DataSource, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret, ServerTls,
-    SessionState, Timeouts, User, Users,
+    AuthMethod, DataSource, LookupBy, NodeAddress, OpaqueFunctions, PoolMode, PoolerConfig, Secret,
+    ServerTls, SessionState, Timeouts, User, Users,
 };
 use headpond_core::{PoolSettings, State, Tick};
 
@@ -230,6 +230,8 @@ fn data_source(name: &str, dice: &mut Dice) -> DataSource {
     DataSource {
         session_state: SessionState::Follow,
         opaque_functions: OpaqueFunctions::Pin,
+        credentials: None,
+        lookup: LookupBy::default(),
         budget,
         reserve: Some(0),
         members: 1,

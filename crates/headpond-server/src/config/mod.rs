@@ -7,8 +7,11 @@
 mod build;
 mod diagnostic;
 mod entries;
+pub(crate) mod hba;
+mod interfaces;
 mod pgbouncer_keys;
 mod reference;
+mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,7 +26,7 @@ use std::time::Duration;
 
 use headpond_core::PoolSettings;
 pub use headpond_pooler::config::NodeAddress;
-use headpond_pooler::config::{PoolMode, PoolerConfig, Secret, ServerTls, Timeouts};
+use headpond_pooler::config::{LookupBy, PoolMode, PoolerConfig, Secret, ServerTls, Timeouts};
 
 use crate::tls::{Files, Loaded};
 
@@ -39,6 +42,8 @@ pub struct Config {
     pub listen: Vec<ListenAddress>,
     /// Where the web page, the metrics and the health checks are served; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
+    /// What whoever looks there must bring, unless that is on this machine.
+    pub http_secret: Option<Secret>,
     /// Worker threads: 1 to 64.
     pub workers: usize,
     /// How bytes go out.
@@ -57,6 +62,20 @@ pub struct Config {
     pub server_tls_mode: ServerTls,
     /// What was read from those files.
     pub tls: Arc<Loaded>,
+    /// How clients log in.
+    pub auth_type: AuthType,
+    /// The file that the rules came from.
+    pub hba_file: Option<PathBuf>,
+    /// The file that the name maps came from.
+    pub ident_file: Option<PathBuf>,
+    /// How users are looked up that are not listed, where their data source does not say.
+    pub lookup: LookupBy,
+    /// The folder of a Unix socket for clients; `None`: there is none.
+    pub unix_socket_dir: Option<PathBuf>,
+    /// The mode of that socket, in octal digits.
+    pub unix_socket_mode: String,
+    /// Its group; `None`: that of the process.
+    pub unix_socket_group: Option<String>,
     /// The file that the users came from.
     pub auth_file: Option<PathBuf>,
     /// The mode of data sources that do not say theirs.
@@ -93,6 +112,21 @@ impl fmt::Display for ListenAddress {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
+}
+
+/// How clients log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthType {
+    /// As [`headpond_pooler::config::AuthMethod`] has them.
+    Trust,
+    /// See there.
+    Password,
+    /// See there.
+    Md5,
+    /// See there.
+    ScramSha256,
+    /// The rules of `hba_file` say.
+    Hba,
 }
 
 /// How bytes go out.
@@ -178,23 +212,41 @@ impl Config {
             (entries::from_toml(&name, &text), Dialect::Toml)
         };
         set.iter().for_each(|(key, value)| entries.set(key, value));
-        build::build(entries, dialect, folder).map(|config| Self { file: Some(path.to_owned()), ..config })
+        build::build(entries, dialect, folder, true)
+            .map(|config| Self { file: Some(path.to_owned()), ..config })
     }
 
-    /// Checks Headpond's TOML. `name` stands in messages, `folder` is where relative paths begin.
+    /// As it is, with users and passwords as their sources say now: those of servers, and those of clients.
+    ///
+    /// # Errors
+    /// What is wrong with a source.
+    pub fn refreshed(&self) -> Result<Self, Vec<Diagnostic>> {
+        build::refreshed(self)
+    }
+
+    /// Whether anything in it comes from somewhere that may say something else later.
+    #[must_use]
+    pub fn has_sources(&self) -> bool {
+        let of_users = self.auth_file.as_deref().and_then(Path::to_str).and_then(sources::Source::parse);
+        of_users.is_some() || self.pooler.data_sources.iter().any(|source| source.credentials.is_some())
+    }
+
+    /// Checks Headpond's TOML. `name` stands in messages, `folder` is where relative paths begin; sources of secrets are not
+    /// asked.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse_toml(name: &str, text: &str, folder: &Path) -> Result<Self, Vec<Diagnostic>> {
-        build::build(entries::from_toml(name, text), Dialect::Toml, folder)
+        build::build(entries::from_toml(name, text), Dialect::Toml, folder, false)
     }
 
-    /// Checks a `pgbouncer.ini`. `name` stands in messages, `folder` is where relative paths begin.
+    /// Checks a `pgbouncer.ini`. `name` stands in messages, `folder` is where relative paths begin; sources of secrets are
+    /// not asked.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse_ini(name: &str, text: &str, folder: &Path) -> Result<Self, Vec<Diagnostic>> {
-        build::build(entries::from_ini(name, text, folder), Dialect::Ini, folder)
+        build::build(entries::from_ini(name, text, folder), Dialect::Ini, folder, false)
     }
 
     /// All data sources lead to `node`, and to `user` with `password` there if they are given.

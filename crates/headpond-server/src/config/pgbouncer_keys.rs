@@ -11,14 +11,6 @@ pub(super) fn answer(answers: Answers, key: &str) -> Option<&'static str> {
 /// Of the section `[pgbouncer]`.
 pub(super) static ANSWERS: Answers = &[
     (
-        &["unix_socket_dir"],
-        "partly honoured: databases without a host are reached there; clients on Unix sockets are not supported yet, they use listen_addr",
-    ),
-    (
-        &["unix_socket_mode", "unix_socket_group"],
-        "not supported yet: clients on Unix sockets; they use listen_addr",
-    ),
-    (
         &["listen_backlog", "tcp_defer_accept"],
         "has no effect here: the backlog is as long as the kernel allows",
     ),
@@ -71,11 +63,6 @@ pub(super) static ANSWERS: Answers = &[
     ),
     (&["disable_pqexec"], "not supported yet: the simple protocol is always allowed"),
     (&["login_notify_message"], "not supported yet: clients are sent no message at login"),
-    (
-        &["auth_hba_file", "auth_ident_file"],
-        "not supported yet: limit who can connect with listen_addr and a firewall",
-    ),
-    (&["auth_user", "auth_query", "auth_dbname"], "not supported yet: list the users in auth_file"),
     (&["auth_ldap_options"], "not supported yet: use auth_type = scram-sha-256 with auth_file"),
     (
         &["scram_iterations"],
@@ -134,7 +121,6 @@ pub(super) static USER_ANSWERS: Answers = &[
 
 /// Of the lines in `[databases]`.
 pub(super) static DATABASE_ANSWERS: Answers = &[
-    (&["auth_user", "auth_query", "auth_dbname"], "not supported yet: list the users in auth_file"),
     (
         &["reserve_pool_size", "reserve_pool"],
         "has no effect here: the pool has one limit; add the reserve to pool_size",

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use headpond_core::PoolSettings;
 use headpond_pooler::config::{
-    AuthMethod, DataSource, NodeAddress, PoolMode, PoolerConfig, ServerTls, Timeouts, TlsMode,
+    DataSource, LookupBy, NodeAddress, PoolMode, PoolerConfig, ServerTls, Timeouts, TlsMode,
 };
 
 use super::values::Slot;
-use super::{Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
+use super::{AuthType, Config, Dialect, ListenAddress, LogFormat, LogLevel, Sends};
 use crate::tls::Files;
 
 /// PostgreSQL's own limit of `max_connections`.
@@ -87,7 +87,6 @@ impl Config {
             Dialect::Toml => PoolerConfig::new(Vec::new()),
             // As in PgBouncer.
             Dialect::Ini => PoolerConfig {
-                auth: AuthMethod::Md5,
                 max_clients: 100,
                 max_message_size: MESSAGE_MAX,
                 verify_reset: false,
@@ -98,6 +97,7 @@ impl Config {
             pooler: Arc::new(pooler),
             listen: vec![ListenAddress { host: "127.0.0.1".into(), port: 6432 }],
             http_listen: Some(([127, 0, 0, 1], 6480).into()),
+            http_secret: None,
             workers: 1,
             sends: Sends::Auto,
             log_level: LogLevel::Info,
@@ -108,6 +108,13 @@ impl Config {
             // As in PgBouncer and libpq.
             server_tls_mode: ServerTls { mode: TlsMode::Prefer, ..ServerTls::NONE },
             tls: Arc::default(),
+            auth_type: if ini { AuthType::Md5 } else { AuthType::Trust },
+            hba_file: None,
+            ident_file: None,
+            lookup: LookupBy::default(),
+            unix_socket_dir: ini.then(|| "/tmp".into()),
+            unix_socket_mode: "0777".into(),
+            unix_socket_group: None,
             auth_file: None,
             // As in PgBouncer.
             pool_mode: if ini { PoolMode::Session } else { PoolMode::Transaction },
@@ -156,11 +163,40 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .at_start(),
     setting(
+        "unix_socket_dir",
+        Top(|c| Slot::Path(&mut c.unix_socket_dir)),
+        "The folder of a Unix socket for clients, .s.PGSQL. and the port of the first address; \"\" for none. In a \
+         pgbouncer.ini databases without a host are reached there, too.",
+    )
+    .at_start()
+    .pgbouncer("unix_socket_dir"),
+    setting(
+        "unix_socket_mode",
+        Top(|c| Slot::Text(&mut c.unix_socket_mode)),
+        "Who may use it, as octal digits: \"0777\" is everybody, \"0770\" its owner and group.",
+    )
+    .at_start()
+    .pgbouncer("unix_socket_mode"),
+    setting(
+        "unix_socket_group",
+        Top(|c| Slot::Name(&mut c.unix_socket_group)),
+        "Its group; \"\" for that of the process.",
+    )
+    .at_start()
+    .pgbouncer("unix_socket_group"),
+    setting(
         "http_listen",
         Top(|c| Slot::Address(&mut c.http_listen)),
         "Where the web page, the metrics and the health checks are served; \"\" turns it off.",
     )
     .at_start(),
+    setting(
+        "http_secret",
+        Top(|c| Slot::Password(&mut c.http_secret)),
+        "What has to be sent along to see the page, the metrics and the figures: as a bearer token, or as the password of \
+         any user. Needed where http_listen is not on this machine alone; 16 bytes or more. \
+         \"file:PATH\", \"env:NAME\" and \"command:COMMAND LINE\" say where it comes from; \"\" for none.",
+    ),
     setting("workers", Top(|c| Slot::Number(&mut c.workers, 1..=WORKERS_MAX)), "Worker threads, 1 to 64.").at_start(),
     setting(
         "sends",
@@ -174,6 +210,17 @@ pub(super) static SETTINGS: &[Setting] = &[
         "The most clients of the whole process; one more is refused.",
     )
     .pgbouncer("max_client_conn"),
+    setting(
+        "max_startups",
+        Top(|c| Slot::Number(&mut pooler(c).max_startups, 0..=CLIENTS_MAX)),
+        "The most clients logging in at once, of each worker: for one more, that which has taken longest leaves, if that was a \
+         second or more, else the newcomer is refused; 0: no limit but max_clients, which works likewise.",
+    ),
+    setting(
+        "max_startups_per_address",
+        Top(|c| Slot::Number(&mut pooler(c).max_startups_per_address, 0..=CLIENTS_MAX)),
+        "The most of those from one address; 0: no limit.",
+    ),
     setting(
         "max_message_size",
         Top(|c| Slot::Number(&mut pooler(c).max_message_size, 0..=MESSAGE_MAX)),
@@ -258,17 +305,57 @@ pub(super) static SETTINGS: &[Setting] = &[
     .pgbouncer("server_tls_protocols"),
     setting(
         "auth_type",
-        Top(|c| Slot::Choice(&mut pooler(c).auth)),
+        Top(|c| Slot::Choice(&mut c.auth_type)),
         "How clients log in: \"trust\" (anybody is who they say), \"scram-sha-256\", \"md5\" (by SCRAM where \
-         auth_file has a SCRAM secret), or \"password\" (in clear). All but trust need auth_file.",
+         auth_file has a SCRAM secret), \"password\" (in clear), or \"hba\": as the rules of hba_file say. All but trust \
+         need auth_file or auth_user.",
     )
     .pgbouncer("auth_type"),
     setting(
+        "hba_file",
+        Top(|c| Slot::Path(&mut c.hba_file)),
+        "Rules in the syntax of PostgreSQL's pg_hba.conf: who may log in from where, and how. The first that fits decides; \
+         if none does, the client is turned away.",
+    )
+    .pgbouncer("auth_hba_file"),
+    setting(
+        "ident_file",
+        Top(|c| Slot::Path(&mut c.ident_file)),
+        "Name maps for those rules, in the syntax of pg_ident.conf: which user of the system may be which user.",
+    )
+    .pgbouncer("auth_ident_file"),
+    setting(
         "auth_file",
         Top(|c| Slot::Path(&mut c.auth_file)),
-        "The users: lines of \"user\" \"password, md5 or SCRAM secret\". Relative to this file; \"\" for none.",
+        "The users: lines of \"user\" \"password, md5 or SCRAM secret\". A file, relative to this one, or \"env:NAME\", or \
+         \"command:COMMAND LINE\", which is asked again when a login fails; \"\" for none.",
     )
     .pgbouncer("auth_file"),
+    setting(
+        "auth_user",
+        Top(|c| Slot::Name(&mut c.lookup.user)),
+        "The user as whom users who are not in auth_file are looked up on the server; \"\": they are not. Its password is \
+         that of auth_file.",
+    )
+    .pgbouncer("auth_user"),
+    setting(
+        "auth_query",
+        Top(|c| Slot::Text(&mut c.lookup.query)),
+        "The question: $1 is the name, the answer one row of that name and its md5 or SCRAM secret. The search path is \
+         pg_catalog alone, so anything else has to be named with its schema.",
+    )
+    .pgbouncer("auth_query"),
+    setting(
+        "auth_dbname",
+        Top(|c| Slot::Name(&mut c.lookup.data_source)),
+        "The data source in which; \"\": the one that the client asks for.",
+    )
+    .pgbouncer("auth_dbname"),
+    setting(
+        "auth_query_age",
+        Top(|c| Slot::Time(&mut pooler(c).auth_query_age, NO_TIME)),
+        "For how long an answer is believed, if no login fails with it; 0s: every login asks.",
+    ),
     setting(
         "admin_users",
         Top(|c| Slot::Names(&mut pooler(c).admin_users)),
@@ -535,6 +622,13 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .database("password"),
     setting(
+        "credentials",
+        Source(|s| Slot::Name(&mut s.credentials)),
+        "Where the password on the server comes from, or the user and the password on two lines: \"file:PATH\", \
+         \"env:NAME\", or \"command:COMMAND LINE\" for the shell. Asked again at a reload, and when the server refuses them; \
+         \"\": nowhere.",
+    ),
+    setting(
         "pool_mode",
         Source(|s| Slot::Choice(&mut s.mode)),
         ALONE,
@@ -557,6 +651,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting("server_tls", Source(|s| Slot::Choice(&mut s.tls.mode)), ALONE),
     setting("server_tls_negotiation", Source(|s| Slot::Choice(&mut s.tls.negotiation)), ALONE),
     setting("server_channel_binding", Source(|s| Slot::Choice(&mut s.tls.binding)), ALONE),
+    setting("auth_user", Source(|s| Slot::Name(&mut s.lookup.user)), ALONE).database("auth_user"),
+    setting("auth_query", Source(|s| Slot::Text(&mut s.lookup.query)), ALONE).database("auth_query"),
+    setting("auth_dbname", Source(|s| Slot::Name(&mut s.lookup.data_source)), ALONE).database("auth_dbname"),
     setting("client_idle_timeout", Source(|s| Slot::Time(&mut s.timeouts.client_idle, NO_TIME)), ALONE),
     setting("idle_transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.idle_transaction, NO_TIME)), ALONE),
     setting("transaction_timeout", Source(|s| Slot::Time(&mut s.timeouts.transaction, NO_TIME)), ALONE),

@@ -6,6 +6,7 @@ use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode};
 use super::table::{Field, SETTINGS};
 use super::{Config, Diagnostic, Dialect, reference};
 
+mod hba;
 mod ini;
 mod toml;
 mod users;

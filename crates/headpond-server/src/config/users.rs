@@ -4,8 +4,7 @@
 
 use std::sync::OnceLock;
 
-use headpond_pooler::config::{AuthMethod, Secret, User, Users};
-use headpond_wire::postgres::md5::Md5Secret;
+use headpond_pooler::config::{AuthMethod, User, Users};
 use headpond_wire::postgres::scram::{StoredSecret, mock_secret};
 
 use super::diagnostic::{At, Diagnostic};
@@ -41,29 +40,20 @@ impl UsersFile {
 
     fn user(&mut self, at: &At, name: String, secret: String, auth: AuthMethod) {
         let by_scram = auth == AuthMethod::ScramSha256;
-        let user = if let Ok(md5) = secret.parse() {
-            if by_scram {
-                let advice = "cannot log in: scram-sha-256 is asked for, and this is an md5 secret";
-                self.warnings.push(at.says(&name, advice));
-            }
-            User { md5: Some(md5), ..User::default() }
-        } else if secret.starts_with("SCRAM-SHA-256$") {
-            let Ok(scram) = secret.parse() else {
-                let right = "a value of pg_authid.rolpassword, SCRAM-SHA-256$4096:salt$StoredKey:ServerKey";
-                return self.errors.push(at.says(&name, format!("broken SCRAM secret; {right}")));
-            };
-            User { scram: Some(scram), ..User::default() }
-        } else if secret.is_empty() {
-            // PgBouncer's way to list a user who cannot log in with a password.
-            User::default()
-        } else {
-            let scram = match by_scram.then(|| stored(&name, &secret)).transpose() {
-                Ok(scram) => scram,
-                Err(why) => return self.errors.push(at.says(&name, format!("no random salt: {why}"))),
-            };
-            let md5 = Some(Md5Secret::derive(secret.as_bytes(), &name));
-            User { password: Some(Secret(secret)), md5, scram }
+        // An empty secret is PgBouncer's way to list a user who cannot log in with a password.
+        let Some(mut user) = User::of(&name, &secret) else {
+            let right = "a value of pg_authid.rolpassword, SCRAM-SHA-256$4096:salt$StoredKey:ServerKey";
+            return self.errors.push(at.says(&name, format!("broken SCRAM secret; {right}")));
         };
+        if by_scram && user.password.is_some() {
+            match stored(&name, &secret) {
+                Ok(scram) => user.scram = Some(scram),
+                Err(why) => return self.errors.push(at.says(&name, format!("no random salt: {why}"))),
+            }
+        } else if by_scram && user.md5.is_some() {
+            let advice = "cannot log in: scram-sha-256 is asked for, and this is an md5 secret";
+            self.warnings.push(at.says(&name, advice));
+        }
         if self.users.insert(name.clone(), user).is_some() {
             self.warnings.push(at.says(&name, "stated twice: the last line counts"));
         }

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headpond_pooler::config::{
-    AuthMethod, ChannelBinding, NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState, TlsMode,
-    TlsNegotiation,
+    ChannelBinding, NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState, TlsMode, TlsNegotiation,
 };
 
-use super::{ListenAddress, LogFormat, LogLevel, Sends};
+use super::{AuthType, ListenAddress, LogFormat, LogLevel, Sends};
 use crate::tls::Protocols;
 
 /// The longest time a setting may state.
@@ -173,8 +172,8 @@ macro_rules! choice {
 choice!(SessionState { "follow" = Follow, "ignore" = Ignore });
 choice!(OpaqueFunctions { "pin" = Pin, "trust" = Trust });
 choice!(PoolMode { "session" = Session, "transaction" = Transaction, "statement" = Statement });
-choice!(AuthMethod {
-    "trust" = Trust, "password" = Password, "md5" = Md5, "scram-sha-256" = ScramSha256
+choice!(AuthType {
+    "trust" = Trust, "password" = Password, "md5" = Md5, "scram-sha-256" = ScramSha256, "hba" = Hba
 });
 choice!(TlsMode {
     "disable" = Disable, "allow" = Allow, "prefer" = Prefer, "require" = Require, "verify-ca" = VerifyCa,

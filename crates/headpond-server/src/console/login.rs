@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use headpond_pooler::config::{AuthMethod, PoolerConfig};
+use headpond_pooler::config::{self, AuthMethod, Decision, PoolerConfig};
 use headpond_pooler::{ANSWER_MAX, Outcome, Proof};
-use headpond_wire::postgres::encode;
+use headpond_wire::postgres::encode::{self, Report, Severity};
 use headpond_wire::postgres::scram::ClientKeys;
 use headpond_wire::postgres::startup::{self, NEWEST_MINOR, Packet};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +15,9 @@ use super::link::{Ended, Link};
 use super::process::SERVER_VERSION;
 use super::{Origin, Role};
 use crate::control::Control;
+
+/// Who runs the process logs in under this name by a Unix socket, without a password.
+const OWNER: &str = "pgbouncer";
 
 /// Settings that drivers expect to be told.
 const PARAMETERS: [(&str, &str); 7] = [
@@ -42,7 +45,7 @@ where
     let config = control.config();
     let limit = config.pooler.client_login_timeout;
     let limit = if limit.is_zero() { Duration::MAX } else { limit };
-    match tokio::time::timeout(limit, greet(link, origin, &config.pooler, control.login_seed())).await {
+    match tokio::time::timeout(limit, greet(link, origin, &config.pooler, control)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(link.fatal("08P01", "client_login_timeout").await),
     }
@@ -52,14 +55,21 @@ async fn greet<S>(
     link: &mut Link<S>,
     origin: &Origin,
     pooler: &PoolerConfig,
-    seed: &[u8],
+    control: &Control,
 ) -> Result<(String, Role), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let user = startup(link).await?;
-    prove(link, &user, origin, pooler, seed).await?;
-    let Some(role) = role(pooler, &user, origin.local) else {
+    let wanted = startup(link).await?;
+    let user = wanted.user;
+    // PgBouncer's habit: whoever could end the process may command it.
+    let owns = user == OWNER && origin.system_user.0 == Some(nix::unistd::geteuid().as_raw());
+    if !owns {
+        let method = admit(link, origin, (&user, &wanted.database), pooler).await?;
+        prove(link, &user, (origin, method), pooler, control).await?;
+    }
+    let role = if owns { Some(Role::Admin) } else { role(pooler, &user, origin.is_local()) };
+    let Some(role) = role else {
         return Err(refuse(link, "28000", "the console is for admin_users and stats_users").await);
     };
     let mut key = [0; 8];
@@ -78,6 +88,34 @@ where
     Ok((user, role))
 }
 
+/// How a client proves who it is, if the rules let it in at all; `None`: the system vouches for it.
+async fn admit<S>(
+    link: &mut Link<S>,
+    origin: &Origin,
+    (user, database): (&str, &str),
+    pooler: &PoolerConfig,
+) -> Result<Option<AuthMethod>, Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let from = config::Origin {
+        address: origin.address,
+        tls: origin.tls.is_some(),
+        system_user: origin.system_user.1.as_deref(),
+        common_name: origin.tls.as_ref().and_then(|tls| tls.common_name.as_deref()),
+    };
+    let request = config::Request { database, user, replication: config::Replication::None };
+    match pooler.admit(from, request) {
+        Decision::Ask(method) => Ok(Some(method)),
+        Decision::Vouched => Ok(None),
+        Decision::Refuse(why) => {
+            encode::error_response(&mut link.out, &Report::new(Severity::Fatal, "28000", &why));
+            link.flush().await?;
+            Err(Ended::Refused("the rules do not let it in"))
+        }
+    }
+}
+
 /// What a user may do. Where anybody is trusted and nobody is listed as administrator, whoever is on this
 /// machine may look.
 fn role(pooler: &PoolerConfig, user: &str, local: bool) -> Option<Role> {
@@ -92,8 +130,14 @@ fn role(pooler: &PoolerConfig, user: &str, local: bool) -> Option<Role> {
     }
 }
 
-/// Reads the startup packet and negotiates the protocol's version: the name of the user.
-async fn startup<S>(link: &mut Link<S>) -> Result<String, Ended>
+/// Who wants in, and where.
+struct Wanted {
+    user: String,
+    database: String,
+}
+
+/// Reads the startup packet and negotiates the protocol's version.
+async fn startup<S>(link: &mut Link<S>) -> Result<Wanted, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -114,7 +158,7 @@ where
             }
         };
         link.consume(size);
-        let Some(Login { user, negotiate }) = login else {
+        let Some(Login { user, database, negotiate }) = login else {
             link.out.push(b'N');
             link.flush().await?;
             continue;
@@ -126,45 +170,52 @@ where
         let Some(user) = user else {
             return Err(refuse(link, "28000", "no user name in the startup packet").await);
         };
-        return Ok(user);
+        return Ok(Wanted { database: database.unwrap_or_else(|| user.clone()), user });
     }
 }
 
 struct Login {
     user: Option<String>,
+    database: Option<String>,
     /// The version spoken, and the options ignored, if the client wanted more.
     negotiate: Option<(u32, Vec<String>)>,
 }
 
 fn login_of(startup: &startup::Startup<'_>) -> Login {
     let parameters = || startup.parameters.iter();
-    let user = parameters().find(|(name, _)| *name == "user").map(|(_, user)| (*user).to_owned());
+    let value = |wanted: &str| {
+        let found = parameters().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| (*value).to_owned()).filter(|value| !value.is_empty())
+    };
+    let (user, database) = (value("user"), value("database"));
     let unknown: Vec<_> = parameters()
         .filter(|(name, _)| name.starts_with("_pq_."))
         .map(|(name, _)| (*name).to_owned())
         .collect();
     let newest = 3 << 16 | u32::from(startup.minor.min(NEWEST_MINOR));
     let more = startup.minor > NEWEST_MINOR || !unknown.is_empty();
-    Login { user: user.filter(|user| !user.is_empty()), negotiate: more.then_some((newest, unknown)) }
+    Login { user, database, negotiate: more.then_some((newest, unknown)) }
 }
 
 /// The client proves who it is, as clients of the pools do.
 async fn prove<S>(
     link: &mut Link<S>,
     user: &str,
-    origin: &Origin,
+    (origin, method): (&Origin, Option<AuthMethod>),
     pooler: &PoolerConfig,
-    seed: &[u8],
+    control: &Control,
 ) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let Some(method) = method else { return Ok(()) };
     let mut fresh = [0; 18];
     if getrandom::fill(&mut fresh).is_err() {
         return Err(link.fatal("XX000", "no randomness").await);
     }
     let end_point = origin.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
-    let begun = Proof::begin(pooler.auth, &pooler.users, user, seed, fresh, end_point, &mut link.out);
+    let seed = control.login_seed();
+    let begun = Proof::begin(method, &pooler.users, user, seed, fresh, end_point, &mut link.out);
     let Some(mut proof) = begun else {
         return Ok(());
     };
@@ -173,6 +224,8 @@ where
         let body = answer(link).await?;
         let outcome = match proof.answered(&body, &mut link.out) {
             Outcome::Derive { password, salt, iterations } => {
+                // One at a time: whoever can connect can ask for one.
+                let _alone = control.derivations().await;
                 let derive = move || ClientKeys::derive(&password.0, &salt, iterations);
                 match tokio::task::spawn_blocking(derive).await {
                     Ok(keys) => proof.derived(&keys),

@@ -20,12 +20,14 @@ mod traffic;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use headpond_pooler::figures::Snapshot;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use headpond_pooler::Tls;
 
@@ -33,6 +35,9 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::tls::session::Session;
 use crate::tls::stream::TlsStream;
+use crate::worker::ConsoleClient;
+use crate::worker::local::{name_of, peer_uid};
+use crate::worker::socket::Socket;
 use totals::Totals;
 
 pub use commands::reference;
@@ -55,29 +60,69 @@ pub(crate) enum Role {
     Viewer,
 }
 
-/// Serves a client of the console from its startup packet on, until it leaves. `held` is what was read from
-/// it so far, startup packet included.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    session: Option<Box<Session>>,
-    held: Vec<u8>,
-    control: Arc<Control>,
-) {
-    let local = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
-    let origin = Origin { local, tls: session.as_ref().map(|session| Arc::clone(&session.tls)) };
-    match session {
-        None => serve_on(stream, origin, held, control).await,
-        Some(session) => serve_on(TlsStream::new(stream, session), origin, held, control).await,
-    }
-}
-
 /// Where a client of the console comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// It is on this machine.
-    pub local: bool,
+    /// Its address; `None`: a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The number of the user whose process it is, and his name if rules ask for it.
+    pub system_user: (Option<u32>, Option<String>),
     /// What protects it on its way here.
     pub tls: Option<Arc<Tls>>,
+}
+
+impl Origin {
+    /// It is on this machine.
+    fn is_local(&self) -> bool {
+        self.address.is_none_or(|address| address.is_loopback())
+    }
+}
+
+/// Serves a client of the console from its startup packet on, until it leaves.
+pub(crate) async fn serve(client: ConsoleClient, control: Arc<Control>) {
+    let ConsoleClient { socket, held, session } = client;
+    let address = socket.peer_address().map(|address| address.ip());
+    let mut origin = Origin { address, ..Origin::default() };
+    let failed = |error: io::Error| tracing::warn!(%error, "a client of the console could not be served");
+    match socket {
+        Socket::Tcp(stream) => match TcpStream::from_std(stream.into()) {
+            Ok(stream) => serve_in(stream, session, origin, held, control).await,
+            Err(error) => failed(error),
+        },
+        Socket::Unix(stream) => {
+            let uid = peer_uid(&stream);
+            let asks = control.config().pooler.rules.as_ref().is_some_and(|rules| rules.ask_the_system());
+            let name = match uid.filter(|_| asks) {
+                // It may have to ask others.
+                Some(uid) => tokio::task::spawn_blocking(move || name_of(uid)).await.ok().flatten(),
+                None => None,
+            };
+            origin.system_user = (uid, name);
+            match UnixStream::from_std(stream.into()) {
+                Ok(stream) => serve_in(stream, session, origin, held, control).await,
+                Err(error) => failed(error),
+            }
+        }
+    }
+}
+
+/// In clear, or in TLS.
+async fn serve_in<S>(
+    stream: S,
+    session: Option<Box<Session>>,
+    origin: Origin,
+    held: Vec<u8>,
+    control: Arc<Control>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match session {
+        None => serve_on(stream, origin, held, control).await,
+        Some(session) => {
+            let origin = Origin { tls: Some(Arc::clone(&session.tls)), ..origin };
+            serve_on(TlsStream::new(stream, session), origin, held, control).await;
+        }
+    }
 }
 
 /// Serves a client of the console from its startup packet on, until it leaves, over any stream. `held` is what was read

@@ -5,42 +5,73 @@
 //! | `/` | one page that refreshes itself |
 //! | `/metrics` | OpenMetrics text |
 //! | `/healthz` | 200 while the process serves |
-//! | `/readyz` | 200 when new clients are welcome, else 503 and why |
+//! | `/readyz` | 200 when new clients are welcome, else 503 and, for whoever may look, why |
 //! | `/api/v1/snapshot` | all figures as JSON; `?detail=1` adds clients and server connections |
 
+mod bounded;
+mod guard;
 mod json;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use tokio::net::TcpListener;
 
 use crate::control::{Control, Silent};
 use crate::metrics;
+use bounded::Bounded;
+use guard::{Gate, guard, may_look};
+
+/// Who may ask for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Whoever can connect. It hears nothing but whether all is well.
+    Anybody,
+    /// Whoever brings the secret, or is on this machine where there is none.
+    Viewer,
+}
+
+/// What can be asked for. Nothing changes anything.
+pub(crate) struct Endpoint {
+    pub(crate) path: &'static str,
+    pub(crate) rights: Rights,
+    answers: fn() -> MethodRouter<Arc<Control>>,
+}
+
+/// The one list: routes, rights and their test are made of it.
+pub(crate) const ENDPOINTS: [Endpoint; 5] = [
+    Endpoint { path: "/", rights: Rights::Viewer, answers: || get(page) },
+    Endpoint { path: "/metrics", rights: Rights::Viewer, answers: || get(metrics) },
+    Endpoint { path: "/healthz", rights: Rights::Anybody, answers: || get(async || "ok\n") },
+    Endpoint { path: "/readyz", rights: Rights::Anybody, answers: || get(ready) },
+    Endpoint { path: "/api/v1/snapshot", rights: Rights::Viewer, answers: || get(snapshot) },
+];
 
 /// Serves until the listener fails.
 ///
 /// # Errors
 /// What befell the listener.
 pub async fn serve(listener: TcpListener, control: Arc<Control>) -> io::Result<()> {
-    axum::serve(listener, router(control)).await
+    let local = listener.local_addr()?.ip().is_loopback();
+    axum::serve(Bounded::new(listener), router(control, local)).await
 }
 
-/// The routes, for whoever brings a listener of another kind.
-pub fn router(control: Arc<Control>) -> Router {
-    Router::new()
-        .route("/", get(page))
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/api/v1/snapshot", get(snapshot))
-        .with_state(control)
+/// The routes, for whoever brings a listener of another kind; `local` if only this machine reaches it.
+pub fn router(control: Arc<Control>, local: bool) -> Router {
+    let gate = Gate { control: Arc::clone(&control), local };
+    let routes = ENDPOINTS
+        .iter()
+        .fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.answers)()));
+    routes.layer(from_fn_with_state(gate, guard)).with_state(control)
 }
 
 /// No script, nothing from elsewhere, in nobody's frame; always fresh.
@@ -67,9 +98,12 @@ async fn metrics(State(control): State<Arc<Control>>) -> Result<Response, Silent
     })
 }
 
-async fn ready(State(control): State<Arc<Control>>) -> Response {
+async fn ready(State(control): State<Arc<Control>>, headers: HeaderMap) -> Response {
     match control.unready().await {
         None => "ready\n".into_response(),
+        Some(_) if !may_look(&control, &headers) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+        }
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
@@ -92,51 +126,5 @@ async fn snapshot(
 impl IntoResponse for Silent {
     fn into_response(self) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use headpond_pooler::config::AuthMethod;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    use super::*;
-    use crate::console::tests::made_up;
-    use crate::control::Shutdown;
-    use crate::worker::handle::Workers;
-
-    async fn ask(control: &Arc<Control>, request: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let server = tokio::spawn(serve(listener, Arc::clone(control)));
-        let request = format!("{request} HTTP/1.1\r\nhost: headpond\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        server.abort();
-        answer
-    }
-
-    #[tokio::test]
-    async fn every_path_answers_and_nothing_can_be_written() {
-        let config = Arc::new(made_up::config(AuthMethod::Trust));
-        let (control, _requests) = Control::new(Workers::new(Arc::default()), config, [7; 32]);
-        for (request, status, part) in [
-            ("GET /", "200", "<title>Headpond</title>"),
-            ("GET /metrics", "200", "# EOF"),
-            ("GET /healthz", "200", "ok"),
-            ("GET /readyz", "503", "no worker answers"),
-            ("GET /api/v1/snapshot?detail=1", "200", "\"server_connections\":[]"),
-            ("GET /api/v1/snapshot?detail=x", "400", ""),
-            ("GET /nothing", "404", ""),
-            ("POST /", "405", ""),
-            ("DELETE /api/v1/snapshot", "405", ""),
-        ] {
-            let answer = ask(&control, request).await;
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(part), "{answer}");
-        }
-        control.shut_down(Shutdown::WaitForClients);
-        assert!(ask(&control, "GET /readyz").await.contains("shutting down"));
     }
 }

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::session::{RECORD, Session};
 
@@ -13,8 +12,8 @@ use super::session::{RECORD, Session};
 const READ: usize = 16 * 1024;
 
 /// The bytes inside.
-pub(crate) struct TlsStream {
-    socket: TcpStream,
+pub(crate) struct TlsStream<S> {
+    socket: S,
     session: Box<Session>,
     /// Decrypted, and how much of it was read.
     inside: Vec<u8>,
@@ -24,8 +23,8 @@ pub(crate) struct TlsStream {
     sent: usize,
 }
 
-impl TlsStream {
-    pub(crate) fn new(socket: TcpStream, session: Box<Session>) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+    pub(crate) fn new(socket: S, session: Box<Session>) -> Self {
         Self { socket, session, inside: Vec::new(), read: 0, outside: Vec::new(), sent: 0 }
     }
 
@@ -66,7 +65,7 @@ impl TlsStream {
     }
 }
 
-impl AsyncRead for TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -89,7 +88,7 @@ impl AsyncRead for TlsStream {
     }
 }
 
-impl AsyncWrite for TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.drain(context))?;

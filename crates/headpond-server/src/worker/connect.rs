@@ -11,20 +11,43 @@ use headpond_pooler::config::NodeAddress;
 use headpond_pooler::{ClientId, Link};
 
 use super::handle::Command;
+use super::local::Door;
 use super::socket::{Conn, Held, Socket, Stage};
 use super::{ConsoleClient, ResolvedHost, Worker, token_of};
 use crate::tls::session::Session;
 
+/// So many more than `max_clients` are told that there are too many; further ones are cut off.
+const OVER_MAX: usize = 1000;
+
 /// Clients accepted in one turn at most; the others are next.
 const ACCEPTS: usize = 128;
+
+/// What is known of where a client comes from.
+#[derive(Default)]
+pub(crate) struct Arrival {
+    pub(crate) peer: Option<SocketAddr>,
+    /// Whose process it is.
+    pub(crate) system_user: Option<String>,
+    /// What encrypts it, if anything does.
+    pub(crate) session: Option<Box<Session>>,
+}
 
 impl Worker {
     /// Takes in clients of one listener.
     pub(crate) fn accept(&mut self, now: Tick, listener: usize) {
         for _ in 0..ACCEPTS {
-            let Some(socket) = self.listeners.get(listener) else { return };
-            match socket.accept() {
-                Ok((stream, peer)) => self.adopt(now, stream, Some(peer), Vec::new(), None, true),
+            let accepted = match self.listeners.get(listener) {
+                None => return,
+                Some(Door::Tcp(door)) => door.accept().map(|(stream, peer)| {
+                    let arrival = Arrival { peer: Some(peer), ..Arrival::default() };
+                    self.adopt(now, Socket::from_client(stream), arrival, Vec::new(), true);
+                }),
+                Some(Door::Unix(door)) => door.accept().map(|(stream, _)| {
+                    self.adopt_local(now, stream, None, Vec::new(), true);
+                }),
+            };
+            match accepted {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -38,23 +61,26 @@ impl Worker {
     }
 
     /// A client's socket comes to this worker, from a listener or from another worker.
-    pub(crate) fn adopt(
-        &mut self,
-        now: Tick,
-        stream: mio::net::TcpStream,
-        peer: Option<SocketAddr>,
-        held: Vec<u8>,
-        session: Option<Box<Session>>,
-        counts: bool,
-    ) {
+    pub(crate) fn adopt(&mut self, now: Tick, socket: Socket, arrival: Arrival, held: Vec<u8>, counts: bool) {
+        let Arrival { peer, system_user, session } = arrival;
         let clients = if counts {
             self.shared.clients.fetch_add(1, Ordering::Relaxed)
         } else {
             self.shared.clients.load(Ordering::Relaxed) - 1
         };
-        let id = self.pooler.accepted(now, peer, clients >= self.max_clients);
+        let full = clients >= self.max_clients;
+        if counts && clients >= self.max_clients + OVER_MAX {
+            return self.count_client_out();
+        }
+        let address = peer.map(|peer| peer.ip());
+        let room = !counts && !full || self.pooler.has_room(now, address, full, &mut self.actions);
+        self.work(now, 0);
+        let id = self.pooler.accepted(now, peer, !room);
+        if let Some(name) = system_user {
+            self.pooler.vouched_for(id, &name);
+        }
         let link = Link::Client(id);
-        let mut conn = Conn::new(link, Socket::from_client(stream), Stage::Open);
+        let mut conn = Conn::new(link, socket, Stage::Open);
         if let Some(session) = &session {
             self.pooler.came_in_tls(id, Arc::clone(&session.tls));
         }
@@ -152,7 +178,7 @@ impl Worker {
         let held = conn.held.take().map(|held| held.0).unwrap_or_default();
         let session = conn.session.take();
         let deregistered = conn.socket.deregister(self.poll.registry());
-        let Socket::Tcp(socket) = conn.socket else { return };
+        let socket = conn.socket;
         if deregistered.is_err() {
             self.count_client_out();
             return;
@@ -161,10 +187,10 @@ impl Worker {
             None => {
                 self.count_client_out();
                 // Without a control plane there is no console; the client sees its connection close.
-                let _ = self.shared.consoles.send(ConsoleClient { stream: socket.into(), held, session });
+                let _ = self.shared.consoles.send(ConsoleClient { socket, held, session });
             }
             Some(worker) => {
-                let peer = socket.peer_addr().ok();
+                let peer = socket.peer_address();
                 let sent = self
                     .mailboxes
                     .get(worker)

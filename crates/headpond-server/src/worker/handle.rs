@@ -31,13 +31,15 @@ pub(crate) enum Command {
     Reload(Arc<PoolerConfig>, Arc<Loaded>),
     /// A client that turned out to belong to this worker, with the bytes read of it so far.
     Adopt {
-        socket: mio::net::TcpStream,
+        socket: crate::worker::socket::Socket,
         peer: Option<SocketAddr>,
         held: Vec<u8>,
         session: Option<Box<Session>>,
     },
     /// A handshake is over.
     Handshaken(Box<crate::worker::Handshaken>),
+    /// The system user of a client on a Unix socket was looked up.
+    Named(Box<crate::worker::local::Nameless>, Option<String>),
     /// Keys of a login, derived off the worker.
     Keys(crate::worker::DerivedKeys),
     /// Host name looked up off the worker.

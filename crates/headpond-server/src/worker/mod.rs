@@ -9,11 +9,13 @@ mod connect;
 mod conns;
 mod farewell;
 pub(crate) mod handle;
+pub(crate) mod local;
 mod sends;
-mod socket;
+pub(crate) mod socket;
 mod tls;
 mod turn;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,11 +27,10 @@ use headpond_core::Tick;
 use headpond_pooler::config::{PoolerConfig, Secret};
 use headpond_pooler::{Actions, Budgets, CancelId, ClientId, Link, NoTls, Pooler, ServerId};
 use headpond_wire::postgres::scram::ClientKeys;
-use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Sends;
 use crate::tls::Loaded;
@@ -38,6 +39,7 @@ use crate::tls::session::Session;
 use arena::Arena;
 use conns::Conns;
 use handle::{Command, Mailbox};
+use local::{Door, Opened};
 use sends::{Send, Sender};
 
 /// SCRAM keys for a login.
@@ -56,7 +58,7 @@ pub(crate) struct ResolvedHost {
 /// A client that wants the console: its socket, and all it has sent.
 pub(crate) struct ConsoleClient {
     /// The connection.
-    pub(crate) stream: std::net::TcpStream,
+    pub(crate) socket: socket::Socket,
     /// Bytes received, startup packet first.
     pub(crate) held: Vec<u8>,
     /// What encrypts it, if anything does.
@@ -81,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     /// Who may do a handshake's work now.
     pub(crate) handshakes: Arc<Semaphore>,
+    /// A login failed whose user or password may have changed where they come from.
+    pub(crate) refused: Notify,
     /// Tells the control plane that a worker has ended.
     pub(crate) ended: UnboundedSender<usize>,
 }
@@ -91,7 +95,7 @@ pub(crate) struct Assignment {
     pub(crate) config: Arc<PoolerConfig>,
     pub(crate) tls: Arc<Loaded>,
     pub(crate) sends: Sends,
-    pub(crate) listeners: Vec<std::net::TcpListener>,
+    pub(crate) listeners: Vec<Opened>,
     pub(crate) seed: [u8; 32],
     pub(crate) epoch: Instant,
 }
@@ -108,9 +112,11 @@ const EVENTS: usize = 1024;
 pub(crate) struct Worker {
     index: usize,
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Door>,
     config: Arc<PoolerConfig>,
     tls: Arc<Loaded>,
+    /// Users of this system whose name was asked for.
+    system_users: HashMap<u32, Option<String>>,
     pooler: Pooler,
     conns: Conns,
     arena: Arena,
@@ -175,14 +181,10 @@ impl Worker {
         let sender = Sender::new(sends)?;
         let mut listening = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate().take(LISTENERS_MAX) {
-            listener.set_nonblocking(true)?;
-            let mut listener = TcpListener::from_std(listener);
-            prepared.poll.registry().register(
-                &mut listener,
-                Token(LISTENERS - number),
-                Interest::READABLE,
-            )?;
-            listening.push(listener);
+            let mut door = listener.door()?;
+            let token = Token(LISTENERS - number);
+            prepared.poll.registry().register(door.source(), token, Interest::READABLE)?;
+            listening.push(door);
         }
         let mut pooler = Pooler::new(Arc::clone(&config), index, mailboxes.len(), seed);
         pooler.share_budgets(Arc::clone(&shared.budgets));
@@ -194,6 +196,7 @@ impl Worker {
             max_clients: config.max_clients as usize,
             config: Arc::clone(&config),
             tls,
+            system_users: HashMap::new(),
             pooler,
             conns: Conns::default(),
             arena: Arena::new(),

@@ -50,6 +50,14 @@ impl Socket {
         }
     }
 
+    /// Where it comes from; `None`: from this machine, by a Unix socket.
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     pub(crate) fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(into),

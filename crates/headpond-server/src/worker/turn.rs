@@ -12,9 +12,10 @@ use headpond_wire::postgres::scram::ClientKeys;
 use mio::Token;
 
 use super::arena::SLICE;
+use super::connect::Arrival;
 use super::handle::Command;
 use super::sends::Send;
-use super::socket::{Held, NOT_QUEUED, Stage};
+use super::socket::{Held, NOT_QUEUED, Socket, Stage};
 use super::{DerivedKeys, LISTENERS, LISTENERS_MAX, WAKER, Worker, farewell, link_of, token_of};
 use crate::names;
 
@@ -163,7 +164,14 @@ impl Worker {
             }
             Action::HandOver(client) => self.hand_over(client, None),
             Action::Move { client, worker } => self.hand_over(client, Some(worker)),
-            Action::Report(report) => log(&report),
+            Action::Report(report) => {
+                if let Report::ServerLoginFailed { refused: true, .. }
+                | Report::LoginRefused { wrong: true, .. } = report
+                {
+                    self.shared.refused.notify_one();
+                }
+                log(&report);
+            }
         }
     }
 
@@ -421,11 +429,16 @@ impl Worker {
                     self.tls = tls;
                     self.max_clients = config.max_clients as usize;
                     self.config = Arc::clone(&config);
+                    self.system_users.clear();
                     self.pooler.reload(now, config, &mut self.actions);
                 }
-                Command::Adopt { socket, peer, held, session } => {
-                    self.adopt(now, socket, peer, held, session, false);
+                Command::Adopt { socket: Socket::Unix(socket), held, session, .. } => {
+                    self.adopt_local(now, socket, session, held, false);
                 }
+                Command::Adopt { socket, peer, held, session } => {
+                    self.adopt(now, socket, Arrival { peer, session, system_user: None }, held, false);
+                }
+                Command::Named(nameless, name) => self.named(now, *nameless, name),
                 Command::Handshaken(handshaken) => self.handshaken(now, *handshaken),
                 Command::Keys(DerivedKeys { link, password, keys }) => {
                     self.pooler.keys_derived(now, link, &password, &keys, &mut self.actions);
@@ -443,8 +456,8 @@ impl Worker {
     }
 
     fn stop_listening(&mut self) {
-        for mut listener in self.listeners.drain(..) {
-            let _ = self.poll.registry().deregister(&mut listener);
+        for mut door in self.listeners.drain(..) {
+            let _ = self.poll.registry().deregister(door.source());
         }
     }
 }
@@ -467,6 +480,7 @@ fn log(report: &Report) {
             tracing::info!("{report}")
         }
         Report::ServerLoginFailed { .. }
+        | Report::LookupFailed { .. }
         | Report::PasswordInClear { .. }
         | Report::ServerLost { .. }
         | Report::CloseUnconfirmed { .. }

@@ -7,7 +7,7 @@ use crate::pond::{Pond, SESSION, Way, run, until};
 
 pub(crate) fn get(pond: &Pond, path: &str) -> String {
     let mut stream = TcpStream::connect(pond.running.http_address().unwrap()).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: headpond\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

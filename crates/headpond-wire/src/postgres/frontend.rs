@@ -42,6 +42,22 @@ pub fn close_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
     message(out, b'C', |out| of_statement(out, name));
 }
 
+/// Binds the unnamed statement to the unnamed portal, with one parameter; that and all results are text.
+pub fn bind_text(out: &mut Vec<u8>, value: &str) {
+    message(out, b'B', |out| {
+        // Two names, no formats, one parameter.
+        out.extend_from_slice(&[0, 0, 0, 0, 0, 1]);
+        out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(&[0, 0]);
+    });
+}
+
+/// Executes the unnamed portal, to its end.
+pub fn execute(out: &mut Vec<u8>) {
+    message(out, b'E', |out| out.extend_from_slice(&[0; 5]));
+}
+
 /// Asks for the answers so far to a run of extended-protocol messages.
 pub fn flush(out: &mut Vec<u8>) {
     message(out, b'H', |_| {});

@@ -243,9 +243,7 @@ impl<'l> Reader<'l> {
         let addresses: Vec<_> = addresses.into_iter().filter(|a| !a.is_empty()).collect();
         let at = listen_addr.or(listen_port).map_or(start, |l| &l.at);
         if addresses.is_empty() && !listen {
-            let advice = format!(
-                "not set: clients on Unix sockets are not supported yet, listening on 127.0.0.1:{port}"
-            );
+            let advice = format!("not set: listening on 127.0.0.1:{port} all the same");
             self.out.warn(at, "listen_addr", advice);
         } else if addresses.is_empty() {
             return;
@@ -278,7 +276,7 @@ impl<'l> Reader<'l> {
                 "trust"
             }
             "plain" => "password",
-            method @ ("cert" | "hba" | "ldap" | "pam") => {
+            method @ ("cert" | "ldap" | "pam") => {
                 let message = format!(
                     "{method:?} is not supported yet; \"scram-sha-256\" with auth_file, or \"trust\""
                 );

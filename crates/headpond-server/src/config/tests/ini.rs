@@ -108,7 +108,7 @@ fn an_ini_is_answered_line_by_line() {
         ),
         (
             "auth_type = none",
-            r#"f.ini:7: auth_type: "none" is unknown; one of "trust", "password", "md5", "scram-sha-256""#,
+            r#"f.ini:7: auth_type: "none" is unknown; one of "trust", "password", "md5", "scram-sha-256", "hba""#,
         ),
         (
             "auth_type = any",
@@ -117,10 +117,7 @@ fn an_ini_is_answered_line_by_line() {
         ("auth_type = md5", &format!("f.ini:7: auth_type: md5 {needs}")),
         ("auth_type = plain", &format!("f.ini:7: auth_type: password {needs}")),
         ("listen_port = x", r#"f.ini:7: listen_port: "x" is not a port; 1 to 65535"#),
-        (
-            "listen_addr =",
-            "f.ini:7: listen_addr: not set: clients on Unix sockets are not supported yet, listening on 127.0.0.1:6432",
-        ),
+        ("listen_addr =", "f.ini:7: listen_addr: not set: listening on 127.0.0.1:6432 all the same"),
         ("max_client_con = 9", "f.ini:7: max_client_con: no such setting; did you mean max_client_conn?"),
         ("workers = 9", "f.ini:7: workers: no such setting; it belongs in [headpond]"),
         ("[headpond]\nworker = 9", "f.ini:8: worker: no such setting; did you mean workers?"),
@@ -174,7 +171,7 @@ fn an_ini_is_answered_line_by_line() {
     check(
         "[databases]\n[pgbouncer]\nauth_file = /dev/null",
         "f.ini: no data source: clients find no database; add a line in [databases]\n\
-         f.ini: listen_addr: not set: clients on Unix sockets are not supported yet, listening on 127.0.0.1:6432",
+         f.ini: listen_addr: not set: listening on 127.0.0.1:6432 all the same",
     );
 }
 

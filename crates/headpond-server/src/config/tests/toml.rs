@@ -255,3 +255,56 @@ fn tls_without_what_it_needs_is_refused() {
     // What is not used is not read.
     good(&format!("server_tls = \"disable\"\nserver_tls_ca_file = \"nowhere\"{SHOP}"));
 }
+
+#[test]
+fn other_machines_see_nothing_without_a_secret() {
+    let open = "http_listen: other machines can reach 0.0.0.0:1, and nothing is asked of them; set http_secret, or listen on \
+                127.0.0.1";
+    let short = "http_secret: too short; at least 16 bytes, like what \"openssl rand -hex 16\" says";
+    for (text, expected) in [
+        ("http_listen = \"0.0.0.0:1\"", format!("f.toml:1: {open}")),
+        ("http_listen = \"0.0.0.0:1\"\nhttp_secret = \"123456789012345\"", format!("f.toml:2: {short}")),
+        ("http_listen = \"0.0.0.0:1\"\nhttp_secret = \"1234567890123456\"", String::new()),
+        ("http_listen = \"[::1]:1\"", String::new()),
+    ] {
+        check(&format!("{text}\n[data_source.a]"), &expected);
+    }
+}
+
+#[test]
+fn an_auth_query_that_forgets_valid_until_is_warned_about() {
+    let forgets = "auth_query: does not look at VALID UNTIL: passwords let in after they have expired; see rolvaliduntil in \
+                   the default of auth_query";
+    let old = "SELECT usename, passwd FROM pg_shadow WHERE usename=$1";
+    check(&format!("auth_query = \"{old}\"\n[data_source.a]"), &format!("f.toml:1: {forgets}"));
+    check(&format!("[data_source.a]\nauth_query = \"{old}\""), &format!("f.toml:2: {forgets}"));
+    check("auth_query = \"SELECT * FROM pooler.lookup($1)\"\n[data_source.a]", "");
+    let config = good(
+        "auth_user = \"asker\"\n[data_source.a]\n[data_source.b]\nauth_dbname = \"a\"\nauth_user = \"\"",
+    );
+    let (a, b) = (&source(&config, "a").lookup, &source(&config, "b").lookup);
+    assert_eq!(
+        (a.user.as_deref(), b.user.as_deref(), b.data_source.as_deref()),
+        (Some("asker"), None, Some("a"))
+    );
+    assert!(a.query.contains("rolvaliduntil"));
+}
+
+#[test]
+fn credentials_are_a_source_and_stand_alone() {
+    let right = "\"file:PATH\", \"env:NAME\" or \"command:COMMAND LINE\"";
+    check("[data_source.a]\ncredentials = \"secret\"", &format!("f.toml:2: credentials: no source; {right}"));
+    check(
+        "[data_source.a]\ncredentials = \"env:PW\"\npassword = \"secret\"",
+        "f.toml:2: credentials: cannot stand beside password; one of them",
+    );
+    for (text, expected) in [
+        ("unix_socket_mode = \"0999\"", "f.toml:1: unix_socket_mode: not octal digits; like 0770"),
+        (
+            "unix_socket_dir = \"@abstract\"",
+            "f.toml:1: unix_socket_dir: not a folder, beginning with /; clients on abstract sockets are not supported",
+        ),
+    ] {
+        check(&format!("{text}\n[data_source.a]"), expected);
+    }
+}

@@ -16,19 +16,26 @@ use crate::console::{Origin, serve_on};
 use crate::control::{Control, Shutdown};
 use crate::worker::handle::Workers;
 
-type Message = (u8, Vec<u8>);
+pub(super) type Message = (u8, Vec<u8>);
 
-struct Client {
-    stream: DuplexStream,
+pub(super) struct Client {
+    pub(super) stream: DuplexStream,
     console: JoinHandle<()>,
 }
 
 /// A console without workers, and a client of it on another machine unless `local`.
 fn connect(config: Config, local: bool, held: Vec<u8>) -> (Client, Receiver<Shutdown>) {
     let (control, requests) = Control::new(Workers::new(Arc::default()), Arc::new(config), [7; 32]);
+    (connect_to(control, local, held), requests)
+}
+
+/// Likewise, to a console of somebody's own making.
+pub(super) fn connect_to(control: Arc<Control>, local: bool, held: Vec<u8>) -> Client {
     let (near, far) = tokio::io::duplex(1 << 20);
-    let console = tokio::spawn(serve_on(far, Origin { local, ..Origin::default() }, held, control));
-    (Client { stream: near, console }, requests)
+    let address = Some(if local { [127, 0, 0, 1].into() } else { [192, 0, 2, 1].into() });
+    let origin = Origin { address, ..Origin::default() };
+    let console = tokio::spawn(serve_on(far, origin, held, control));
+    Client { stream: near, console }
 }
 
 /// A client that is logged in.
@@ -39,7 +46,7 @@ async fn client(user: &str) -> (Client, Receiver<Shutdown>) {
     (client, requests)
 }
 
-fn startup(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn startup(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
     let mut body = version.to_be_bytes().to_vec();
     for (name, value) in parameters {
         body.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
@@ -49,13 +56,13 @@ fn startup(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
     [&length.to_be_bytes()[..], &body].concat()
 }
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap();
     [&[kind][..], &length.to_be_bytes(), body].concat()
 }
 
 impl Client {
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
@@ -67,7 +74,7 @@ impl Client {
     }
 
     /// Everything up to the next `ReadyForQuery`, or to the end of the stream.
-    async fn answer(&mut self) -> Vec<Message> {
+    pub(super) async fn answer(&mut self) -> Vec<Message> {
         let mut answer = Vec::new();
         while let Some(message) = self.message().await {
             answer.push(message);
@@ -78,18 +85,18 @@ impl Client {
         answer
     }
 
-    async fn query(&mut self, statement: &str) -> Vec<Message> {
+    pub(super) async fn query(&mut self, statement: &str) -> Vec<Message> {
         self.send(&message(b'Q', format!("{statement}\0").as_bytes())).await;
         self.answer().await
     }
 }
 
-fn kinds(answer: &[Message]) -> String {
+pub(super) fn kinds(answer: &[Message]) -> String {
     answer.iter().map(|(kind, _)| char::from(*kind)).collect()
 }
 
 /// Severity, SQLSTATE and text of the one error in an answer.
-fn error(answer: &[Message]) -> (String, String, String) {
+pub(super) fn error(answer: &[Message]) -> (String, String, String) {
     let (_, body) = answer.iter().find(|(kind, _)| *kind == b'E').expect("an error");
     let fields = ErrorFields::read(body);
     (fields.severity, fields.sqlstate, fields.message)

@@ -2,4 +2,5 @@
 
 mod conversation;
 pub(crate) mod made_up;
+mod rights;
 mod tables;

@@ -1,27 +1,38 @@
 //! From entries to one checked [`Config`].
 
+mod people;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use headpond_core::PoolSettings;
-use headpond_pooler::config::{AuthMethod, DataSource, NodeAddress, PoolMode, TlsMode, TlsNegotiation};
+use headpond_pooler::config::{DataSource, NodeAddress, PoolMode, Secret, TlsMode, TlsNegotiation};
 
 use super::diagnostic::{At, Diagnostic};
-use super::entries::{self, Entries, Entry, Scope};
+use super::entries::{Entries, Entry, Scope};
+use super::sources::Source;
 use super::table::Field;
-use super::users::UsersFile;
-use super::values::{Choice, echo_path};
 use super::{Config, Dialect};
 use crate::tls::load::{Wrong, load};
+pub(super) use people::refreshed;
 
 /// Names that the console answers to.
 const CONSOLES: [&str; 2] = ["pgbouncer", "headpond"];
 
+/// Nobody guesses one of this length.
+const HTTP_SECRET_LEAST: usize = 16;
+
 /// Where the settings of one block are stated, by name.
 type Stated<'e> = BTreeMap<&'static str, &'e At>;
 
-pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Config, Vec<Diagnostic>> {
+/// `asks`: sources of secrets are asked what they say.
+pub(super) fn build(
+    read: Entries,
+    dialect: Dialect,
+    folder: &Path,
+    asks: bool,
+) -> Result<Config, Vec<Diagnostic>> {
     let Entries { file, entries, sources, warnings, errors } = read;
     let mut blocks = Blocks { sources: vec![Vec::new(); sources.len()], ..Blocks::default() };
     for entry in &entries {
@@ -32,7 +43,8 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
             Scope::Application(name) => blocks.applications.push((name, entry)),
         }
     }
-    let mut builder = Builder { file: Arc::clone(&file), config: Config::defaults(dialect), blocks, errors };
+    let mut builder =
+        Builder { file: Arc::clone(&file), config: Config::defaults(dialect), blocks, errors, folder, asks };
     builder.config.warnings = warnings;
     let top = builder.top();
     builder.pool();
@@ -45,6 +57,10 @@ pub(super) fn build(read: Entries, dialect: Dialect, folder: &Path) -> Result<Co
         builder.config.warnings.push(At { file, line: 0 }.says("", message));
     }
     builder.applications();
+    builder.http(&top);
+    builder.socket(&top);
+    builder.look_at(&builder.config.lookup.clone(), &top);
+    builder.rules(&top, folder);
     builder.users(&top, folder);
     builder.tls(&top, folder);
     builder.finish()
@@ -71,6 +87,8 @@ struct Builder<'e> {
     config: Config,
     blocks: Blocks<'e>,
     errors: Vec<Diagnostic>,
+    folder: &'e Path,
+    asks: bool,
 }
 
 impl<'e> Builder<'e> {
@@ -103,8 +121,16 @@ impl<'e> Builder<'e> {
             Dialect::Toml => PoolSettings::named(),
         };
         let Config { pool_mode, timeouts, budget, reserve, members, server_tls_mode: tls, .. } = self.config;
-        let mut source =
-            DataSource { timeouts, tls, budget, reserve, members, ..data_source(name, pool_mode, defaults) };
+        let lookup = self.config.lookup.clone();
+        let mut source = DataSource {
+            timeouts,
+            tls,
+            budget,
+            reserve,
+            members,
+            lookup,
+            ..data_source(name, pool_mode, defaults)
+        };
         let mut stated = Stated::new();
         self.inherit(&mut source.pool, &mut stated);
         for entry in std::mem::take(&mut self.blocks.sources[index]) {
@@ -121,6 +147,8 @@ impl<'e> Builder<'e> {
             let why = "\"direct\" asks nobody, so TLS must be demanded: set server_tls to require or more";
             self.errors.push(at.says("server_tls_negotiation", why));
         }
+        self.look_at(&source.lookup, &stated);
+        self.credentials(&mut source, &stated);
         Arc::make_mut(&mut self.config.pooler).data_sources.push(source);
     }
 
@@ -195,31 +223,47 @@ impl<'e> Builder<'e> {
         Arc::make_mut(&mut self.config.pooler).weights.retain(|_, weight| *weight != 1);
     }
 
-    fn users(&mut self, top: &Stated<'_>, folder: &Path) {
-        let auth = self.config.pooler.auth;
-        let Some(path) = self.config.auth_file.take() else {
-            if let (true, Some(at)) = (auth != AuthMethod::Trust, top.get("auth_type")) {
-                let message = format!("{} needs users; set auth_file to a file of them", auth.word());
-                self.errors.push(at.says("auth_type", message));
-            }
-            return;
-        };
-        let path = folder.join(path);
-        let name = echo_path(&path);
-        match entries::read(&path) {
-            Ok(text) => {
-                let read = UsersFile::read(&name, &text, auth);
-                Arc::make_mut(&mut self.config.pooler).users = read.users;
-                self.config.warnings.extend(read.warnings);
-                self.errors.extend(read.errors);
-            }
-            Err(why) => {
-                if let Some(at) = top.get("auth_file") {
-                    self.errors.push(at.says("auth_file", format!("{name} {why}")));
-                }
+    /// What leaves this machine is not for everybody.
+    fn http(&mut self, top: &Stated<'_>) {
+        let from = self.config.http_secret.as_ref().and_then(|secret| Source::parse(&secret.0));
+        if let (Some(from), Some(at), true) = (from, top.get("http_secret"), self.asks) {
+            match from.read(self.folder) {
+                Ok(text) => self.config.http_secret = Some(Secret(text.trim_end().to_owned())),
+                Err(why) => return self.errors.push(at.says("http_secret", why)),
             }
         }
-        self.config.auth_file = Some(path);
+        let (key, message) = match (&self.config.http_secret, self.config.http_listen) {
+            (Some(secret), _) if secret.0.len() < HTTP_SECRET_LEAST => {
+                let right = "like what \"openssl rand -hex 16\" says";
+                ("http_secret", format!("too short; at least {HTTP_SECRET_LEAST} bytes, {right}"))
+            }
+            (None, Some(address)) if !address.ip().is_loopback() => {
+                let right = "set http_secret, or listen on 127.0.0.1";
+                (
+                    "http_listen",
+                    format!("other machines can reach {address}, and nothing is asked of them; {right}"),
+                )
+            }
+            _ => return,
+        };
+        if let Some(at) = top.get(key) {
+            self.errors.push(at.says(key, message));
+        }
+    }
+
+    /// The mode and group of the Unix socket make sense.
+    fn socket(&mut self, top: &Stated<'_>) {
+        let mode = &self.config.unix_socket_mode;
+        let octal = (1..=4).contains(&mode.len()) && mode.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        if let (false, Some(at)) = (octal, top.get("unix_socket_mode")) {
+            self.errors.push(at.says("unix_socket_mode", "not octal digits; like 0770"));
+        }
+        if let Some(folder) = &self.config.unix_socket_dir
+            && let (false, Some(at)) = (folder.is_absolute(), top.get("unix_socket_dir"))
+        {
+            let message = "not a folder, beginning with /; clients on abstract sockets are not supported";
+            self.errors.push(at.says("unix_socket_dir", message));
+        }
     }
 
     /// Reads what TLS needs, where it is used.

@@ -1,28 +1,34 @@
 //! The whole process: listeners, workers, control plane, signals.
 
+mod listen;
+mod unix;
+
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use headpond_core::State;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::config::{Config, ListenAddress};
+use crate::config::Config;
 use crate::console;
 use crate::control::{Control, Shutdown};
 use crate::http;
 use crate::worker::handle::Workers;
+use crate::worker::local::Opened;
 use crate::worker::{Assignment, Prepared, Shared, Worker};
+use listen::{listen, listen_near, resolve, unix_socket};
+use unix::UnixSocket;
 
-/// Clients that may queue in the kernel before they are accepted; the kernel has its own limit too.
-const BACKLOG: i32 = 4096;
+/// Clients of the console at once, logging in or in.
+const CONSOLES_MAX: usize = 100;
 
-/// How far from a taken port the next free one is looked for.
-const PORTS: u16 = 100;
+/// The least time between two times that sources of secrets are asked because logins fail.
+const REFRESH_PAUSE: Duration = Duration::from_secs(2);
 
 /// What to do when a port is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +43,9 @@ pub enum Ports {
 pub struct Server {
     config: Arc<Config>,
     /// For each worker, its own listener of every address.
-    listeners: Vec<Vec<TcpListener>>,
+    listeners: Vec<Vec<Opened>>,
     addresses: Vec<SocketAddr>,
+    socket: Option<UnixSocket>,
     http: Option<TcpListener>,
 }
 
@@ -48,7 +55,7 @@ impl Server {
     /// # Errors
     /// An address that cannot be listened on, named in the error.
     pub fn bind(config: Config, ports: Ports) -> io::Result<Self> {
-        let mut listeners: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+        let mut listeners: Vec<Vec<Opened>> = (0..config.workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for wanted in &config.listen {
             for address in resolve(wanted)? {
@@ -56,9 +63,15 @@ impl Server {
                     .map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?;
                 addresses.push(address);
                 for own in &mut listeners[1..] {
-                    own.push(listen(address, true)?);
+                    own.push(Opened::Tcp(listen(address, true)?));
                 }
-                listeners[0].push(first);
+                listeners[0].push(Opened::Tcp(first));
+            }
+        }
+        let socket = unix_socket(&config, &addresses)?;
+        if let Some(socket) = &socket {
+            for own in &mut listeners {
+                own.push(Opened::Unix(socket.again()?));
             }
         }
         let http = match config.http_listen {
@@ -69,13 +82,19 @@ impl Server {
                 Some(listener)
             }
         };
-        Ok(Self { config: Arc::new(config), listeners, addresses, http })
+        Ok(Self { config: Arc::new(config), listeners, addresses, socket, http })
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The Unix socket that clients may connect to as well, if there is one.
+    #[must_use]
+    pub fn unix_socket(&self) -> Option<&Path> {
+        self.socket.as_ref().map(UnixSocket::path)
     }
 
     /// Where the page and the metrics are, if anywhere.
@@ -166,6 +185,9 @@ struct Stage {
     tellers: Workers,
     requests: mpsc::Receiver<Shutdown>,
     http: Option<TcpListener>,
+    /// Its file is removed when all is over.
+    _socket: Option<UnixSocket>,
+    shared: Arc<Shared>,
     workers: Vec<Worker>,
     consoles: mpsc::UnboundedReceiver<crate::worker::ConsoleClient>,
     ended: mpsc::UnboundedReceiver<usize>,
@@ -184,6 +206,7 @@ impl Stage {
             consoles: consoles_in,
             runtime: runtime.handle().clone(),
             handshakes: Arc::new(crate::tls::handshake::places()),
+            refused: Notify::new(),
             ended: ended_in,
         });
         let (epoch, seed) = (Instant::now(), seed()?);
@@ -200,6 +223,7 @@ impl Stage {
             };
             workers.push(Worker::new(prepared, Arc::clone(&mailboxes), Arc::clone(&shared), assignment)?);
         }
+        let refused = Arc::clone(&shared);
         let tellers = Workers::new(mailboxes);
         let (control, requests) = Control::new(tellers.clone(), server.config, seed);
         let http = server.http;
@@ -209,6 +233,8 @@ impl Stage {
             tellers,
             requests,
             http,
+            _socket: server.socket,
+            shared: refused,
             workers,
             consoles,
             ended,
@@ -228,6 +254,7 @@ impl Stage {
             requests: self.requests,
             consoles: self.consoles,
             ended: self.ended,
+            shared: self.shared,
         };
         let result = runtime.block_on(plane.direct(threads.len(), self.http, signals));
         self.tellers.stop();
@@ -249,6 +276,7 @@ struct ControlPlane {
     requests: mpsc::Receiver<Shutdown>,
     consoles: mpsc::UnboundedReceiver<crate::worker::ConsoleClient>,
     ended: mpsc::UnboundedReceiver<usize>,
+    shared: Arc<Shared>,
 }
 
 impl ControlPlane {
@@ -265,15 +293,24 @@ impl ControlPlane {
         if !self.control.config().figures_interval.is_zero() {
             tokio::spawn(print_figures(Arc::clone(&self.control)));
         }
+        tokio::spawn(refresh(Arc::clone(&self.control), Arc::clone(&self.shared)));
         let observer = Arc::clone(&self.control);
         tokio::spawn(async move { observer.observe().await });
+        let places = Arc::new(Semaphore::new(CONSOLES_MAX));
         let mut running = workers;
         while running > 0 {
             tokio::select! {
                 Some(client) = self.consoles.recv() => {
-                    client.stream.set_nonblocking(true)?;
-                    let stream = tokio::net::TcpStream::from_std(client.stream)?;
-                    tokio::spawn(console::serve(stream, client.session, client.held, Arc::clone(&self.control)));
+                    // One too many sees its connection close.
+                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                        let control = Arc::clone(&self.control);
+                        tokio::spawn(async move {
+                            console::serve(client, control).await;
+                            drop(place);
+                        });
+                    } else {
+                        tracing::warn!("too many clients of the console: {CONSOLES_MAX} are there");
+                    }
                 }
                 Some(how) = self.requests.recv() => match how {
                     Shutdown::Now => self.tellers.stop(),
@@ -283,6 +320,15 @@ impl ControlPlane {
             }
         }
         Ok(())
+    }
+}
+
+/// Failed logins have users and passwords asked for again where they come from, now and then: whoever can connect can fail.
+async fn refresh(control: Arc<Control>, shared: Arc<Shared>) {
+    loop {
+        shared.refused.notified().await;
+        control.refresh().await;
+        tokio::time::sleep(REFRESH_PAUSE).await;
     }
 }
 
@@ -337,63 +383,6 @@ fn listen_to_signals(control: &Arc<Control>) -> io::Result<()> {
         }
     });
     Ok(())
-}
-
-/// The addresses of one entry of `listen`.
-fn resolve(wanted: &ListenAddress) -> io::Result<Vec<SocketAddr>> {
-    if wanted.host == "*" {
-        return Ok(vec![
-            SocketAddr::from(([0, 0, 0, 0], wanted.port)),
-            SocketAddr::from(([0u16; 8], wanted.port)),
-        ]);
-    }
-    let addresses = (wanted.host.as_str(), wanted.port).to_socket_addrs();
-    Ok(addresses.map_err(|error| io::Error::new(error.kind(), format!("{wanted}: {error}")))?.collect())
-}
-
-/// Listens on an address or, if that will do, on the next free port above it.
-fn listen_near(address: SocketAddr, ports: Ports, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {
-    let mut wanted = address;
-    loop {
-        match listen_first(wanted, shared) {
-            Ok(listener) => {
-                let address = listener.local_addr()?;
-                return Ok((listener, address));
-            }
-            Err(error)
-                if ports == Ports::NextFree
-                    && error.kind() == io::ErrorKind::AddrInUse
-                    && wanted.port() < address.port().saturating_add(PORTS) =>
-            {
-                wanted.set_port(wanted.port() + 1);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Only a listener that shares with nobody is told that the port is another process's.
-fn listen_first(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let alone = listen(address, false)?;
-    if !shared {
-        return Ok(alone);
-    }
-    let address = alone.local_addr()?;
-    drop(alone);
-    listen(address, true)
-}
-
-fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    // Several workers listen on the same port, and the kernel deals the clients out.
-    socket.set_reuse_port(shared)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// 32 random bytes of the system.
