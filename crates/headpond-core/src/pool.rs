@@ -340,6 +340,16 @@ impl Pool {
         self.gauge.note(now, self.slots.count(State::InUse), self.waiters.len(), self.slots.total());
     }
 
+    /// So many connections that were lent were in use at some time, at most at once.
+    pub(crate) fn note_used(&mut self, now: Tick, lent: u32) {
+        self.unneeded_min = self.unneeded_min.min(self.unneeded().saturating_sub(lent));
+        let in_use = self.slots.count(State::InUse);
+        if lent > 0 {
+            self.gauge.note(now, in_use + lent, self.waiters.len(), self.slots.total());
+            self.gauge.note(now, in_use, self.waiters.len(), self.slots.total());
+        }
+    }
+
     #[cold]
     fn note_need(&mut self) {
         self.unneeded_min = self.unneeded_min.min(self.unneeded());
@@ -410,7 +420,7 @@ impl Pool {
     }
 
     /// Takes note of a lease that ends, if there is one.
-    fn lease_ended(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+    pub(crate) fn lease_ended(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
         if self.slots.state(conn) != Some(State::InUse) {
             return;
         }
@@ -418,9 +428,19 @@ impl Pool {
         self.counts.holds += 1;
         let hold = now.0.saturating_sub(since.0);
         self.counts.hold_time += hold;
-        self.holds_of_late = (self.holds_of_late - self.holds_of_late / HOLDS_OF_LATE).saturating_add(hold);
+        self.note_holds(1, hold);
         if reported && !planted!(EndOfLeakUntold) {
             out.push(Action::Leak { conn, since, ended: true });
+        }
+    }
+
+    /// The mean follows leases that lasted so long together.
+    #[inline]
+    pub(crate) fn note_holds(&mut self, holds: u64, time: u64) {
+        let weight = holds.min(HOLDS_OF_LATE);
+        if weight > 0 {
+            let late = self.holds_of_late - self.holds_of_late / HOLDS_OF_LATE * weight;
+            self.holds_of_late = late.saturating_add(if weight == 1 { time } else { time / holds * weight });
         }
     }
 

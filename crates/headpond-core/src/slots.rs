@@ -21,6 +21,8 @@ struct Slot {
     reported: bool,
     /// It is idle and too old, and goes when its replacement is there.
     retiring: bool,
+    /// It is idle as far as is known, but at the driver's hand: in no list.
+    lent: bool,
     newer: u32,
     older: u32,
 }
@@ -81,6 +83,7 @@ impl Slots {
             epoch,
             reported: false,
             retiring: false,
+            lent: false,
             newer: NONE,
             older: NONE,
         };
@@ -112,7 +115,21 @@ impl Slots {
         self.free.push(conn.index);
     }
 
-    /// The one place where a connection changes its state.
+    /// The driver keeps a connection at hand: idle from now on, but not for the pool to give.
+    pub(crate) fn lend(&mut self, now: Tick, conn: ConnId) {
+        let Some(from) = self.state(conn) else { return };
+        self.leave_list(from, conn.index);
+        let slot = &mut self.slots[conn.index as usize];
+        (slot.state, slot.since, slot.lent) = (Some(State::Idle), now, true);
+        self.counts[from as usize] -= 1;
+        self.counts[State::Idle as usize] += 1;
+    }
+
+    pub(crate) fn is_lent(&self, conn: ConnId) -> bool {
+        self.state(conn).is_some() && self.slots[conn.index as usize].lent
+    }
+
+    /// The one place where a connection changes its state, but for lending.
     pub(crate) fn change(&mut self, now: Tick, conn: ConnId, to: State) {
         let Some(from) = self.state(conn) else { return };
         self.leave_list(from, conn.index);
@@ -327,6 +344,9 @@ impl Slots {
             _ => return,
         };
         let slot = &mut self.slots[index as usize];
+        if std::mem::take(&mut slot.lent) {
+            return;
+        }
         if std::mem::take(&mut slot.retiring) {
             self.retiring -= 1;
         }
