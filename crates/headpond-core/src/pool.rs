@@ -298,7 +298,8 @@ impl Pool {
     }
 
     /// The most connections there may be: the setting, or what the server allows if that is less.
-    pub(crate) fn effective_max(&self) -> u32 {
+    #[must_use]
+    pub fn effective_max(&self) -> u32 {
         self.settings.max_size.min(self.logins.ceiling())
     }
 

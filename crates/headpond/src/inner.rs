@@ -1,0 +1,144 @@
+//! The shell around the machine: one short lock, and what must be done once it is free again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use headpond_core::Tick;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::builder::{Builder, Options};
+use crate::clock::Clock;
+use crate::connector::{Connect, Connector};
+use crate::effects::Effects;
+use crate::shelf::Shelves;
+use crate::state::State;
+use crate::sync::lock;
+use crate::upkeep;
+
+/// What every handle, lease and task of a pool shares.
+pub(crate) struct Inner<C: Connector> {
+    state: Mutex<State<C>>,
+    pub(crate) shelves: Shelves<C>,
+    pub(crate) clock: Clock,
+    pub(crate) connector: C,
+    pub(crate) options: Options,
+    pub(crate) login: Mutex<Connect>,
+    /// Wakes the upkeep before its time.
+    pub(crate) due: Notify,
+    /// Something happened that [`crate::Pool::wait_ready`] or [`crate::Pool::close`] may wait for.
+    pub(crate) changed: Notify,
+    /// Where tasks run; none before the pool is first used within a runtime, and after that one has ended.
+    runtime: Mutex<Option<Handle>>,
+    has_runtime: AtomicBool,
+}
+
+impl<C: Connector> Inner<C> {
+    pub(crate) fn new(builder: Builder<C>) -> Arc<Self> {
+        let Builder { connector, policy, options } = builder;
+        let clock = Clock::new();
+        let shelves = Shelves::obtain();
+        Arc::new(Self {
+            state: Mutex::new(State::new(policy, &options, shelves)),
+            shelves,
+            clock,
+            connector,
+            options,
+            login: Mutex::default(),
+            due: Notify::new(),
+            changed: Notify::new(),
+            runtime: Mutex::new(None),
+            has_runtime: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {
+        lock(&self.state)
+    }
+
+    /// Something happens to the machine: `act` tells it, and what it wants done is done once the lock is free.
+    pub(crate) fn turn<R>(self: &Arc<Self>, act: impl FnOnce(&mut State<C>, Tick) -> R) -> R {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let now = state.at(now);
+        self.clock.refresh(now);
+        let result = act(&mut state, now);
+        let effects = state.settle(now, self);
+        drop(state);
+        effects.run(self);
+        result
+    }
+
+    /// Where tasks run. Takes the runtime of the caller, if there is none yet or no longer.
+    pub(crate) fn runtime(self: &Arc<Self>) -> Option<Handle> {
+        let mut runtime = lock(&self.runtime);
+        if runtime.is_none()
+            && let Ok(handle) = Handle::try_current()
+        {
+            handle.spawn(upkeep::run(self.clone()));
+            *runtime = Some(handle);
+            self.has_runtime.store(true, Ordering::Release);
+        }
+        runtime.clone()
+    }
+
+    /// Whether there is one, without a lock.
+    pub(crate) fn has_runtime(&self) -> bool {
+        self.has_runtime.load(Ordering::Acquire)
+    }
+
+    /// The runtime has ended, or the upkeep has nothing more to do.
+    pub(crate) fn lose_runtime(&self) {
+        self.has_runtime.store(false, Ordering::Release);
+        lock(&self.runtime).take();
+    }
+
+    /// How to log in at present.
+    pub(crate) fn login(&self) -> Connect {
+        lock(&self.login).clone()
+    }
+
+    pub(crate) fn wake_upkeep(&self) {
+        self.due.notify_one();
+    }
+}
+
+impl<C: Connector> Drop for Inner<C> {
+    fn drop(&mut self) {
+        // Every connection holds a count on the pool: none is left, so nothing lies on a shelf.
+        self.shelves.part_with();
+    }
+}
+
+impl<C: Connector> std::fmt::Debug for Inner<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<C: Connector> Effects<C> {
+    /// Does what is to be done. Nothing is locked.
+    pub(crate) fn run(self, pool: &Arc<Inner<C>>) {
+        if let Some(waker) = self.waker {
+            waker.wake();
+        }
+        if self.wakes_upkeep {
+            pool.wake_upkeep();
+        }
+        if self.changed {
+            pool.changed.notify_waiters();
+        }
+        for waker in self.wakers {
+            waker.wake();
+        }
+        for notice in self.notices {
+            notice.tell(pool);
+        }
+        if !self.jobs.is_empty() {
+            let runtime = pool.runtime();
+            for job in self.jobs {
+                job.start(pool, runtime.as_ref());
+            }
+        }
+    }
+}
