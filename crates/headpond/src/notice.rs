@@ -29,13 +29,23 @@ impl Notice {
                 tracing::info!(pool = name, %holder, "a lease that was reported has ended");
             }
             Self::Alarm { alarm, raised: true, cause } => {
-                tracing::warn!(pool = name, alarm = alarm.name(), cause = cause.map(CloseReason::name), "alarm");
+                tracing::warn!(
+                    pool = name,
+                    alarm = alarm.name(),
+                    cause = cause.map(CloseReason::name),
+                    "alarm"
+                );
             }
             Self::Alarm { alarm, raised: false, .. } => {
                 tracing::info!(pool = name, alarm = alarm.name(), "the alarm is over");
             }
             Self::Limit { limit, max_size } => {
-                tracing::warn!(pool = name, limit, max_size, "the server leaves fewer connections than max_size");
+                tracing::warn!(
+                    pool = name,
+                    limit,
+                    max_size,
+                    "the server leaves fewer connections than max_size"
+                );
             }
             Self::LoginFailed { why } => tracing::warn!(pool = name, why, "a login failed"),
         }

@@ -163,7 +163,11 @@ impl<C: Connector> Pool<C> {
     pub fn stats(&self) -> Stats<C::Error> {
         self.inner().turn(|state, now| {
             state.recall(now);
-            Stats { figures: state.machine.figures(now), holders: state.holders(now), login: state.failure.clone() }
+            Stats {
+                figures: state.machine.figures(now),
+                holders: state.holders(now),
+                login: state.failure.clone(),
+            }
         })
     }
 

@@ -298,7 +298,8 @@ impl<C: Connector> State<C> {
 
     /// Other settings, as far as the server allows.
     pub(crate) fn configure(&mut self, now: Tick) {
-        let max_size = self.limit.map_or(self.policy.max_size, |limit| self.policy.max_size.min(limit).max(1));
+        let max_size =
+            self.limit.map_or(self.policy.max_size, |limit| self.policy.max_size.min(limit).max(1));
         let settings = PoolSettings { max_size, ..self.policy.clone() };
         self.may_lend = may_lend(&settings);
         self.command(now, |machine, now, out| machine.configure(now, settings, out));

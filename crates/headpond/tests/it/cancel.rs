@@ -122,7 +122,11 @@ async fn a_hundred_thousand_requests_given_up_anywhere_cost_no_connection_and_st
     assert!(served > 10_000 && given_up > 10_000, "{served} served, {given_up} given up");
     sleep(Duration::from_secs(1)).await;
     let stats = pool.stats();
-    assert_eq!((stats.waiting, server.alive(), server.logins()), (0, 4, 4), "nothing leaked, nothing rebuilt");
+    assert_eq!(
+        (stats.waiting, server.alive(), server.logins()),
+        (0, 4, 4),
+        "nothing leaked, nothing rebuilt"
+    );
     let counts = &stats.counts;
     assert_eq!(counts.waits, counts.waits_granted + counts.waits_withdrawn);
     assert_eq!(counts.acquires, counts.holds + counts.waits_withdrawn);

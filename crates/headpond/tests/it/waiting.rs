@@ -131,7 +131,8 @@ async fn a_login_that_hangs_does_not_keep_a_returned_connection_from_who_waits()
 
 #[tokio::test(start_paused = true)]
 async fn when_logins_fail_all_who_wait_have_the_cause_at_once() {
-    for (class, most) in [(FailureClass::Other, 8), (FailureClass::Authentication, 1), (FailureClass::Refused, 8)]
+    for (class, most) in
+        [(FailureClass::Other, 8), (FailureClass::Authentication, 1), (FailureClass::Refused, 8)]
     {
         let server = Server::new();
         *server.refuses.lock().unwrap() = Some(class);

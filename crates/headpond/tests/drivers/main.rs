@@ -1,0 +1,9 @@
+//! The drivers, on real servers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[cfg(feature = "mysql_async")]
+mod mysql;
+#[cfg(feature = "tokio-postgres")]
+mod postgres;
+#[cfg(feature = "rusqlite")]
+mod sqlite;
