@@ -138,11 +138,12 @@ impl<C: Connector> Projection<'_, '_, C> {
             return Poll::Ready(Err(AcquireError::NoRuntime));
         }
         let deadline = Some(*self.time).filter(|deadline| *deadline != Tick::NEVER);
+        let waker = cx.waker().clone();
         let (answer, now) = pool.turn(|state, now| {
             let own = if pool.options.refuse_nested { state.nested(now, task_of(cx)) } else { None };
             let answer = match own {
                 Some(own) => Answer::Nested(own),
-                None => state.acquire(now, deadline, self.node.as_mut(), cx.waker()),
+                None => state.acquire(now, deadline, self.node.as_mut(), waker),
             };
             (answer, now)
         });

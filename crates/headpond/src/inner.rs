@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use crate::builder::{Builder, Options};
 use crate::clock::Clock;
 use crate::connector::{Connect, Connector};
-use crate::effects::Effects;
 use crate::shelf::Shelves;
 use crate::state::State;
 use crate::sync::lock;
@@ -59,7 +58,24 @@ impl<C: Connector> Inner<C> {
     /// Something happens to the machine: `act` tells it, and what it wants done is done once the lock is free.
     pub(crate) fn turn<R>(self: &Arc<Self>, act: impl FnOnce(&mut State<C>, Tick) -> R) -> R {
         let now = self.clock.now();
-        let mut state = self.lock();
+        self.turn_at(now, self.lock(), act)
+    }
+
+    /// As [`Inner::turn`], for what need not be dated exactly: as of the last upkeep, or of whoever came after it.
+    #[inline]
+    pub(crate) fn turn_about_now<R>(self: &Arc<Self>, act: impl FnOnce(&mut State<C>, Tick) -> R) -> R {
+        let state = self.lock();
+        let now = if state.asleep { self.clock.now() } else { self.clock.coarse() };
+        self.turn_at(now, state, act)
+    }
+
+    #[inline]
+    fn turn_at<R>(
+        self: &Arc<Self>,
+        now: Tick,
+        mut state: MutexGuard<'_, State<C>>,
+        act: impl FnOnce(&mut State<C>, Tick) -> R,
+    ) -> R {
         let now = state.at(now);
         self.clock.refresh(now);
         let result = act(&mut state, now);
@@ -113,32 +129,5 @@ impl<C: Connector> Drop for Inner<C> {
 impl<C: Connector> std::fmt::Debug for Inner<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner").field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
-impl<C: Connector> Effects<C> {
-    /// Does what is to be done. Nothing is locked.
-    pub(crate) fn run(self, pool: &Arc<Inner<C>>) {
-        if let Some(waker) = self.waker {
-            waker.wake();
-        }
-        if self.wakes_upkeep {
-            pool.wake_upkeep();
-        }
-        if self.changed {
-            pool.changed.notify_waiters();
-        }
-        for waker in self.wakers {
-            waker.wake();
-        }
-        for notice in self.notices {
-            notice.tell(pool);
-        }
-        if !self.jobs.is_empty() {
-            let runtime = pool.runtime();
-            for job in self.jobs {
-                job.start(pool, runtime.as_ref());
-            }
-        }
     }
 }

@@ -101,17 +101,18 @@ pub(crate) fn give_back<C: Connector>(mut slot: Box<Slot<C>>) {
     }
     // What lies on a shelf is lent; who sees that with the shelf locked may put it there (`State::recall`).
     let now = pool.clock.coarse();
-    let mut shelf = shelves.mine();
-    if slot.mark.is_lent() && shelf.has_room() {
+    if let Some(mut shelf) = shelves.mine()
+        && slot.mark.is_lent()
+        && shelf.has_room()
+    {
         shelf.holds += 1;
         shelf.hold_time += now.0.saturating_sub(slot.mark.since().0);
         slot.shelved = now;
         shelf.push(slot);
         return;
     }
-    drop(shelf);
     let pool = slot.pool.clone();
-    pool.turn(|state, now| state.release(now, slot));
+    pool.turn_about_now(|state, now| state.release(now, slot));
 }
 
 /// The next request on this thread is served by what the last one gave back.
@@ -120,7 +121,7 @@ pub(crate) fn take_at_hand<C: Connector>(
     pool: &Inner<C>,
     name: impl FnOnce(&Slot<C>),
 ) -> Option<Box<Slot<C>>> {
-    let mut shelf = pool.shelves.mine();
+    let mut shelf = pool.shelves.mine()?;
     let mut slot = shelf.pop()?;
     shelf.acquires += 1;
     slot.mark.begin(pool.clock.coarse());

@@ -7,9 +7,10 @@ use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
 use crate::connector::Connector;
+use crate::raw::{Latch, Latched};
 use crate::slot::Slot;
 use crate::sync::lock;
 
@@ -19,7 +20,7 @@ const PLACES: usize = 4;
 /// What one thread has at hand. On cache lines of its own.
 #[repr(align(128))]
 #[derive(Debug)]
-pub(crate) struct Shelf<C: Connector>(Mutex<Shelved<C>>);
+pub(crate) struct Shelf<C: Connector>(Latch<Shelved<C>>);
 
 #[derive(Debug)]
 pub(crate) struct Shelved<C: Connector> {
@@ -84,7 +85,7 @@ impl<C: Connector> Shelves<C> {
         if let Some(shelves) = spare.and_then(|spare| spare.downcast::<&'static [Shelf<C>]>().ok()) {
             return Self(*shelves);
         }
-        let shelves: Vec<_> = (0..count()).map(|_| Shelf(Mutex::new(Shelved::new()))).collect();
+        let shelves: Vec<_> = (0..count()).map(|_| Shelf(Latch::new(Shelved::new()))).collect();
         Self(Vec::leak(shelves))
     }
 
@@ -93,14 +94,15 @@ impl<C: Connector> Shelves<C> {
         lock(&SPARE).entry(TypeId::of::<C>()).or_default().push(Box::new(self.0));
     }
 
-    /// The shelf of this thread.
+    /// The shelf of this thread, if nobody else is at it.
     #[inline]
-    pub(crate) fn mine(self) -> MutexGuard<'static, Shelved<C>> {
-        lock(&self.0[PLACE.get()].0)
+    pub(crate) fn mine(self) -> Option<Latched<'static, Shelved<C>>> {
+        self.0[PLACE.get()].0.try_lock()
     }
 
-    pub(crate) fn iter(self) -> impl Iterator<Item = MutexGuard<'static, Shelved<C>>> {
-        self.0.iter().map(|shelf| lock(&shelf.0))
+    /// One after the other.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Latched<'static, Shelved<C>>> {
+        self.0.iter().map(|shelf| shelf.0.lock())
     }
 }
 

@@ -119,7 +119,7 @@ impl<C: Connector> State<C> {
         now: Tick,
         deadline: Option<Tick>,
         node: Pin<&mut Node<Outcome<C>>>,
-        waker: &Waker,
+        waker: Waker,
     ) -> Answer<C> {
         let number = self.queue.next();
         match self.ask(now, deadline, number) {
@@ -128,7 +128,7 @@ impl<C: Connector> State<C> {
                 None => Answer::Closed,
             },
             Ok(Acquired::Queued(id)) => {
-                self.queue.join(node, waker.clone());
+                self.queue.join(node, waker);
                 Answer::Queued(id, number)
             }
             Ok(Acquired::Refused(why)) => self.refusal(why),
@@ -190,15 +190,17 @@ impl<C: Connector> State<C> {
         self.busy = true;
         let conn = slot.conn;
         self.know_leased(now, &slot);
-        if self.may_lend && self.machine.waiting() == 0 {
-            let mut shelf = self.shelves.mine();
-            if shelf.has_room() && self.machine.lend(now, conn, &mut self.actions) {
-                slot.mark.set_lent(true);
-                slot.shelved = now;
-                self.lent.push(conn);
-                shelf.push(slot);
-                return;
-            }
+        if self.may_lend
+            && self.machine.waiting() == 0
+            && let Some(mut shelf) = self.shelves.mine()
+            && shelf.has_room()
+            && self.machine.lend(now, conn, &mut self.actions)
+        {
+            slot.mark.set_lent(true);
+            slot.shelved = now;
+            self.lent.push(conn);
+            shelf.push(slot);
+            return;
         }
         self.lay_down(slot);
         self.machine.release(now, conn, &mut self.actions);
@@ -369,26 +371,26 @@ impl<C: Connector> State<C> {
                     };
                     self.serve(holder, Err(refused), &mut effects);
                 }
-                Action::Open(conn) => effects.jobs.push(Job::Open(conn)),
+                Action::Open(conn) => effects.job(Job::Open(conn)),
                 Action::Check(conn) => {
                     if let Some(slot) = self.entry(conn).slot.take() {
-                        effects.jobs.push(Job::Check(slot));
+                        effects.job(Job::Check(slot));
                     }
                 }
                 Action::Close(conn, reason) => match self.entry(conn).slot.take() {
-                    Some(slot) => effects.jobs.push(Job::Close(slot, reason)),
+                    Some(slot) => effects.job(Job::Close(slot, reason)),
                     None => self.closed(now, conn),
                 },
                 Action::Leak { conn, since, ended } => {
                     if let Some(mark) = self.mark(conn) {
                         let holder = holder(now, mark, since);
-                        effects.notices.push(Notice::Leak { holder, ended });
+                        effects.notice(Notice::Leak { holder, ended });
                     }
                 }
                 // A lease cannot be taken out of its holder's hands.
                 Action::Reclaim(_) => {}
                 Action::Alarm { alarm, raised, cause } => {
-                    effects.notices.push(Notice::Alarm { alarm, raised, cause });
+                    effects.notice(Notice::Alarm { alarm, raised, cause });
                 }
             }
         }
