@@ -177,8 +177,22 @@ impl Pool {
         if self.slots.state(conn) == Some(State::InUse) {
             self.lease_ended(now, conn, out);
             self.slots.prove(now, conn);
-            self.settle(now, conn, out);
+            if self.waiters.len() == 0 || !self.hand_over(now, conn, out) {
+                self.settle(now, conn, out);
+            }
         }
+    }
+
+    /// From one holder straight to the next, who waits: what [`Pool::settle`] does if nothing else is to be done.
+    fn hand_over(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) -> bool {
+        if self.tester.asks_next || self.unwanted(now, conn).is_some() {
+            return false;
+        }
+        let Some(left) = self.waiters.pop() else { return false };
+        self.slots.hand_over(now, conn);
+        self.gauge.note_fewer_waiting(now, self.waiters.len());
+        self.granted(now, left, conn, out);
+        true
     }
 
     /// The connection cannot be handed out for now: `state` is resetting, recovering or being cancelled.
@@ -408,6 +422,11 @@ impl Pool {
     /// A wait ends well.
     pub(crate) fn grant(&mut self, now: Tick, left: Left, conn: ConnId, out: &mut Vec<Action>) {
         self.lease(now, conn);
+        self.granted(now, left, conn, out);
+    }
+
+    #[inline]
+    fn granted(&mut self, now: Tick, left: Left, conn: ConnId, out: &mut Vec<Action>) {
         let waited = now.0.saturating_sub(left.since.0);
         self.gauge.note_wait(waited);
         self.counts.waits_granted += 1;

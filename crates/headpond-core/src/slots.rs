@@ -158,6 +158,18 @@ impl Slots {
         self.counts[to as usize] += 1;
     }
 
+    /// One lease ends and the next begins: its place among the leased ones is the newest.
+    pub(crate) fn hand_over(&mut self, now: Tick, conn: ConnId) {
+        if self.leased.newest != conn.index {
+            self.leave_list(State::InUse, conn.index);
+            self.slots[conn.index as usize].since = now;
+            self.leased = self.join_list(self.leased, conn.index);
+        }
+        let slot = &mut self.slots[conn.index as usize];
+        (slot.since, slot.reported) = (now, false);
+    }
+
+    #[inline]
     pub(crate) fn state(&self, conn: ConnId) -> Option<State> {
         let slot = self.slots.get(conn.index as usize)?;
         if slot.generation == conn.generation { slot.state } else { None }
