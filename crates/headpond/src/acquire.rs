@@ -139,7 +139,7 @@ impl<C: Connector> Projection<'_, '_, C> {
         }
         let deadline = Some(*self.time).filter(|deadline| *deadline != Tick::NEVER);
         let waker = cx.waker().clone();
-        let (answer, now) = pool.turn(|state, now| {
+        let (answer, now) = pool.turn_under_load(|state, now| {
             let own = if pool.options.refuse_nested { state.nested(now, task_of(cx)) } else { None };
             let answer = match own {
                 Some(own) => Answer::Nested(own),

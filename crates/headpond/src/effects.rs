@@ -52,6 +52,19 @@ impl<C: Connector> Effects<C> {
         self.rest.get_or_insert_with(empty)
     }
 
+    /// Whether nothing but a waker is to be called: then the pool need not be there any more.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.wakes_upkeep && !self.changed && self.rest.is_none()
+    }
+
+    #[inline]
+    pub(crate) fn run_plain(self) {
+        if let Some(waker) = self.waker {
+            waker.wake();
+        }
+    }
+
     /// Does what is to be done. Nothing is locked.
     #[inline]
     pub(crate) fn run(self, pool: &Arc<Inner<C>>) {

@@ -1,7 +1,7 @@
 //! The shell around the machine: one short lock, and what must be done once it is free again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use headpond_core::Tick;
 use tokio::runtime::Handle;
@@ -10,15 +10,14 @@ use tokio::sync::Notify;
 use crate::builder::{Builder, Options};
 use crate::clock::Clock;
 use crate::connector::{Connect, Connector};
-use crate::shelf::Shelves;
+use crate::shelf::Grounds;
 use crate::state::State;
 use crate::sync::lock;
 use crate::upkeep;
 
 /// What every handle, lease and task of a pool shares.
 pub(crate) struct Inner<C: Connector> {
-    state: Mutex<State<C>>,
-    pub(crate) shelves: Shelves<C>,
+    pub(crate) grounds: Grounds<C>,
     pub(crate) clock: Clock,
     pub(crate) connector: C,
     pub(crate) options: Options,
@@ -35,24 +34,28 @@ pub(crate) struct Inner<C: Connector> {
 impl<C: Connector> Inner<C> {
     pub(crate) fn new(builder: Builder<C>) -> Arc<Self> {
         let Builder { connector, policy, options } = builder;
-        let clock = Clock::new();
-        let shelves = Shelves::obtain();
-        Arc::new(Self {
-            state: Mutex::new(State::new(policy, &options, shelves)),
-            shelves,
-            clock,
-            connector,
-            options,
-            login: Mutex::default(),
-            due: Notify::new(),
-            changed: Notify::new(),
-            runtime: Mutex::new(None),
-            has_runtime: AtomicBool::new(false),
+        let state = State::new(policy, &options);
+        Arc::new_cyclic(|pool| {
+            let grounds = Grounds::obtain(state);
+            let mut state = lock(grounds.state);
+            (state.grounds, state.pool) = (Some(grounds), pool.clone());
+            drop(state);
+            Self {
+                grounds,
+                clock: Clock::new(),
+                connector,
+                options,
+                login: Mutex::default(),
+                due: Notify::new(),
+                changed: Notify::new(),
+                runtime: Mutex::new(None),
+                has_runtime: AtomicBool::new(false),
+            }
         })
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {
-        lock(&self.state)
+    pub(crate) fn lock(&self) -> MutexGuard<'static, State<C>> {
+        lock(self.grounds.state)
     }
 
     /// Something happens to the machine: `act` tells it, and what it wants done is done once the lock is free.
@@ -61,12 +64,11 @@ impl<C: Connector> Inner<C> {
         self.turn_at(now, self.lock(), act)
     }
 
-    /// As [`Inner::turn`], for what need not be dated exactly: as of the last upkeep, or of whoever came after it.
+    /// As [`Inner::turn`], for what happens often when much happens.
     #[inline]
-    pub(crate) fn turn_about_now<R>(self: &Arc<Self>, act: impl FnOnce(&mut State<C>, Tick) -> R) -> R {
-        let state = self.lock();
-        let now = if state.asleep { self.clock.now() } else { self.clock.coarse() };
-        self.turn_at(now, state, act)
+    pub(crate) fn turn_under_load<R>(self: &Arc<Self>, act: impl FnOnce(&mut State<C>, Tick) -> R) -> R {
+        let now = self.clock.now_under_load();
+        self.turn_at(now, self.lock(), act)
     }
 
     #[inline]
@@ -79,7 +81,7 @@ impl<C: Connector> Inner<C> {
         let now = state.at(now);
         self.clock.refresh(now);
         let result = act(&mut state, now);
-        let effects = state.settle(now, self);
+        let effects = state.settle(now);
         drop(state);
         effects.run(self);
         result
@@ -122,7 +124,8 @@ impl<C: Connector> Inner<C> {
 impl<C: Connector> Drop for Inner<C> {
     fn drop(&mut self) {
         // Every connection holds a count on the pool: none is left, so nothing lies on a shelf.
-        self.shelves.part_with();
+        self.lock().pool = Weak::new();
+        self.grounds.part_with();
     }
 }
 

@@ -109,7 +109,7 @@ impl<C: Connector> Login<C> {
         let slot = Box::new(Slot {
             connection,
             pool: self.pool.clone(),
-            shelves: self.pool.shelves,
+            grounds: self.pool.grounds,
             conn,
             mark: Arc::new(Mark::new()),
             used: false,

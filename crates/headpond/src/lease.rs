@@ -3,12 +3,13 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use headpond_core::CloseReason;
+use headpond_core::{CloseReason, Tick};
 
 use crate::connector::Connector;
 use crate::inner::Inner;
 use crate::jobs;
 use crate::slot::Slot;
+use crate::sync::lock;
 
 /// A connection that its holder has for itself; it derefs to the driver's. Dropped, it goes home at once, on any
 /// thread: to the one who waits for longest, or into the pool. No task is needed for that, unless the session must be
@@ -92,27 +93,48 @@ where
 /// A lease ends.
 #[inline]
 pub(crate) fn give_back<C: Connector>(mut slot: Box<Slot<C>>) {
-    let Slot { connection, pool, tainted, shelves, .. } = &mut *slot;
+    let Slot { connection, pool, tainted, grounds, mark, shelved, .. } = &mut *slot;
     if pool.connector.is_broken(connection) {
         return lost(slot);
     }
     if *tainted || pool.connector.is_dirty(connection) {
         return dirty(slot);
     }
-    // What lies on a shelf is lent; who sees that with the shelf locked may put it there (`State::recall`).
     let now = pool.clock.coarse();
-    if let Some(mut shelf) = shelves.mine()
-        && slot.mark.is_lent()
+    // What lies on a shelf is lent; who sees that while he is at the shelf may put it there (`State::recall`).
+    if mark.is_lent()
+        && let Some(mut shelf) = grounds.shelf()
+        && mark.is_lent()
         && shelf.has_room()
     {
-        shelf.holds += 1;
-        shelf.hold_time += now.0.saturating_sub(slot.mark.since().0);
-        slot.shelved = now;
+        let usage = shelf.usage();
+        usage.holds += 1;
+        usage.hold_time += now.0.saturating_sub(mark.since().0);
+        *shelved = now;
         shelf.push(slot);
         return;
     }
-    let pool = slot.pool.clone();
-    pool.turn_about_now(|state, now| state.release(now, slot));
+    release(slot, now);
+}
+
+/// The machine is told that a lease ends. Nothing here counts on the pool to be there once the slot has moved on.
+fn release<C: Connector>(slot: Box<Slot<C>>, now: Tick) {
+    let mut state = lock(slot.grounds.state);
+    // While there is upkeep the round number is at most as old as the last.
+    let now = if state.asleep { slot.pool.clock.now() } else { now };
+    let now = state.at(now);
+    slot.pool.clock.refresh(now);
+    state.release(now, slot);
+    let effects = state.settle(now);
+    if effects.is_plain() {
+        drop(state);
+        return effects.run_plain();
+    }
+    let pool = state.pool.upgrade();
+    drop(state);
+    if let Some(pool) = pool {
+        effects.run(&pool);
+    }
 }
 
 /// The next request on this thread is served by what the last one gave back.
@@ -121,9 +143,9 @@ pub(crate) fn take_at_hand<C: Connector>(
     pool: &Inner<C>,
     name: impl FnOnce(&Slot<C>),
 ) -> Option<Box<Slot<C>>> {
-    let mut shelf = pool.shelves.mine()?;
+    let mut shelf = pool.grounds.filled_shelf()?;
     let mut slot = shelf.pop()?;
-    shelf.acquires += 1;
+    shelf.usage().acquires += 1;
     slot.mark.begin(pool.clock.coarse());
     name(&slot);
     drop(shelf);

@@ -6,12 +6,15 @@
 use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
+
+use headpond_core::Usage;
 
 use crate::connector::Connector;
 use crate::raw::{Latch, Latched};
 use crate::slot::Slot;
+use crate::state::State;
 use crate::sync::lock;
 
 /// So many connections lie on one shelf at most.
@@ -20,33 +23,39 @@ const PLACES: usize = 4;
 /// What one thread has at hand. On cache lines of its own.
 #[repr(align(128))]
 #[derive(Debug)]
-pub(crate) struct Shelf<C: Connector>(Latch<Shelved<C>>);
-
-#[derive(Debug)]
-pub(crate) struct Shelved<C: Connector> {
-    slots: [Option<Box<Slot<C>>>; PLACES],
-    len: usize,
-    /// Since they were last taken note of.
-    pub(crate) acquires: u64,
-    pub(crate) holds: u64,
-    pub(crate) hold_time: u64,
+struct Place<C: Connector> {
+    /// Whether anything lies here: a glance costs nothing, the latch does.
+    filled: AtomicBool,
+    shelved: Latch<Shelved<C>>,
 }
 
-impl<C: Connector> Shelved<C> {
-    const fn new() -> Self {
-        Self { slots: [const { None }; PLACES], len: 0, acquires: 0, holds: 0, hold_time: 0 }
-    }
+#[derive(Debug)]
+struct Shelved<C: Connector> {
+    slots: [Option<Box<Slot<C>>>; PLACES],
+    len: usize,
+    usage: Usage,
+}
 
+/// A shelf while nobody else is at it.
+pub(crate) struct Shelf<C: Connector> {
+    filled: &'static AtomicBool,
+    shelved: Latched<'static, Shelved<C>>,
+}
+
+impl<C: Connector> Shelf<C> {
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.len < PLACES
+        self.shelved.len < PLACES
     }
 
     /// Gives the slot back if there is no room.
     #[inline]
     pub(crate) fn push(&mut self, slot: Box<Slot<C>>) -> Option<Box<Slot<C>>> {
-        match self.slots.get_mut(self.len) {
+        let Shelved { slots, len, .. } = &mut *self.shelved;
+        match slots.get_mut(*len) {
             Some(place) => {
-                self.len += 1;
+                *len += 1;
+                self.filled.store(true, Ordering::Relaxed);
                 place.replace(slot)
             }
             None => Some(slot),
@@ -56,53 +65,83 @@ impl<C: Connector> Shelved<C> {
     /// The one that was used last.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Box<Slot<C>>> {
-        let last = self.len.checked_sub(1)?;
-        self.len = last;
-        self.slots.get_mut(last)?.take()
+        let Shelved { slots, len, .. } = &mut *self.shelved;
+        let last = len.checked_sub(1)?;
+        *len = last;
+        self.filled.store(last > 0, Ordering::Relaxed);
+        slots.get_mut(last)?.take()
+    }
+
+    /// What happened to connections of this shelf since it was last taken.
+    #[inline]
+    pub(crate) fn usage(&mut self) -> &mut Usage {
+        &mut self.shelved.usage
     }
 }
 
-/// The shelves of one pool. They outlive it, and serve another one of the same kind then: so a connection can be put on
-/// one that is reached by the connection itself.
-#[derive(Debug)]
-pub(crate) struct Shelves<C: Connector>(&'static [Shelf<C>]);
+/// The shelves of one pool, and its state. They outlive it, and serve another one of the same kind then: so a connection
+/// can be put where it is reached by the connection itself.
+pub(crate) struct Grounds<C: Connector> {
+    places: &'static [Place<C>],
+    pub(crate) state: &'static Mutex<State<C>>,
+}
 
-impl<C: Connector> Clone for Shelves<C> {
+impl<C: Connector> Clone for Grounds<C> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<C: Connector> Copy for Shelves<C> {}
+impl<C: Connector> Copy for Grounds<C> {}
 
-/// Shelves of pools that are gone, by the kind of connector.
+/// Grounds of pools that are gone, by the kind of connector.
 static SPARE: Mutex<BTreeMap<TypeId, Vec<Box<dyn Any + Send>>>> = Mutex::new(BTreeMap::new());
 
-impl<C: Connector> Shelves<C> {
-    /// Two shelves for each processor, or those of a pool that is gone.
-    pub(crate) fn obtain() -> Self {
+impl<C: Connector> Grounds<C> {
+    /// New ones, or those of a pool that is gone.
+    pub(crate) fn obtain(state: State<C>) -> Self {
         let spare = lock(&SPARE).get_mut(&TypeId::of::<C>()).and_then(Vec::pop);
-        if let Some(shelves) = spare.and_then(|spare| spare.downcast::<&'static [Shelf<C>]>().ok()) {
-            return Self(*shelves);
+        if let Some(spare) = spare.and_then(|spare| spare.downcast::<Self>().ok()) {
+            *lock(spare.state) = state;
+            return *spare;
         }
-        let shelves: Vec<_> = (0..count()).map(|_| Shelf(Latch::new(Shelved::new()))).collect();
-        Self(Vec::leak(shelves))
+        let place = || Place { filled: AtomicBool::new(false), shelved: Latch::new(Shelved::new()) };
+        let places = Vec::leak((0..count()).map(|_| place()).collect());
+        Self { places, state: Box::leak(Box::new(Mutex::new(state))) }
     }
 
     /// The pool is gone, and nothing lies here.
     pub(crate) fn part_with(self) {
-        lock(&SPARE).entry(TypeId::of::<C>()).or_default().push(Box::new(self.0));
+        lock(&SPARE).entry(TypeId::of::<C>()).or_default().push(Box::new(self));
     }
 
     /// The shelf of this thread, if nobody else is at it.
     #[inline]
-    pub(crate) fn mine(self) -> Option<Latched<'static, Shelved<C>>> {
-        self.0[PLACE.get()].0.try_lock()
+    pub(crate) fn shelf(self) -> Option<Shelf<C>> {
+        let Place { filled, shelved } = &self.places[PLACE.get()];
+        Some(Shelf { filled, shelved: shelved.try_lock()? })
+    }
+
+    /// The same, if something seems to lie there.
+    #[inline]
+    pub(crate) fn filled_shelf(self) -> Option<Shelf<C>> {
+        let Place { filled, shelved } = &self.places[PLACE.get()];
+        if !filled.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(Shelf { filled, shelved: shelved.try_lock()? })
     }
 
     /// One after the other.
-    pub(crate) fn iter(self) -> impl Iterator<Item = Latched<'static, Shelved<C>>> {
-        self.0.iter().map(|shelf| shelf.0.lock())
+    pub(crate) fn shelves(self) -> impl Iterator<Item = Shelf<C>> {
+        self.places.iter().map(|Place { filled, shelved }| Shelf { filled, shelved: shelved.lock() })
+    }
+}
+
+impl<C: Connector> Shelved<C> {
+    const fn new() -> Self {
+        let usage = Usage { acquires: 0, holds: 0, hold_time: 0, connections: 0 };
+        Self { slots: [const { None }; PLACES], len: 0, usage }
     }
 }
 

@@ -9,14 +9,14 @@ use headpond_core::{ConnId, Tick};
 use crate::connector::Connector;
 use crate::inner::Inner;
 use crate::raw::StaticRef;
-use crate::shelf::Shelves;
+use crate::shelf::Grounds;
 
 /// One connection, from its login to its end. It never moves: what moves is the box.
 pub(crate) struct Slot<C: Connector> {
     pub(crate) connection: C::Connection,
     /// One count for each connection, not for each lease.
     pub(crate) pool: Arc<Inner<C>>,
-    pub(crate) shelves: Shelves<C>,
+    pub(crate) grounds: Grounds<C>,
     pub(crate) conn: ConnId,
     pub(crate) mark: Arc<Mark>,
     /// It was leased from the shelf.

@@ -1,7 +1,7 @@
 //! What the lock guards: the machine, the connections that lie in the pool, and those who wait.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use headpond_core::{
@@ -17,7 +17,7 @@ use crate::inner::Inner;
 use crate::jobs::Job;
 use crate::notice::Notice;
 use crate::raw::{Node, Queue};
-use crate::shelf::Shelves;
+use crate::shelf::Grounds;
 use crate::slot::{Mark, Slot};
 use crate::upkeep::TICK;
 
@@ -75,14 +75,16 @@ pub(crate) struct State<C: Connector> {
     pub(crate) limit_asked: Option<Tick>,
     pub(crate) failure: Option<Arc<LoginFailure<C::Error>>>,
     may_lend: bool,
-    shelves: Shelves<C>,
+    /// Where it lies itself, and the pool whose it is: none before there is one, and when it is gone.
+    pub(crate) grounds: Option<Grounds<C>>,
+    pub(crate) pool: Weak<Inner<C>>,
     pub(crate) closing: bool,
     /// A connection came or went, or failed to.
     changed: bool,
 }
 
 impl<C: Connector> State<C> {
-    pub(crate) fn new(policy: PoolSettings, options: &Options, shelves: Shelves<C>) -> Self {
+    pub(crate) fn new(policy: PoolSettings, options: &Options) -> Self {
         let seed = options.name.bytes().fold(u64::from(std::process::id()), |seed, byte| {
             seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
         });
@@ -100,7 +102,8 @@ impl<C: Connector> State<C> {
             limit: None,
             limit_asked: None,
             failure: None,
-            shelves,
+            grounds: None,
+            pool: Weak::new(),
             closing: false,
             changed: false,
         }
@@ -192,7 +195,7 @@ impl<C: Connector> State<C> {
         self.know_leased(now, &slot);
         if self.may_lend
             && self.machine.waiting() == 0
-            && let Some(mut shelf) = self.shelves.mine()
+            && let Some(mut shelf) = slot.grounds.shelf()
             && shelf.has_room()
             && self.machine.lend(now, conn, &mut self.actions)
         {
@@ -328,15 +331,17 @@ impl<C: Connector> State<C> {
             }
         }
         let mut usage = Usage::default();
-        for mut shelf in self.shelves.iter() {
+        let grounds = self.grounds;
+        for mut shelf in grounds.iter().flat_map(|grounds| grounds.shelves()) {
             while let Some(mut slot) = shelf.pop() {
                 usage.connections += u32::from(std::mem::take(&mut slot.used));
                 self.machine.recall(now, slot.conn, slot.shelved, None);
                 self.lay_down(slot);
             }
-            usage.acquires += std::mem::take(&mut shelf.acquires);
-            usage.holds += std::mem::take(&mut shelf.holds);
-            usage.hold_time += std::mem::take(&mut shelf.hold_time);
+            let here = std::mem::take(shelf.usage());
+            usage.acquires += here.acquires;
+            usage.holds += here.holds;
+            usage.hold_time += here.hold_time;
         }
         self.busy |= usage.acquires + usage.holds > 0;
         for conn in lent {
@@ -349,7 +354,8 @@ impl<C: Connector> State<C> {
     }
 
     /// What the machine wants done.
-    pub(crate) fn settle(&mut self, now: Tick, pool: &Inner<C>) -> Effects<C> {
+    #[inline]
+    pub(crate) fn settle(&mut self, now: Tick) -> Effects<C> {
         let mut effects = Effects::none();
         let mut next = 0;
         let mut timed_out = None;
@@ -398,7 +404,7 @@ impl<C: Connector> State<C> {
         effects.changed = std::mem::take(&mut self.changed);
         if self.asleep && self.busy {
             self.asleep = false;
-            effects.wakes_upkeep = pool.has_runtime();
+            effects.wakes_upkeep = true;
         }
         effects
     }
