@@ -19,6 +19,23 @@ use crate::slot::{Mark, Slot};
 /// How long what a server said of its limits is believed.
 const LIMIT_BELIEVED: Duration = Duration::from_secs(60);
 
+/// What a job does is in a span that names the pool.
+#[cfg(feature = "tracing")]
+macro_rules! span {
+    ($pool:ident, $name:literal, $job:expr) => {
+        tracing::Instrument::instrument(
+            $job,
+            tracing::debug_span!(parent: None, $name, pool = $pool.options.name.as_str()),
+        )
+    };
+}
+#[cfg(not(feature = "tracing"))]
+macro_rules! span {
+    ($pool:ident, $name:literal, $job:expr) => {
+        $job
+    };
+}
+
 /// One thing to do with one connection.
 pub(crate) enum Job<C: Connector> {
     Open(ConnId),
@@ -32,19 +49,19 @@ impl<C: Connector> Job<C> {
             Self::Open(conn) => {
                 let login = Login { pool: pool.clone(), conn: Some(conn) };
                 if let Some(runtime) = runtime {
-                    runtime.spawn(login.run());
+                    runtime.spawn(span!(pool, "login", login.run()));
                 }
             }
             Self::Check(slot) => {
                 let held = Held::new(slot);
                 if let Some(runtime) = runtime {
-                    runtime.spawn(check(held));
+                    runtime.spawn(span!(pool, "check", check(held)));
                 }
             }
             Self::Close(slot, reason) => {
                 let goodbye = Goodbye { pool: pool.clone(), conn: slot.conn };
                 if let Some(runtime) = runtime {
-                    runtime.spawn(goodbye.run(slot, reason));
+                    runtime.spawn(span!(pool, "close", goodbye.run(slot, reason)));
                 }
             }
         }
@@ -53,10 +70,10 @@ impl<C: Connector> Job<C> {
 
 /// Makes the session of a connection like new: its machine's state is resetting.
 pub(crate) fn start_reset<C: Connector>(slot: Box<Slot<C>>) {
-    let runtime = slot.pool.runtime();
+    let pool = slot.pool.clone();
     let held = Held::new(slot);
-    if let Some(runtime) = runtime {
-        runtime.spawn(reset(held));
+    if let Some(runtime) = pool.runtime() {
+        runtime.spawn(span!(pool, "reset", reset(held)));
     }
 }
 

@@ -63,6 +63,9 @@ mod inner;
 mod jobs;
 mod labels;
 mod lease;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "what is told is logged"))]
 mod notice;
 mod pool;
 mod raw;

@@ -15,6 +15,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 pub(crate) async fn run<C: Connector>(pool: Arc<Inner<C>>) {
     let watch = Watch(pool);
     let pool = &watch.0;
+    #[cfg(feature = "metrics")]
+    let mut teller = crate::metrics::Teller::default();
     loop {
         let (next, done) = pool.turn(|state, now| {
             state.recall(now);
@@ -24,6 +26,8 @@ pub(crate) async fn run<C: Connector>(pool: Arc<Inner<C>>) {
             state.asleep = !busy;
             (if busy { next.min(now.plus(TICK)) } else { next }, state.closing && state.machine.open() == 0)
         });
+        #[cfg(feature = "metrics")]
+        tell(pool, &mut teller, done);
         if done {
             return;
         }
@@ -34,6 +38,20 @@ pub(crate) async fn run<C: Connector>(pool: Arc<Inner<C>>) {
             None => woken.await,
         }
     }
+}
+
+#[cfg(feature = "metrics")]
+fn tell<C: Connector>(pool: &Inner<C>, teller: &mut crate::metrics::Teller, done: bool) {
+    let now = pool.clock.now();
+    let state = pool.lock();
+    let happened = state.machine.happened();
+    if !teller.is_due(now, happened, state.asleep || done) {
+        return;
+    }
+    let figures = state.machine.figures(now);
+    let oldest = state.machine.oldest_wait().map_or(Duration::ZERO, |since| now.since(since));
+    drop(state);
+    crate::metrics::tell(&pool.options.name, &figures, oldest);
 }
 
 /// Tells that nobody watches any more.

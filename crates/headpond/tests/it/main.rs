@@ -3,6 +3,7 @@
 
 mod cancel;
 mod faults;
+mod figures;
 mod leases;
 mod server;
 mod waiting;
