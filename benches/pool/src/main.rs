@@ -30,7 +30,9 @@ impl Choice {
             match argument.split_once('=') {
                 Some(("only", names)) => choice.only = Some(names.to_owned()),
                 Some(("rows", names)) => choice.rows = Some(names.to_owned()),
-                _ => choice.rounds = argument.parse().expect("usage: [ROUNDS] [only=NAME,...] [rows=ROW,...]"),
+                _ => {
+                    choice.rounds = argument.parse().expect("usage: [ROUNDS] [only=NAME,...] [rows=ROW,...]")
+                }
             }
         }
         choice
@@ -70,9 +72,8 @@ fn measure<C: Contender>(choice: &Choice, samples: &mut Samples) {
         note("64 tasks on 8, a yield, ns", ns);
     }
     if choice.row("crowd") {
-        let Crowd { throughput, p50_ms, p99_ms, max_ms, jain } = runtime().block_on(async {
-            rows::crowd(C::make(64).await, 10_000, Duration::from_millis(1500)).await
-        });
+        let Crowd { throughput, p50_ms, p99_ms, max_ms, jain } = runtime()
+            .block_on(async { rows::crowd(C::make(64).await, 10_000, Duration::from_millis(1500)).await });
         note("crowd, M/s", throughput / 1e6);
         note("crowd p50, ms", p50_ms);
         note("crowd p99, ms", p99_ms);
@@ -102,9 +103,12 @@ fn main() {
         measure::<mobc::Pool<Maker>>(&choice, &mut samples);
         measure::<fast_pool::Pool<Maker>>(&choice, &mut samples);
         if choice.pool("r2d2") {
-            blocking::measure(|row| choice.row(row), |row, value| {
-                samples.entry((row, "r2d2")).or_default().push(value);
-            });
+            blocking::measure(
+                |row| choice.row(row),
+                |row, value| {
+                    samples.entry((row, "r2d2")).or_default().push(value);
+                },
+            );
         }
     }
     println!("{:28}{:10}{:>10}  {:>10}  samples", "row", "pool", "median", "/deadpool");
@@ -115,6 +119,11 @@ fn main() {
             format!("{:.3}", median(&ratios))
         });
         let all: Vec<_> = values.iter().map(|value| format!("{value:.4}")).collect();
-        println!("{row:28}{pool:10}{:10.4}  {:>10}  {}", median(values), ratio.unwrap_or_default(), all.join(" "));
+        println!(
+            "{row:28}{pool:10}{:10.4}  {:>10}  {}",
+            median(values),
+            ratio.unwrap_or_default(),
+            all.join(" ")
+        );
     }
 }

@@ -116,7 +116,10 @@ impl<C: Connector> Projection<'_, '_, C> {
                 let outcome = self.node.as_mut().take().or_else(|| {
                     // Woken for something else, or by another task that has it now.
                     let mut state = self.pool.lock();
-                    state.renew_waker(number, cx.waker());
+                    // Served meanwhile, its number may be another one's.
+                    if self.node.is_queued() {
+                        state.renew_waker(number, cx.waker());
+                    }
                     drop(state);
                     self.node.as_mut().take()
                 });

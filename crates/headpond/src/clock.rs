@@ -1,11 +1,12 @@
 //! Time for the machine: nanoseconds since the pool was made.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headpond_core::Tick;
 use tokio::time::Instant;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How old the round number may become before the next look at the clock replaces it.
 const ROUND: Duration = Duration::from_millis(1);

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use headpond_core::{CloseReason, ConnId, FailureClass};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
 use crate::connector::{Connector, Reset};
 use crate::error::LoginError;
 use crate::inner::Inner;
 use crate::notice::Notice;
 use crate::slot::{Mark, Slot};
+use crate::task::{spawn, timeout};
 
 /// How long what a server said of its limits is believed.
 const LIMIT_BELIEVED: Duration = Duration::from_secs(60);
@@ -48,21 +48,15 @@ impl<C: Connector> Job<C> {
         match self {
             Self::Open(conn) => {
                 let login = Login { pool: pool.clone(), conn: Some(conn) };
-                if let Some(runtime) = runtime {
-                    runtime.spawn(span!(pool, "login", login.run()));
-                }
+                spawn(runtime, span!(pool, "login", login.run()));
             }
             Self::Check(slot) => {
                 let held = Held::new(slot);
-                if let Some(runtime) = runtime {
-                    runtime.spawn(span!(pool, "check", check(held)));
-                }
+                spawn(runtime, span!(pool, "check", check(held)));
             }
             Self::Close(slot, reason) => {
                 let goodbye = Goodbye { pool: pool.clone(), conn: slot.conn };
-                if let Some(runtime) = runtime {
-                    runtime.spawn(span!(pool, "close", goodbye.run(slot, reason)));
-                }
+                spawn(runtime, span!(pool, "close", goodbye.run(slot, reason)));
             }
         }
     }
@@ -72,9 +66,7 @@ impl<C: Connector> Job<C> {
 pub(crate) fn start_reset<C: Connector>(slot: Box<Slot<C>>) {
     let pool = slot.pool.clone();
     let held = Held::new(slot);
-    if let Some(runtime) = pool.runtime() {
-        runtime.spawn(span!(pool, "reset", reset(held)));
-    }
+    spawn(pool.runtime().as_ref(), span!(pool, "reset", reset(held)));
 }
 
 /// A login under way.
@@ -90,9 +82,9 @@ impl<C: Connector> Login<C> {
         let limit = pool.options.connect_timeout;
         // What the driver leaves undone in time is dropped, and its connection with it.
         match timeout(limit, self.connect()).await {
-            Ok(Ok(connection)) => self.succeeded(connection),
-            Ok(Err(error)) => self.failed(pool.connector.classify(&error), LoginError::Driver(error)),
-            Err(_) => self.failed(FailureClass::Unreachable, LoginError::TimedOut(limit)),
+            Some(Ok(connection)) => self.succeeded(connection),
+            Some(Err(error)) => self.failed(pool.connector.classify(&error), LoginError::Driver(error)),
+            None => self.failed(FailureClass::Unreachable, LoginError::TimedOut(limit)),
         }
     }
 
@@ -172,13 +164,13 @@ async fn check<C: Connector>(mut held: Held<C>) {
     let Some(slot) = &mut held.0 else { return };
     let pool = slot.pool.clone();
     let said = timeout(pool.options.check_timeout, pool.connector.check(&mut slot.connection)).await;
-    let broken = !matches!(said, Ok(Ok(()))) && pool.connector.is_broken(&mut slot.connection);
+    let broken = !matches!(said, Some(Ok(()))) && pool.connector.is_broken(&mut slot.connection);
     let Some(slot) = held.0.take() else { return };
     pool.turn(|state, now| match said {
-        Ok(Ok(())) => state.ready(now, slot),
+        Some(Ok(())) => state.ready(now, slot),
         _ if broken => state.close(now, slot, CloseReason::ServerLost),
-        Ok(Err(_)) => state.check_failed(now, slot),
-        Err(_) => state.close(now, slot, CloseReason::CheckFailed),
+        Some(Err(_)) => state.check_failed(now, slot),
+        None => state.close(now, slot, CloseReason::CheckFailed),
     });
 }
 
@@ -191,8 +183,8 @@ async fn reset<C: Connector>(mut held: Held<C>) {
     slot.tainted = false;
     pool.turn(|state, now| match said {
         _ if broken => state.close(now, slot, CloseReason::ServerLost),
-        Ok(Ok(Reset::Done)) => state.ready(now, slot),
-        Ok(Ok(Reset::Impossible)) => state.close(now, slot, CloseReason::Unclean),
+        Some(Ok(Reset::Done)) => state.ready(now, slot),
+        Some(Ok(Reset::Impossible)) => state.close(now, slot, CloseReason::Unclean),
         _ => state.close(now, slot, CloseReason::ResetFailed),
     });
 }

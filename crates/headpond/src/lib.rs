@@ -74,7 +74,11 @@ mod slot;
 mod state;
 mod stats;
 mod sync;
+mod task;
 mod upkeep;
+
+#[cfg(all(test, shuttle))]
+mod schedules;
 
 pub use acquire::Acquire;
 pub use blocking::Ended;

@@ -10,9 +10,10 @@ use std::marker::{PhantomData, PhantomPinned};
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 use std::task::Waker;
-use std::{hint, thread};
+
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+use crate::sync::{hint, thread};
 
 /// Its owner's: not in a queue yet, or no longer.
 const OUT: u8 = 0;
@@ -235,3 +236,6 @@ impl<T: Sync> StaticRef<T> {
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -4,10 +4,8 @@
 //! before anybody has to wait, and by each upkeep, so that the machine is never further behind than that.
 
 use std::any::{Any, TypeId};
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{self, OnceLock, PoisonError};
 
 use headpond_core::Usage;
 
@@ -15,7 +13,8 @@ use crate::connector::Connector;
 use crate::raw::{Latch, Latched};
 use crate::slot::Slot;
 use crate::state::State;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, lock};
 
 /// So many connections lie on one shelf at most.
 const PLACES: usize = 4;
@@ -95,12 +94,16 @@ impl<C: Connector> Clone for Grounds<C> {
 impl<C: Connector> Copy for Grounds<C> {}
 
 /// Grounds of pools that are gone, by the kind of connector.
-static SPARE: Mutex<BTreeMap<TypeId, Vec<Box<dyn Any + Send>>>> = Mutex::new(BTreeMap::new());
+static SPARE: sync::Mutex<BTreeMap<TypeId, Vec<Box<dyn Any + Send>>>> = sync::Mutex::new(BTreeMap::new());
+
+fn spare() -> sync::MutexGuard<'static, BTreeMap<TypeId, Vec<Box<dyn Any + Send>>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl<C: Connector> Grounds<C> {
     /// New ones, or those of a pool that is gone.
     pub(crate) fn obtain(state: State<C>) -> Self {
-        let spare = lock(&SPARE).get_mut(&TypeId::of::<C>()).and_then(Vec::pop);
+        let spare = spare().get_mut(&TypeId::of::<C>()).and_then(Vec::pop);
         if let Some(spare) = spare.and_then(|spare| spare.downcast::<Self>().ok()) {
             *lock(spare.state) = state;
             return *spare;
@@ -112,20 +115,23 @@ impl<C: Connector> Grounds<C> {
 
     /// The pool is gone, and nothing lies here.
     pub(crate) fn part_with(self) {
-        lock(&SPARE).entry(TypeId::of::<C>()).or_default().push(Box::new(self));
+        // What shuttle knows of one schedule is nothing in the next.
+        if !cfg!(shuttle) {
+            spare().entry(TypeId::of::<C>()).or_default().push(Box::new(self));
+        }
     }
 
     /// The shelf of this thread, if nobody else is at it.
     #[inline]
     pub(crate) fn shelf(self) -> Option<Shelf<C>> {
-        let Place { filled, shelved } = &self.places[PLACE.get()];
+        let Place { filled, shelved } = &self.places[place()];
         Some(Shelf { filled, shelved: shelved.try_lock()? })
     }
 
     /// The same, if something seems to lie there.
     #[inline]
     pub(crate) fn filled_shelf(self) -> Option<Shelf<C>> {
-        let Place { filled, shelved } = &self.places[PLACE.get()];
+        let Place { filled, shelved } = &self.places[place()];
         if !filled.load(Ordering::Relaxed) {
             return None;
         }
@@ -151,8 +157,20 @@ fn count() -> usize {
     *COUNT.get_or_init(|| 2 * std::thread::available_parallelism().map_or(1, usize::from).min(32))
 }
 
-static THREADS: AtomicUsize = AtomicUsize::new(0);
+#[cfg(not(shuttle))]
+#[inline]
+fn place() -> usize {
+    use std::cell::Cell;
+    use std::sync::atomic::AtomicUsize;
 
-thread_local! {
-    static PLACE: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % count());
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % count());
+    }
+    PLACE.get()
+}
+
+#[cfg(shuttle)]
+fn place() -> usize {
+    usize::from(shuttle::current::me()) % 2
 }

@@ -2,7 +2,6 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use headpond_core::{ConnId, Tick};
 
@@ -10,6 +9,7 @@ use crate::connector::Connector;
 use crate::inner::Inner;
 use crate::raw::StaticRef;
 use crate::shelf::Grounds;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// One connection, from its login to its end. It never moves: what moves is the box.
 pub(crate) struct Slot<C: Connector> {
