@@ -36,6 +36,8 @@
 //!
 //! The policy is that of the pooler `headpond serve`: the same deterministic machine, [`headpond_core`].
 //!
+//! Who knows another pool finds its settings beside ours in [`coming_from`].
+//!
 //! # Cancelling
 //!
 //! Every future of this crate may be dropped at any time; each says what becomes of what it was about.
@@ -79,6 +81,9 @@ mod upkeep;
 
 #[cfg(all(test, shuttle))]
 mod schedules;
+
+#[doc = include_str!("../docs/coming-from.md")]
+pub mod coming_from {}
 
 pub use acquire::Acquire;
 pub use blocking::Ended;
