@@ -3,6 +3,8 @@
 
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
 mod adapters;
+#[cfg(feature = "rusqlite")]
+mod examples;
 #[cfg(feature = "mysql_async")]
 mod mysql;
 #[cfg(feature = "tokio-postgres")]
