@@ -1,5 +1,6 @@
 //! Pools of the same connections, each at its cheapest, but for ours: that has its whole policy on.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use headpond::{Connect, Connector};
@@ -28,21 +29,40 @@ impl std::error::Error for Never {}
 #[derive(Clone, Copy, Debug)]
 pub struct Maker;
 
+/// Connections made by all pools.
+pub static OPENED: AtomicU64 = AtomicU64::new(0);
+/// Every test fails, on connections that are good.
+pub static TEST_IS_BROKEN: AtomicBool = AtomicBool::new(false);
+
+pub fn open() -> Connection {
+    OPENED.fetch_add(1, Relaxed);
+    Connection::default()
+}
+
+pub fn test() -> Result<(), Never> {
+    if TEST_IS_BROKEN.load(Relaxed) { Err(Never) } else { Ok(()) }
+}
+
 /// A pool that hands out guards which own what they need.
 pub trait Contender: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     type Guard: Send + 'static;
 
+    /// With no connection open, and with each tested before it is handed out, or not if that can be had.
+    fn empty(size: u32, tested: bool) -> impl Future<Output = Self> + Send;
+    /// `None` if the pool says no.
+    fn acquire(&self) -> impl Future<Output = Option<Self::Guard>> + Send;
     /// With all connections open.
-    fn make(size: u32) -> impl Future<Output = Self> + Send;
-    fn acquire(&self) -> impl Future<Output = Self::Guard> + Send;
+    fn make(size: u32) -> impl Future<Output = Self> + Send {
+        async move { fill(Self::empty(size, false).await, size).await }
+    }
     /// Bytes of the future that waits.
     fn future_size(&self) -> usize {
         size_of_val(&self.acquire())
     }
 }
 
-async fn fill<C: Contender>(pool: C, size: u32) -> C {
+pub async fn fill<C: Contender>(pool: C, size: u32) -> C {
     let mut guards = Vec::new();
     for _ in 0..size {
         guards.push(pool.acquire().await);
@@ -57,11 +77,11 @@ impl Connector for Maker {
     type Error = Never;
 
     async fn connect(&self, _: Connect) -> Result<Connection, Never> {
-        Ok(Connection::default())
+        Ok(open())
     }
 
     async fn check(&self, _: &mut Connection) -> Result<(), Never> {
-        Ok(())
+        test()
     }
 }
 
@@ -69,18 +89,14 @@ impl Contender for headpond::Pool<Maker> {
     const NAME: &'static str = "headpond";
     type Guard = headpond::Lease<Maker>;
 
-    async fn make(size: u32) -> Self {
-        let pool = Self::builder(Maker)
-            .max_size(size)
-            .max_idle(size)
-            .initial_size(size)
-            .leak_after(Duration::from_secs(60))
-            .build();
-        fill(pool, size).await
+    async fn empty(size: u32, tested: bool) -> Self {
+        let trust = if tested { Duration::ZERO } else { Duration::from_millis(500) };
+        let builder = Self::builder(Maker).max_size(size).max_idle(size).initial_size(size);
+        builder.trust_window(trust).leak_after(Duration::from_secs(60)).build()
     }
 
-    async fn acquire(&self) -> Self::Guard {
-        self.acquire().await.unwrap()
+    async fn acquire(&self) -> Option<Self::Guard> {
+        self.acquire().await.ok()
     }
 
     fn future_size(&self) -> usize {
@@ -93,7 +109,7 @@ impl deadpool::managed::Manager for Maker {
     type Error = Never;
 
     async fn create(&self) -> Result<Connection, Never> {
-        Ok(Connection::default())
+        Ok(open())
     }
 
     async fn recycle(
@@ -101,7 +117,7 @@ impl deadpool::managed::Manager for Maker {
         _: &mut Connection,
         _: &deadpool::managed::Metrics,
     ) -> deadpool::managed::RecycleResult<Never> {
-        Ok(())
+        Ok(test()?)
     }
 }
 
@@ -109,12 +125,12 @@ impl Contender for deadpool::managed::Pool<Maker> {
     const NAME: &'static str = "deadpool";
     type Guard = deadpool::managed::Object<Maker>;
 
-    async fn make(size: u32) -> Self {
-        fill(Self::builder(Maker).max_size(size as usize).build().unwrap(), size).await
+    async fn empty(size: u32, _: bool) -> Self {
+        Self::builder(Maker).max_size(size as usize).build().unwrap()
     }
 
-    async fn acquire(&self) -> Self::Guard {
-        self.get().await.unwrap()
+    async fn acquire(&self) -> Option<Self::Guard> {
+        self.get().await.ok()
     }
 
     fn future_size(&self) -> usize {
@@ -127,11 +143,11 @@ impl bb8::ManageConnection for Maker {
     type Error = Never;
 
     async fn connect(&self) -> Result<Connection, Never> {
-        Ok(Connection::default())
+        Ok(open())
     }
 
     async fn is_valid(&self, _: &mut Connection) -> Result<(), Never> {
-        Ok(())
+        test()
     }
 
     fn has_broken(&self, _: &mut Connection) -> bool {
@@ -143,13 +159,12 @@ impl Contender for bb8::Pool<Maker> {
     const NAME: &'static str = "bb8";
     type Guard = bb8::PooledConnection<'static, Maker>;
 
-    async fn make(size: u32) -> Self {
-        let pool = Self::builder().max_size(size).test_on_check_out(false).build(Maker).await.unwrap();
-        fill(pool, size).await
+    async fn empty(size: u32, tested: bool) -> Self {
+        Self::builder().max_size(size).test_on_check_out(tested).build(Maker).await.unwrap()
     }
 
-    async fn acquire(&self) -> Self::Guard {
-        self.get_owned().await.unwrap()
+    async fn acquire(&self) -> Option<Self::Guard> {
+        self.get_owned().await.ok()
     }
 
     fn future_size(&self) -> usize {
@@ -163,11 +178,11 @@ impl mobc::Manager for Maker {
     type Error = Never;
 
     async fn connect(&self) -> Result<Connection, Never> {
-        Ok(Connection::default())
+        Ok(open())
     }
 
     async fn check(&self, connection: Connection) -> Result<Connection, Never> {
-        Ok(connection)
+        test().map(|()| connection)
     }
 }
 
@@ -175,14 +190,13 @@ impl Contender for mobc::Pool<Maker> {
     const NAME: &'static str = "mobc";
     type Guard = mobc::Connection<Maker>;
 
-    async fn make(size: u32) -> Self {
+    async fn empty(size: u32, tested: bool) -> Self {
         let size = u64::from(size);
-        let pool = Self::builder().max_open(size).max_idle(size).test_on_check_out(false).build(Maker);
-        fill(pool, size as u32).await
+        Self::builder().max_open(size).max_idle(size).test_on_check_out(tested).build(Maker)
     }
 
-    async fn acquire(&self) -> Self::Guard {
-        self.get().await.unwrap()
+    async fn acquire(&self) -> Option<Self::Guard> {
+        self.get().await.ok()
     }
 
     fn future_size(&self) -> usize {
@@ -195,11 +209,11 @@ impl fast_pool::Manager for Maker {
     type Error = Never;
 
     async fn connect(&self) -> Result<Connection, Never> {
-        Ok(Connection::default())
+        Ok(open())
     }
 
     async fn check(&self, _: &mut Connection) -> Result<(), Never> {
-        Ok(())
+        test()
     }
 }
 
@@ -207,14 +221,14 @@ impl Contender for fast_pool::Pool<Maker> {
     const NAME: &'static str = "fast_pool";
     type Guard = fast_pool::ConnectionGuard<Maker>;
 
-    async fn make(size: u32) -> Self {
+    async fn empty(size: u32, _: bool) -> Self {
         let pool = Self::new(Maker);
         pool.set_max_open(u64::from(size));
-        fill(pool, size).await
+        pool
     }
 
-    async fn acquire(&self) -> Self::Guard {
-        self.get().await.unwrap()
+    async fn acquire(&self) -> Option<Self::Guard> {
+        self.get().await.ok()
     }
 
     fn future_size(&self) -> usize {

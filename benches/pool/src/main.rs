@@ -1,11 +1,12 @@
 //! The library beside other pools, in the same process, turn by turn: each round measures all of them, so that what
 //! else the machine does falls on all.
 //!
-//! usage: headpond-pool-bench [ROUNDS] [only=NAME,...] [rows=alone,workers,queue,crowd]
+//! usage: headpond-pool-bench [ROUNDS] [only=NAME,...] [rows=alone,workers,queue,crowd,broken,sizes]
 
 mod blocking;
 mod contenders;
 mod rows;
+mod sqlx;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -80,6 +81,11 @@ fn measure<C: Contender>(choice: &Choice, samples: &mut Samples) {
         note("crowd max, ms", max_ms);
         note("crowd Jain", jain);
     }
+    if choice.row("broken") {
+        let (opened, failed) = runtime().block_on(rows::broken_test::<C>());
+        note("broken test: opened each", opened);
+        note("broken test: failed each", failed);
+    }
     if choice.row("sizes") {
         note("future, bytes", runtime().block_on(async { C::make(1).await.future_size() as f64 }));
         note("guard, bytes", size_of::<C::Guard>() as f64);
@@ -102,6 +108,7 @@ fn main() {
         measure::<bb8::Pool<Maker>>(&choice, &mut samples);
         measure::<mobc::Pool<Maker>>(&choice, &mut samples);
         measure::<fast_pool::Pool<Maker>>(&choice, &mut samples);
+        measure::<sqlx_core::pool::Pool<sqlx::Mock>>(&choice, &mut samples);
         if choice.pool("r2d2") {
             blocking::measure(
                 |row| choice.row(row),

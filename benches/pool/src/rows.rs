@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, yield_now};
 
-use crate::contenders::Contender;
+use crate::contenders::{Contender, OPENED, TEST_IS_BROKEN, fill};
 
 /// Nanoseconds for one acquire and release, one task alone.
 pub async fn alone<C: Contender>(pool: C, each: u64) -> f64 {
@@ -99,4 +99,25 @@ pub async fn crowd<C: Contender>(pool: C, tasks: u64, time: Duration) -> Crowd {
         max_ms: at(1.0),
         jain: sum * sum / (counts.len() as f64 * squares),
     }
+}
+
+/// A pool of 8 whose test breaks while its connections are good: connections opened, and requests that failed, for each
+/// request.
+pub async fn broken_test<C: Contender>() -> (f64, f64) {
+    const REQUESTS: u32 = 200;
+    TEST_IS_BROKEN.store(false, Relaxed);
+    let pool = fill(C::empty(8, true).await, 8).await;
+    TEST_IS_BROKEN.store(true, Relaxed);
+    let (before, mut failed) = (OPENED.load(Relaxed), 0);
+    for _ in 0..REQUESTS {
+        match tokio::time::timeout(Duration::from_millis(50), pool.acquire()).await {
+            Ok(Some(guard)) => drop(guard),
+            _ => failed += 1,
+        }
+        // Whoever gives back by a task has done so.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let opened = (OPENED.load(Relaxed) - before) as f64;
+    TEST_IS_BROKEN.store(false, Relaxed);
+    (opened / f64::from(REQUESTS), f64::from(failed) / f64::from(REQUESTS))
 }
