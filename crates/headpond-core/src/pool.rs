@@ -111,6 +111,12 @@ impl Pool {
             }
             return Acquired::Granted(conn);
         }
+        self.queue(now, request, out)
+    }
+
+    /// Kept apart, so that the common path pays nothing for it.
+    #[inline(never)]
+    fn queue(&mut self, now: Tick, request: Request, out: &mut Vec<Action>) -> Acquired {
         if let Some(refusal) = self.refuses(now, &request) {
             return self.refuse(refusal);
         }
@@ -448,20 +454,17 @@ impl Pool {
         self.counts.holds += 1;
         let hold = now.0.saturating_sub(since.0);
         self.counts.hold_time += hold;
-        self.note_holds(1, hold);
+        self.holds_of_late = (self.holds_of_late - self.holds_of_late / HOLDS_OF_LATE).saturating_add(hold);
         if reported && !planted!(EndOfLeakUntold) {
             out.push(Action::Leak { conn, since, ended: true });
         }
     }
 
     /// The mean follows leases that lasted so long together.
-    #[inline]
     pub(crate) fn note_holds(&mut self, holds: u64, time: u64) {
         let weight = holds.min(HOLDS_OF_LATE);
-        if weight > 0 {
-            let late = self.holds_of_late - self.holds_of_late / HOLDS_OF_LATE * weight;
-            self.holds_of_late = late.saturating_add(if weight == 1 { time } else { time / holds * weight });
-        }
+        let late = self.holds_of_late - self.holds_of_late / HOLDS_OF_LATE * weight;
+        self.holds_of_late = late.saturating_add(time.checked_div(holds).unwrap_or(0) * weight);
     }
 
     pub(crate) fn is_trusted(&self, now: Tick, conn: ConnId) -> bool {

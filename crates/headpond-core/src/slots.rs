@@ -19,12 +19,19 @@ struct Slot {
     epoch: u32,
     /// Its lease was reported as too long.
     reported: bool,
-    /// It is idle and too old, and goes when its replacement is there.
-    retiring: bool,
-    /// It is idle as far as is known, but at the driver's hand: in no list.
-    lent: bool,
+    rest: Rest,
     newer: u32,
     older: u32,
+}
+
+/// What is to be known of an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Plain,
+    /// It is too old, and goes when its replacement is there.
+    Retiring,
+    /// As far as is known it is idle, but it is at the driver's hand: in no list.
+    Lent,
 }
 
 /// A list of slots, newest to oldest.
@@ -82,8 +89,7 @@ impl Slots {
             expires: Tick::NEVER,
             epoch,
             reported: false,
-            retiring: false,
-            lent: false,
+            rest: Rest::Plain,
             newer: NONE,
             older: NONE,
         };
@@ -120,13 +126,13 @@ impl Slots {
         let Some(from) = self.state(conn) else { return };
         self.leave_list(from, conn.index);
         let slot = &mut self.slots[conn.index as usize];
-        (slot.state, slot.since, slot.lent) = (Some(State::Idle), now, true);
+        (slot.state, slot.since, slot.rest) = (Some(State::Idle), now, Rest::Lent);
         self.counts[from as usize] -= 1;
         self.counts[State::Idle as usize] += 1;
     }
 
     pub(crate) fn is_lent(&self, conn: ConnId) -> bool {
-        self.state(conn).is_some() && self.slots[conn.index as usize].lent
+        self.state(conn).is_some() && self.slots[conn.index as usize].rest == Rest::Lent
     }
 
     /// The one place where a connection changes its state, but for lending.
@@ -302,7 +308,7 @@ impl Slots {
             next = slot.newer;
             if slot.expires > now {
                 self.first_expiry = self.first_expiry.min(slot.expires);
-            } else if !std::mem::replace(&mut slot.retiring, true) {
+            } else if std::mem::replace(&mut slot.rest, Rest::Retiring) != Rest::Retiring {
                 self.retiring += 1;
             }
         }
@@ -313,7 +319,7 @@ impl Slots {
         let mut next = self.idle.oldest;
         while let Some(conn) = self.id(next) {
             let slot = &self.slots[next as usize];
-            if slot.retiring {
+            if slot.rest == Rest::Retiring {
                 return Some(conn);
             }
             next = slot.newer;
@@ -356,11 +362,12 @@ impl Slots {
             _ => return,
         };
         let slot = &mut self.slots[index as usize];
-        if std::mem::take(&mut slot.lent) {
-            return;
-        }
-        if std::mem::take(&mut slot.retiring) {
-            self.retiring -= 1;
+        if slot.rest != Rest::Plain {
+            let rest = std::mem::replace(&mut slot.rest, Rest::Plain);
+            self.retiring -= u32::from(rest == Rest::Retiring);
+            if rest == Rest::Lent {
+                return;
+            }
         }
         let Slot { newer, older, .. } = *slot;
         if newer == NONE {
