@@ -143,6 +143,15 @@ impl Pool {
         self.waiters.oldest().map(|left| left.since)
     }
 
+    /// A number that changes when requests come, leases end, and connections come or go.
+    #[must_use]
+    pub fn happened(&self) -> u64 {
+        let Counts { opened, acquires, holds, waits_granted, waits_timed_out, waits_withdrawn, .. } =
+            self.counts;
+        let waits = waits_granted + waits_timed_out + waits_withdrawn + self.counts.waits_failed;
+        opened + acquires + holds + waits + self.counts.closed.iter().sum::<u64>()
+    }
+
     /// A copy of the numbers.
     #[must_use]
     pub fn figures(&self, now: Tick) -> PoolFigures {

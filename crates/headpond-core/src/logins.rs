@@ -31,13 +31,23 @@ pub(crate) struct Logins {
     begun: Option<Tick>,
     /// Why every login fails, if trying on is pointless.
     terminal: Option<FailureClass>,
+    /// The same, after `login_attempts` of them: trying on is not pointless, but waiting is.
+    stubborn: Option<FailureClass>,
     /// The most connections that the server seems to allow, and when one more is tried.
     ceiling: Option<(u32, Tick)>,
 }
 
 impl Logins {
     pub(crate) fn new() -> Self {
-        Self { failures: 0, window: UNTRIED, not_before: Tick(0), begun: None, terminal: None, ceiling: None }
+        Self {
+            failures: 0,
+            window: UNTRIED,
+            not_before: Tick(0),
+            begun: None,
+            terminal: None,
+            stubborn: None,
+            ceiling: None,
+        }
     }
 
     /// How many may begin now, with so many under way and so many wanted.
@@ -67,7 +77,7 @@ impl Logins {
 
     /// Why a request that would have to wait for a login need not wait.
     pub(crate) fn hopeless(&self, now: Tick) -> Option<FailureClass> {
-        self.terminal.filter(|_| now < self.not_before)
+        self.terminal.or(self.stubborn).filter(|_| now < self.not_before)
     }
 
     pub(crate) fn began(&mut self, now: Tick) {
@@ -85,6 +95,7 @@ impl Logins {
         self.not_before = Tick(0);
         self.failures = 0;
         self.terminal = None;
+        self.stubborn = None;
     }
 
     /// `alive` connections are left; `jitter` lies between 0 and 1.
@@ -106,6 +117,8 @@ impl Logins {
         self.failures = self.failures.saturating_add(1);
         self.window = if class == FailureClass::Authentication { UNTRIED } else { 1 };
         self.terminal = class.is_terminal().then_some(class);
+        let enough = settings.login_attempts > 0 && self.failures >= settings.login_attempts;
+        self.stubborn = (enough && class == FailureClass::Other).then_some(class);
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(20).saturating_sub(1));
         let pause = match class {
             FailureClass::Authentication if !planted!(AuthenticationTriedOn) => AUTHENTICATION_PAUSE,

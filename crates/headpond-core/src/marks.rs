@@ -106,6 +106,15 @@ impl Gauge {
         self.history.note(now, in_use, waiting, open);
     }
 
+    /// Fewer wait than before, and nothing else has changed: no mark is passed by it.
+    #[inline]
+    pub(crate) fn note_fewer_waiting(&mut self, now: Tick, waiting: u32) {
+        if now >= self.history.hour_ends {
+            self.history.turn_hours(now);
+        }
+        self.history.now.waiting = waiting;
+    }
+
     /// A wait ended after so many nanoseconds.
     pub(crate) fn note_wait(&mut self, waited: u64) {
         self.history.running.wait = self.history.running.wait.max(waited);

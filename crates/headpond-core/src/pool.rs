@@ -111,6 +111,12 @@ impl Pool {
             }
             return Acquired::Granted(conn);
         }
+        self.queue(now, request, out)
+    }
+
+    /// Kept apart, so that the common path pays nothing for it.
+    #[inline(never)]
+    fn queue(&mut self, now: Tick, request: Request, out: &mut Vec<Action>) -> Acquired {
         if let Some(refusal) = self.refuses(now, &request) {
             return self.refuse(refusal);
         }
@@ -177,8 +183,22 @@ impl Pool {
         if self.slots.state(conn) == Some(State::InUse) {
             self.lease_ended(now, conn, out);
             self.slots.prove(now, conn);
-            self.settle(now, conn, out);
+            if self.waiters.len() == 0 || !self.hand_over(now, conn, out) {
+                self.settle(now, conn, out);
+            }
         }
+    }
+
+    /// From one holder straight to the next, who waits: what [`Pool::settle`] does if nothing else is to be done.
+    fn hand_over(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) -> bool {
+        if self.tester.asks_next || self.unwanted(now, conn).is_some() {
+            return false;
+        }
+        let Some(left) = self.waiters.pop() else { return false };
+        self.slots.hand_over(now, conn);
+        self.gauge.note_fewer_waiting(now, self.waiters.len());
+        self.granted(now, left, conn, out);
+        true
     }
 
     /// The connection cannot be handed out for now: `state` is resetting, recovering or being cancelled.
@@ -298,7 +318,8 @@ impl Pool {
     }
 
     /// The most connections there may be: the setting, or what the server allows if that is less.
-    pub(crate) fn effective_max(&self) -> u32 {
+    #[must_use]
+    pub fn effective_max(&self) -> u32 {
         self.settings.max_size.min(self.logins.ceiling())
     }
 
@@ -338,6 +359,16 @@ impl Pool {
             self.note_need();
         }
         self.gauge.note(now, self.slots.count(State::InUse), self.waiters.len(), self.slots.total());
+    }
+
+    /// So many connections that were lent were in use at some time, at most at once.
+    pub(crate) fn note_used(&mut self, now: Tick, lent: u32) {
+        self.unneeded_min = self.unneeded_min.min(self.unneeded().saturating_sub(lent));
+        let in_use = self.slots.count(State::InUse);
+        if lent > 0 {
+            self.gauge.note(now, in_use + lent, self.waiters.len(), self.slots.total());
+            self.gauge.note(now, in_use, self.waiters.len(), self.slots.total());
+        }
     }
 
     #[cold]
@@ -397,6 +428,11 @@ impl Pool {
     /// A wait ends well.
     pub(crate) fn grant(&mut self, now: Tick, left: Left, conn: ConnId, out: &mut Vec<Action>) {
         self.lease(now, conn);
+        self.granted(now, left, conn, out);
+    }
+
+    #[inline]
+    fn granted(&mut self, now: Tick, left: Left, conn: ConnId, out: &mut Vec<Action>) {
         let waited = now.0.saturating_sub(left.since.0);
         self.gauge.note_wait(waited);
         self.counts.waits_granted += 1;
@@ -410,7 +446,7 @@ impl Pool {
     }
 
     /// Takes note of a lease that ends, if there is one.
-    fn lease_ended(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
+    pub(crate) fn lease_ended(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) {
         if self.slots.state(conn) != Some(State::InUse) {
             return;
         }
@@ -422,6 +458,13 @@ impl Pool {
         if reported && !planted!(EndOfLeakUntold) {
             out.push(Action::Leak { conn, since, ended: true });
         }
+    }
+
+    /// The mean follows leases that lasted so long together.
+    pub(crate) fn note_holds(&mut self, holds: u64, time: u64) {
+        let weight = holds.min(HOLDS_OF_LATE);
+        let late = self.holds_of_late - self.holds_of_late / HOLDS_OF_LATE * weight;
+        self.holds_of_late = late.saturating_add(time.checked_div(holds).unwrap_or(0) * weight);
     }
 
     pub(crate) fn is_trusted(&self, now: Tick, conn: ConnId) -> bool {

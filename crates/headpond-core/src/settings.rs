@@ -37,6 +37,9 @@ pub struct PoolSettings {
     pub login_delay: Duration,
     /// After a failed login, the wait before the next try doubles up to this.
     pub login_retry: Duration,
+    /// So many logins failed in a row, none for want of a server or of its connections, and no connection is left:
+    /// those who wait are told at once; zero: only if trying again is pointless.
+    pub login_attempts: u32,
     /// A lease older than this is reported, once; zero: never.
     pub leak_after: Duration,
     /// Whether a lease that is reported is also taken back.
@@ -68,6 +71,7 @@ impl PoolSettings {
             max_logins: 4,
             login_delay: Duration::ZERO,
             login_retry: Duration::from_secs(1),
+            login_attempts: 0,
             leak_after: Duration::ZERO,
             leak_reclaim: false,
             round_robin: false,

@@ -19,10 +19,19 @@ struct Slot {
     epoch: u32,
     /// Its lease was reported as too long.
     reported: bool,
-    /// It is idle and too old, and goes when its replacement is there.
-    retiring: bool,
+    rest: Rest,
     newer: u32,
     older: u32,
+}
+
+/// What is to be known of an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Plain,
+    /// It is too old, and goes when its replacement is there.
+    Retiring,
+    /// As far as is known it is idle, but it is at the driver's hand: in no list.
+    Lent,
 }
 
 /// A list of slots, newest to oldest.
@@ -80,7 +89,7 @@ impl Slots {
             expires: Tick::NEVER,
             epoch,
             reported: false,
-            retiring: false,
+            rest: Rest::Plain,
             newer: NONE,
             older: NONE,
         };
@@ -112,7 +121,21 @@ impl Slots {
         self.free.push(conn.index);
     }
 
-    /// The one place where a connection changes its state.
+    /// The driver keeps a connection at hand: idle from now on, but not for the pool to give.
+    pub(crate) fn lend(&mut self, now: Tick, conn: ConnId) {
+        let Some(from) = self.state(conn) else { return };
+        self.leave_list(from, conn.index);
+        let slot = &mut self.slots[conn.index as usize];
+        (slot.state, slot.since, slot.rest) = (Some(State::Idle), now, Rest::Lent);
+        self.counts[from as usize] -= 1;
+        self.counts[State::Idle as usize] += 1;
+    }
+
+    pub(crate) fn is_lent(&self, conn: ConnId) -> bool {
+        self.state(conn).is_some() && self.slots[conn.index as usize].rest == Rest::Lent
+    }
+
+    /// The one place where a connection changes its state, but for lending.
     pub(crate) fn change(&mut self, now: Tick, conn: ConnId, to: State) {
         let Some(from) = self.state(conn) else { return };
         self.leave_list(from, conn.index);
@@ -141,6 +164,18 @@ impl Slots {
         self.counts[to as usize] += 1;
     }
 
+    /// One lease ends and the next begins: its place among the leased ones is the newest.
+    pub(crate) fn hand_over(&mut self, now: Tick, conn: ConnId) {
+        if self.leased.newest != conn.index {
+            self.leave_list(State::InUse, conn.index);
+            self.slots[conn.index as usize].since = now;
+            self.leased = self.join_list(self.leased, conn.index);
+        }
+        let slot = &mut self.slots[conn.index as usize];
+        (slot.since, slot.reported) = (now, false);
+    }
+
+    #[inline]
     pub(crate) fn state(&self, conn: ConnId) -> Option<State> {
         let slot = self.slots.get(conn.index as usize)?;
         if slot.generation == conn.generation { slot.state } else { None }
@@ -273,7 +308,7 @@ impl Slots {
             next = slot.newer;
             if slot.expires > now {
                 self.first_expiry = self.first_expiry.min(slot.expires);
-            } else if !std::mem::replace(&mut slot.retiring, true) {
+            } else if std::mem::replace(&mut slot.rest, Rest::Retiring) != Rest::Retiring {
                 self.retiring += 1;
             }
         }
@@ -284,7 +319,7 @@ impl Slots {
         let mut next = self.idle.oldest;
         while let Some(conn) = self.id(next) {
             let slot = &self.slots[next as usize];
-            if slot.retiring {
+            if slot.rest == Rest::Retiring {
                 return Some(conn);
             }
             next = slot.newer;
@@ -327,8 +362,12 @@ impl Slots {
             _ => return,
         };
         let slot = &mut self.slots[index as usize];
-        if std::mem::take(&mut slot.retiring) {
-            self.retiring -= 1;
+        if slot.rest != Rest::Plain {
+            let rest = std::mem::replace(&mut slot.rest, Rest::Plain);
+            self.retiring -= u32::from(rest == Rest::Retiring);
+            if rest == Rest::Lent {
+                return;
+            }
         }
         let Slot { newer, older, .. } = *slot;
         if newer == NONE {

@@ -34,6 +34,21 @@ impl State {
         Self::BeingCancelled,
         Self::Closing,
     ];
+
+    /// The name in metrics, console and page.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Idle => "idle",
+            Self::InUse => "in_use",
+            Self::Checking => "checking",
+            Self::Resetting => "resetting",
+            Self::Recovering => "recovering",
+            Self::BeingCancelled => "being_cancelled",
+            Self::Closing => "closing",
+        }
+    }
 }
 
 /// Why a connection was closed: every close has exactly one reason.

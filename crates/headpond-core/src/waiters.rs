@@ -49,7 +49,8 @@ impl Ends {
 struct Application {
     ends: Ends,
     len: u32,
-    weight: u32,
+    /// Virtual time that one grant costs it.
+    cost: u64,
     finish: u64,
 }
 
@@ -69,6 +70,8 @@ pub(crate) struct Waiters {
     len: u32,
     applications: Vec<Application>,
     names: BTreeMap<u32, u32>,
+    /// The application that was last asked for, and its place.
+    latest: Option<(u32, u32)>,
     /// Applications with somebody waiting.
     active: Vec<u32>,
     virtual_time: u64,
@@ -87,6 +90,7 @@ impl Waiters {
             len: 0,
             applications: Vec::new(),
             names: BTreeMap::new(),
+            latest: None,
             active: Vec::new(),
             virtual_time: 0,
             mixed_deadlines: false,
@@ -106,7 +110,8 @@ impl Waiters {
     /// How many grants an application gets for each one of an application of weight 1.
     pub(crate) fn set_weight(&mut self, application: u32, weight: u32) {
         let place = self.application(application);
-        self.applications[place as usize].weight = weight.max(1);
+        let weight = if planted!(WeightsIgnored) { 1 } else { u64::from(weight) };
+        self.applications[place as usize].cost = COST.checked_div(weight).unwrap_or(COST).max(1);
     }
 
     pub(crate) fn push(&mut self, now: Tick, deadline: Tick, application: u32, holder: u64) -> WaiterId {
@@ -177,8 +182,7 @@ impl Waiters {
         let start = self.start_of(application);
         self.virtual_time = start;
         let entry = &mut self.applications[application as usize];
-        let weight = if planted!(WeightsIgnored) { 1 } else { u64::from(entry.weight) };
-        entry.finish = start + (COST / weight).max(1);
+        entry.finish = start + entry.cost;
         let next = if planted!(LastComeFirstServed) { entry.ends.tail } else { entry.ends.head };
         self.remove_at(next)
     }
@@ -243,11 +247,17 @@ impl Waiters {
     }
 
     fn application(&mut self, name: u32) -> u32 {
+        if let Some((latest, place)) = self.latest
+            && latest == name
+        {
+            return place;
+        }
         let next = u32::try_from(self.applications.len()).unwrap_or(NONE);
         let place = *self.names.entry(name).or_insert(next);
         if place == next {
-            self.applications.push(Application { ends: Ends::EMPTY, len: 0, weight: 1, finish: 0 });
+            self.applications.push(Application { ends: Ends::EMPTY, len: 0, cost: COST, finish: 0 });
         }
+        self.latest = Some((name, place));
         place
     }
 

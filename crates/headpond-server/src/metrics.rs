@@ -50,7 +50,7 @@ const fn bytes(name: &'static str, what: &'static str, of: fn(&PoolRow) -> Vec<S
 
 const GAUGES: &[PoolMetric] = &[
     metric("pool_connections", "Server connections by state", |row| {
-        State::ALL.map(|state| labelled("state", names::state(state), row.pool.count(state))).to_vec()
+        State::ALL.map(|state| labelled("state", state.name(), row.pool.count(state))).to_vec()
     }),
     metric("pool_clients", "Clients by what they do", |row| {
         vec![

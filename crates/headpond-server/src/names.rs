@@ -1,22 +1,8 @@
 //! How things are written in console, metrics, JSON and on the page.
 
-use headpond_core::{Alarm, Marks, State, Windows};
+use headpond_core::{Alarm, Marks, Windows};
 use headpond_pooler::config::{NodeAddress, PoolMode, Replication};
 use headpond_pooler::figures::{Holding, Pinned};
-
-/// A state of a server connection.
-pub(crate) fn state(state: State) -> &'static str {
-    match state {
-        State::Opening => "opening",
-        State::Idle => "idle",
-        State::InUse => "in_use",
-        State::Checking => "checking",
-        State::Resetting => "resetting",
-        State::Recovering => "recovering",
-        State::BeingCancelled => "being_cancelled",
-        State::Closing => "closing",
-    }
-}
 
 /// What the holder of a server connection does, in the words of `pg_stat_activity`.
 pub(crate) fn holding(holding: Holding) -> &'static str {

@@ -5,6 +5,7 @@ pub(crate) mod checks;
 pub(crate) mod commands;
 pub(crate) mod fairness;
 pub(crate) mod figures;
+pub(crate) mod lending;
 pub(crate) mod lifetime;
 pub(crate) mod logins;
 pub(crate) mod size;

@@ -151,7 +151,9 @@ impl Model {
                 let own = self.queues.get(&application).map_or(0, VecDeque::len);
                 assert!(deadline.is_some() && size(own) >= self.pool.effective_max(), "nothing is sure");
             }
-            Acquired::Refused(Refusal::Database(class)) => assert!(class.is_terminal()),
+            Acquired::Refused(Refusal::Database(class)) => {
+                assert!(class.is_terminal() || self.settings.login_attempts > 0);
+            }
             Acquired::Refused(Refusal::TimedOut) => panic!("refused before its time"),
         }
         self.follow(None);
@@ -460,7 +462,7 @@ impl Model {
             Refusal::TimedOut => assert!(waiting.deadline <= self.now, "refused before its time"),
             Refusal::Draining => assert!(self.draining),
             Refusal::Database(class) => {
-                assert!(class.is_terminal());
+                assert!(class.is_terminal() || self.settings.login_attempts > 0);
                 assert!(self.conns.values().all(|conn| conn.state == State::Closing || conn.judged));
             }
             Refusal::QueueFull | Refusal::WouldMiss => panic!("a waiter is in the queue already"),

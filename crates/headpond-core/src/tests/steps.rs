@@ -59,6 +59,7 @@ impl Dice {
             max_lifetime: self.millis(&[0, 100, 10_000]),
             max_logins: 1 + self.size(4),
             login_delay: self.millis(&[0, 0, 5]),
+            login_attempts: 0,
             login_retry: self.millis(&[0, 50, 1_000]),
             leak_after: self.millis(&[0, 10, 1_000]),
             leak_reclaim: self.one_in(2),

@@ -246,7 +246,7 @@ fn pool(row: &PoolRow, age_us: impl Fn(Tick) -> u64) -> Pool<'_> {
         paused: row.paused,
         awaiting_credentials: row.awaiting_credentials,
         last_error: row.last_error.as_deref(),
-        connections: State::ALL.map(|state| (names::state(state), pool.count(state))).into(),
+        connections: State::ALL.map(|state| (state.name(), pool.count(state))).into(),
         open: pool.open(),
         waiting: pool.waiting,
         oldest_wait_us: us(row.oldest_wait),
@@ -387,7 +387,7 @@ fn server_connection(row: &ServerRow, age_us: impl Fn(Tick) -> u64) -> ServerCon
     ServerConnection {
         id: row.id,
         pool: row.pool,
-        state: names::state(row.state),
+        state: row.state.name(),
         connected_for_us: age_us(row.connected),
         leased_before_us: age_us(row.requested),
         client: row.client,

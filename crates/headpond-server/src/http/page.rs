@@ -152,7 +152,7 @@ fn bar(row: &PoolRow) -> Markup {
     let full = row.pool.settings.max_size.max(row.pool.open()).max(1);
     let states =
         || BAR.into_iter().map(|state| (state, row.pool.count(state))).filter(|(_, count)| *count > 0);
-    let color = |state| format!("background:var(--{})", names::state(state));
+    let color = |state: State| format!("background:var(--{})", state.name());
     html! {
         div.bar aria-hidden="true" {
             @for (state, count) in states() {
@@ -161,7 +161,7 @@ fn bar(row: &PoolRow) -> Markup {
         }
         ul.legend {
             @for (state, count) in states() {
-                li { i style=(color(state)) {} (count) " " (names::state(state).replace('_', " ")) }
+                li { i style=(color(state)) {} (count) " " (state.name().replace('_', " ")) }
             }
             li {
                 (row.pool.open()) " of " (row.pool.settings.max_size)

@@ -288,3 +288,16 @@ fn a_deadline_that_has_passed_is_still_due() {
     pool.release(id);
     assert_eq!(pool.pool.next_deadline(pool.now), pool.now, "a login is wanted, and may begin");
 }
+
+#[test]
+fn who_waits_is_told_after_login_attempts_if_no_connection_is_left() {
+    for (class, told) in [(FailureClass::Other, true), (FailureClass::Unreachable, false)] {
+        let mut pool = Model::of(PoolSettings { login_attempts: 2, ..plain(2) });
+        pool.ask(0);
+        fail_all(&mut pool, class);
+        assert_eq!(pool.waiting(), 1, "one failure may be chance");
+        pool.on_timer(pool.pool.next_deadline(pool.now));
+        fail_all(&mut pool, class);
+        assert_eq!(pool.waiting(), u32::from(!told), "{class:?}");
+    }
+}

@@ -1,0 +1,136 @@
+//! `cargo +nightly miri test -p headpond --lib`
+
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Wake, Waker};
+use std::thread;
+
+use super::*;
+
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+fn waker() -> (std::sync::Arc<Woken>, Waker) {
+    let woken = std::sync::Arc::new(Woken(AtomicU32::new(0)));
+    (woken.clone(), woken.into())
+}
+
+#[test]
+fn who_is_served_has_the_outcome_once() {
+    let mut queue = Queue::new();
+    let mut node = pin!(Node::new());
+    let (woken, waker) = waker();
+    let number = queue.next();
+    queue.join(node.as_mut(), waker);
+    assert!(node.is_queued());
+    assert_eq!(node.as_mut().take(), None);
+    queue.serve(number, Box::new(7)).unwrap().unwrap().wake();
+    assert!(!node.is_queued());
+    assert_eq!((node.as_mut().take(), node.as_mut().take()), (Some(Box::new(7)), None));
+    assert_eq!(woken.0.load(SeqCst), 1);
+}
+
+#[test]
+fn who_left_is_not_served_and_its_number_is_used_again() {
+    let mut queue = Queue::new();
+    let number = queue.next();
+    {
+        let mut node = pin!(Node::new());
+        queue.join(node.as_mut(), Waker::noop().clone());
+        queue.leave(number);
+    }
+    assert_eq!(queue.serve(number, "late").unwrap_err(), "late");
+    assert_eq!(queue.next(), number);
+}
+
+#[test]
+fn an_outcome_that_nobody_takes_is_dropped() {
+    let outcome = std::sync::Arc::new(());
+    let mut queue = Queue::new();
+    {
+        let mut node = pin!(Node::new());
+        let number = queue.next();
+        queue.join(node.as_mut(), Waker::noop().clone());
+        assert!(queue.serve(number, outcome.clone()).is_ok());
+        assert_eq!(std::sync::Arc::strong_count(&outcome), 2);
+    }
+    assert_eq!(std::sync::Arc::strong_count(&outcome), 1);
+}
+
+#[test]
+fn the_last_waker_is_called() {
+    let mut queue = Queue::new();
+    let mut node = pin!(Node::new());
+    let ((first, one), (second, other)) = (waker(), waker());
+    let number = queue.next();
+    queue.join(node.as_mut(), one);
+    queue.renew(number, &other);
+    queue.serve(number, ()).unwrap().unwrap().wake();
+    assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
+}
+
+#[test]
+fn nodes_of_two_threads_are_served_by_each_other() {
+    let queue = Mutex::new(Queue::new());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for turn in 0..50 {
+                    let mut node = pin!(Node::new());
+                    let number = {
+                        let mut queue = queue.lock().unwrap();
+                        let number = queue.next();
+                        queue.join(node.as_mut(), Waker::noop().clone());
+                        number
+                    };
+                    if turn % 3 == 0 {
+                        let mut queue = queue.lock().unwrap();
+                        if node.is_queued() {
+                            queue.leave(number);
+                        }
+                        continue;
+                    }
+                    // Whoever waits is served, by number: oneself at last.
+                    while node.is_queued() {
+                        let mut queue = queue.lock().unwrap();
+                        for number in 0..2 {
+                            let _ = queue.serve(number, Box::new(turn));
+                        }
+                    }
+                    assert!(node.as_mut().take().is_some());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_latch_lets_in_one_at_a_time() {
+    let latch = Latch::new(0_u32);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..100).for_each(|_| *latch.lock() += 1));
+        }
+    });
+    let held = latch.try_lock().unwrap();
+    assert_eq!(*held, 200);
+    assert!(latch.try_lock().is_none());
+}
+
+#[test]
+fn a_static_reference_is_swapped_while_others_read_it() {
+    static NAMES: [&str; 2] = ["one", "two"];
+    let name = StaticRef::new();
+    assert_eq!(name.get(), None);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..100).for_each(|turn| name.set(Some(&NAMES[turn % 2]))));
+        scope.spawn(|| (0..100).for_each(|_| assert!(name.get().is_none_or(|name| NAMES.contains(name)))));
+    });
+}

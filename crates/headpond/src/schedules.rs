@@ -1,0 +1,134 @@
+//! The shell under schedules that `shuttle` makes up: whatever order threads run in, nobody is forgotten, nobody has what
+//! another one has, and the counts are right. A request that is forgotten is a deadlock, which shuttle reports.
+//!
+//! `RUSTFLAGS='--cfg shuttle' cargo test -p headpond --lib schedules`
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use shuttle::future::block_on;
+use shuttle::thread;
+
+use crate::{Connect, Connector, Pool, Reset, State};
+
+struct Maker;
+
+/// Whether somebody has it.
+#[derive(Default)]
+struct Connection {
+    held: AtomicBool,
+    dirty: bool,
+}
+
+impl Connector for Maker {
+    type Connection = Connection;
+    type Error = Infallible;
+
+    async fn connect(&self, _: Connect) -> Result<Connection, Infallible> {
+        Ok(Connection::default())
+    }
+
+    async fn check(&self, _: &mut Connection) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    async fn reset(&self, connection: &mut Connection) -> Result<Reset, Infallible> {
+        connection.dirty = false;
+        Ok(Reset::Done)
+    }
+
+    fn is_dirty(&self, connection: &mut Connection) -> bool {
+        connection.dirty
+    }
+}
+
+fn pool(size: u32) -> Pool<Maker> {
+    Pool::builder(Maker).max_size(size).check(false).idle_timeout(Duration::ZERO).build()
+}
+
+fn use_once(pool: &Pool<Maker>, dirty: bool) {
+    let Ok(mut lease) = block_on(pool.acquire()) else { panic!("nothing is refused here") };
+    assert!(!lease.held.swap(true, SeqCst), "somebody else has it");
+    thread::yield_now();
+    assert!(!lease.dirty);
+    lease.dirty = dirty;
+    lease.held.store(false, SeqCst);
+}
+
+fn give_up(pool: &Pool<Maker>) {
+    let mut request = Box::pin(pool.acquire());
+    let _ = request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    thread::yield_now();
+}
+
+/// Threads that each do something with one pool; then all connections are at home, and the counts add up.
+fn together(size: u32, acts: &[fn(&Pool<Maker>)]) {
+    let pool = Arc::new(pool(size));
+    let threads: Vec<_> = acts
+        .iter()
+        .copied()
+        .map(|act| {
+            let pool = pool.clone();
+            thread::spawn(move || act(&pool))
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap_or_else(|_| panic!("a thread failed")));
+    // What the pool does by itself may still be under way.
+    let mut stats = pool.stats();
+    while stats.count(State::Idle) < stats.open() {
+        thread::yield_now();
+        stats = pool.stats();
+    }
+    let counts = &stats.counts;
+    assert_eq!(stats.waiting, 0);
+    assert!(stats.open() <= size);
+    assert_eq!(counts.acquires, counts.holds + counts.waits_withdrawn);
+    assert_eq!(counts.waits, counts.waits_granted + counts.waits_withdrawn);
+}
+
+fn schedules(size: u32, acts: &'static [fn(&Pool<Maker>)]) {
+    shuttle::check_random(move || together(size, acts), 10_000);
+    shuttle::check_pct(move || together(size, acts), 5_000, 3);
+}
+
+fn suspend_a_while(pool: &Pool<Maker>) {
+    pool.suspend();
+    thread::yield_now();
+    pool.resume();
+}
+
+fn once(pool: &Pool<Maker>) {
+    use_once(pool, false);
+}
+
+fn twice(pool: &Pool<Maker>) {
+    (0..2).for_each(|_| use_once(pool, false));
+}
+
+#[test]
+fn two_take_turns_at_one_connection() {
+    schedules(1, &[twice, twice]);
+}
+
+#[test]
+fn three_share_two_connections_while_they_are_recalled() {
+    schedules(2, &[twice, twice, twice, |pool| (0..3).for_each(|_| drop(pool.stats()))]);
+}
+
+#[test]
+fn who_gives_up_leaves_nothing_behind() {
+    schedules(1, &[once, once, give_up, give_up]);
+}
+
+#[test]
+fn a_dirty_connection_is_never_handed_on() {
+    schedules(2, &[|pool| use_once(pool, true), twice, twice]);
+}
+
+#[test]
+fn a_pool_that_is_suspended_meanwhile_serves_all_in_the_end() {
+    schedules(2, &[twice, twice, suspend_a_while]);
+}
