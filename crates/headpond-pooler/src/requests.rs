@@ -131,6 +131,11 @@ impl Pooler {
             }
             ClientState::AwaitsParameters | ClientState::Handshake { .. } | ClientState::LookedUp(_) => 0,
             ClientState::Refused(discard) => self.discard(now, id, discard, bytes, out),
+            // It was to be read before it had to queue.
+            ClientState::Ready if matches!(client.lease, Lease::Waiting(_)) => {
+                client.unread = true;
+                0
+            }
             ClientState::Ready => self.relay_requests(now, id, bytes, out),
         }
     }
@@ -418,7 +423,8 @@ impl Pooler {
                 client.skip(u32::try_from(header.size - take).unwrap_or(0));
             }
             if let Discard::First(cause) = discard {
-                if matches!(header.tag, b'd' | b'c' | b'f') {
+                // Data of no COPY any more, or what nobody expects an answer to.
+                if matches!(header.tag, b'd' | b'c' | b'f' | b'H') {
                     continue;
                 }
                 self.send_refusal(now, id, cause, out);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Pooler;
+use crate::client::Lease;
 use crate::config::{DataSource, NodeAddress, PoolMode, PoolerConfig};
+use crate::{Actions, Link, Pooler};
 use headpond_core::{Alarm, CloseReason, PoolFigures, PoolSettings, Tick};
 
 use crate::sim::client::{Ask, Client, Flight, Kind, Statement};
@@ -123,6 +124,21 @@ fn a_budget_keeps_one_permit_for_control_unless_it_is_the_only_one() {
         let world = world(3, Some(budget));
         assert_eq!((world.serving(false).len(), world.serving(true).len()), (pooled, control), "of {budget}");
     }
+}
+
+#[test]
+fn a_client_that_waits_has_one_place_in_the_queue_though_it_is_heard_again() {
+    let mut world = world(1, None);
+    client(&mut world, 1, Kind::Echo { rows: 1, size: 10, wait: 10 * SECOND });
+    pass(&mut world, SECOND);
+    client(&mut world, 2, ECHO);
+    pass(&mut world, SECOND);
+    let waits = |client: &crate::client::Client| matches!(client.lease, Lease::Waiting(_));
+    let found = world.pooler.clients.iter().find(|(_, client)| waits(client)).map(|(id, _)| id);
+    let waiter = Link::Client(found.expect("the second client"));
+    let query = text_message(b'Q', "ECHO k3 1 10 0");
+    let consumed = world.pooler.received(Tick(world.now), waiter, &query, &mut Actions::default());
+    assert_eq!((consumed, figures(&world).waiting), (0, 1));
 }
 
 #[test]
