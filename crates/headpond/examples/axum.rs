@@ -102,9 +102,9 @@ impl From<rusqlite::Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, said) = match self {
-            Self::Pool(full @ (AcquireError::Full(_) | AcquireError::WouldMiss(_) | AcquireError::Closed)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, full.to_string())
-            }
+            Self::Pool(
+                full @ (AcquireError::Full(_) | AcquireError::WouldMiss(_) | AcquireError::Closed),
+            ) => (StatusCode::SERVICE_UNAVAILABLE, full.to_string()),
             Self::Pool(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
             Self::Sqlite(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };
