@@ -1,9 +1,10 @@
 //! What is measured.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Barrier;
 use tokio::task::{JoinSet, yield_now};
 
 use crate::contenders::{Contender, OPENED, TEST_IS_BROKEN, fill};
@@ -58,12 +59,14 @@ pub struct Crowd {
 /// Tasks that acquire for so long, each connection held for one yield.
 pub async fn crowd<C: Contender>(pool: C, tasks: u64, time: Duration) -> Crowd {
     let stop = Arc::new(AtomicBool::new(false));
-    let served = Arc::new(AtomicU64::new(0));
+    // Who is spawned first would have the pool for itself.
+    let ready = Arc::new(Barrier::new(tasks as usize + 1));
     let mut set = JoinSet::new();
     for _ in 0..tasks {
-        let (pool, stop, served) = (pool.clone(), stop.clone(), served.clone());
+        let (pool, stop, ready) = (pool.clone(), stop.clone(), ready.clone());
         set.spawn(async move {
             let (mut count, mut waits) = (0_u64, Vec::new());
+            ready.wait().await;
             while !stop.load(Relaxed) {
                 // One in eight is timed.
                 let asked = (count % 8 == 0).then(Instant::now);
@@ -75,10 +78,10 @@ pub async fn crowd<C: Contender>(pool: C, tasks: u64, time: Duration) -> Crowd {
                 yield_now().await;
                 drop(guard);
             }
-            served.fetch_add(count, Relaxed);
             (count, waits)
         });
     }
+    ready.wait().await;
     let begun = Instant::now();
     tokio::time::sleep(time).await;
     let took = begun.elapsed();

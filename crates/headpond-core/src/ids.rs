@@ -26,3 +26,7 @@ impl ConnId {
 }
 
 id!(WaiterId, "A queued request of one pool.");
+impl WaiterId {
+    /// Names no request of any pool.
+    pub const NONE: Self = Self { index: u32::MAX, generation: u32::MAX };
+}

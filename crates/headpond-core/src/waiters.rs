@@ -18,7 +18,7 @@ const COST: u64 = 1 << 20;
 #[derive(Debug)]
 struct Waiter {
     generation: u32,
-    queued: bool,
+    /// The place of its application; [`NONE`] once it has left.
     application: u32,
     holder: u64,
     since: Tick,
@@ -60,6 +60,9 @@ pub(crate) struct Left {
     pub(crate) holder: u64,
     pub(crate) since: Tick,
 }
+
+/// There may be very many.
+const _: () = assert!(size_of::<Waiter>() <= 48);
 
 /// The queue of one pool.
 #[derive(Debug)]
@@ -125,7 +128,6 @@ impl Waiters {
         }
         let waiter = |generation| Waiter {
             generation,
-            queued: true,
             application,
             holder,
             since: now,
@@ -215,7 +217,8 @@ impl Waiters {
     /// Takes one out of the queue; `None` if it is no longer there.
     pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Left> {
         let waiter = self.waiters.get(id.index as usize)?;
-        if waiter.generation == id.generation && waiter.queued { self.remove_at(id.index) } else { None }
+        let waits = waiter.generation == id.generation && waiter.application != NONE;
+        if waits { self.remove_at(id.index) } else { None }
     }
 
     /// No deadline comes before this; may be too early, never too late.
@@ -263,10 +266,10 @@ impl Waiters {
 
     fn remove_at(&mut self, index: u32) -> Option<Left> {
         let waiter = self.waiters.get_mut(index as usize)?;
-        waiter.queued = false;
         waiter.generation = waiter.generation.wrapping_add(1);
         let left = Left { holder: waiter.holder, since: waiter.since };
-        let (all, own, application) = (waiter.all, waiter.own, waiter.application);
+        let application = std::mem::replace(&mut waiter.application, NONE);
+        let (all, own) = (waiter.all, waiter.own);
         match self.waiters.get_mut(all.previous as usize) {
             Some(waiter) => waiter.all.next = all.next,
             None => self.all.head = all.next,

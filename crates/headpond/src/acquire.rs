@@ -34,7 +34,7 @@ pin_project! {
         tag: Tag,
         // When to give up; of one that waits, since when it does.
         time: Tick,
-        place: Place,
+        waiter: WaiterId,
         #[pin]
         node: Node<Outcome<C>>,
     }
@@ -46,19 +46,10 @@ pin_project! {
     }
 }
 
-/// Where a request is.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    New,
-    /// Until the node is served.
-    Queued(WaiterId, u32),
-    Done,
-}
-
 impl<'p, C: Connector> Acquire<'p, C> {
     pub(crate) fn new(pool: &'p Arc<Inner<C>>, site: &'static Location<'static>) -> Self {
         let tag = Tag { site, label: None };
-        Self { pool, tag, time: Tick::NEVER, place: Place::New, node: Node::new() }
+        Self { pool, tag, time: Tick::NEVER, waiter: WaiterId::NONE, node: Node::new() }
     }
 
     /// What it is for: named in errors and leak reports, beside the place in the program.
@@ -91,12 +82,12 @@ impl<C: Connector> Future for Acquire<'_, C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // A task that only ever finds idle connections must yield at times, too.
         let coop = ready!(coop::poll_proceed(cx));
-        let this = self.project();
-        if matches!(this.place, Place::New) {
+        let mut this = self.project();
+        if this.node.is_new() {
             let (tag, task) = (*this.tag, task_of(cx));
             if let Some(slot) = take_at_hand(this.pool, |slot| slot.mark.name(tag, task)) {
                 coop.made_progress();
-                *this.place = Place::Done;
+                this.node.as_mut().finish();
                 return Poll::Ready(Ok(Lease::new(slot)));
             }
         }
@@ -110,27 +101,29 @@ impl<C: Connector> Future for Acquire<'_, C> {
 
 impl<C: Connector> Projection<'_, '_, C> {
     fn poll_queue(mut self, cx: &Context<'_>) -> Poll<Result<Lease<C>, AcquireError<C::Error>>> {
-        match *self.place {
-            Place::New => self.enter(cx),
-            Place::Queued(_, number) => {
-                let outcome = self.node.as_mut().take().or_else(|| {
-                    // Woken for something else, or by another task that has it now.
-                    let mut state = self.pool.lock();
-                    // Served meanwhile, its number may be another one's.
-                    if self.node.is_queued() {
-                        state.renew_waker(number, cx.waker());
-                    }
-                    drop(state);
-                    self.node.as_mut().take()
-                });
-                let Some(outcome) = outcome else { return Poll::Pending };
-                *self.place = Place::Done;
-                match outcome {
-                    Ok(slot) => self.granted(slot, cx),
-                    Err(refused) => Poll::Ready(Err(self.refused(refused, cx))),
-                }
+        if self.node.is_new() {
+            return self.enter(cx);
+        }
+        let outcome = self.node.as_mut().take().or_else(|| {
+            // Woken for something else, or by another task that has it now.
+            let mut state = self.pool.lock();
+            // Served meanwhile, its number may be another one's.
+            if self.node.is_queued() {
+                state.renew_waker(self.node.number(), cx.waker());
             }
-            Place::Done => panic!("a request was polled after it was answered"),
+            drop(state);
+            self.node.as_mut().take()
+        });
+        match outcome {
+            Some(Some(slot)) => self.granted(slot, cx),
+            Some(None) => {
+                self.node.as_mut().finish();
+                Poll::Ready(Err(self.refused(cx)))
+            }
+            None => {
+                assert!(!self.node.is_done(), "a request was polled after it was answered");
+                Poll::Pending
+            }
         }
     }
 
@@ -150,12 +143,10 @@ impl<C: Connector> Projection<'_, '_, C> {
             };
             (answer, now)
         });
-        *self.place = Place::Done;
         let error = match answer {
             Answer::Granted(slot) => return self.granted(slot, cx),
-            Answer::Queued(waiter, number) => {
-                (*self.place, *self.time) = (Place::Queued(waiter, number), now);
-                // What it was queued for may have been there.
+            Answer::Queued(waiter) => {
+                (*self.waiter, *self.time) = (waiter, now);
                 return Poll::Pending;
             }
             Answer::Full(full) => AcquireError::Full(full),
@@ -164,6 +155,7 @@ impl<C: Connector> Projection<'_, '_, C> {
             Answer::Nested(holder) => AcquireError::Nested(holder),
             Answer::Closed => AcquireError::Closed,
         };
+        self.node.as_mut().finish();
         Poll::Ready(Err(error))
     }
 
@@ -174,42 +166,55 @@ impl<C: Connector> Projection<'_, '_, C> {
     ) -> Poll<Result<Lease<C>, AcquireError<C::Error>>> {
         if self.pool.connector.is_broken(&mut slot.connection) {
             lost(slot);
+            // It goes to the end of the queue: whoever is there has not been served either.
             return self.enter(cx);
         }
+        self.node.as_mut().finish();
         slot.mark.name(*self.tag, task_of(cx));
         Poll::Ready(Ok(Lease::new(slot)))
     }
 
-    fn refused(&self, refused: Refused<C::Error>, cx: &Context<'_>) -> AcquireError<C::Error> {
-        match refused {
-            Refused::TimedOut(situation) => {
-                let now = self.pool.clock.now();
-                let own = self.pool.lock().held_by(now, task_of(cx));
+    fn refused(&self, cx: &Context<'_>) -> AcquireError<C::Error> {
+        let now = self.pool.clock.now();
+        let mut state = self.pool.lock();
+        match state.take_refusal(self.node.address()) {
+            Some(Refused::TimedOut(situation)) => {
+                let own = state.held_by(now, task_of(cx));
                 AcquireError::TimedOut(Box::new(TimedOut { waited: now.since(*self.time), own, situation }))
             }
-            Refused::Login(failure) => AcquireError::Login(failure),
-            Refused::Closed => AcquireError::Closed,
+            Some(Refused::Login(failure)) => AcquireError::Login(failure),
+            Some(Refused::Closed) | None => AcquireError::Closed,
         }
     }
 }
 
 impl<C: Connector> Acquire<'_, C> {
     /// Nobody polls it any more.
+    #[inline]
     fn leave(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        let Place::Queued(waiter, number) = *this.place else { return };
-        *this.place = Place::Done;
-        if this.node.is_queued() {
-            let node = this.node.as_ref();
-            this.pool.turn(|state, now| {
+        let this = self.project();
+        if *this.waiter != WaiterId::NONE {
+            this.leave_queue();
+        }
+    }
+}
+
+impl<C: Connector> Projection<'_, '_, C> {
+    fn leave_queue(mut self) {
+        let waiter = *self.waiter;
+        if self.node.is_queued() {
+            let node = self.node.as_ref();
+            self.pool.turn(|state, now| {
                 // It may have been served meanwhile.
                 if node.is_queued() {
-                    state.withdraw(now, waiter, number);
+                    state.withdraw(now, waiter, node.number());
                 }
             });
         }
-        if let Some(Ok(slot)) = this.node.as_mut().take() {
-            give_back(slot);
+        match self.node.as_mut().take() {
+            Some(Some(slot)) => give_back(slot),
+            Some(None) => drop(self.pool.lock().take_refusal(self.node.address())),
+            None => {}
         }
     }
 }

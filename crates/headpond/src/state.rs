@@ -1,5 +1,6 @@
 //! What the lock guards: the machine, the connections that lie in the pool, and those who wait.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -27,8 +28,8 @@ const TRUST_AT_HAND: std::time::Duration = TICK.saturating_mul(4);
 /// So many holders an error names.
 const HOLDERS_NAMED: usize = 3;
 
-/// What becomes of one that waits.
-pub(crate) type Outcome<C> = Result<Box<Slot<C>>, Refused<<C as Connector>::Error>>;
+/// What becomes of one that waits; `None`: it was refused, [`State::take_refusal`] says why.
+pub(crate) type Outcome<C> = Option<Box<Slot<C>>>;
 
 /// Why one that waits gets nothing.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub(crate) enum Refused<E> {
 /// The answer to a request.
 pub(crate) enum Answer<C: Connector> {
     Granted(Box<Slot<C>>),
-    Queued(WaiterId, u32),
+    Queued(WaiterId),
     Full(PoolFull),
     WouldMiss(PoolFull),
     Login(Arc<LoginFailure<C::Error>>),
@@ -60,6 +61,8 @@ pub(crate) struct State<C: Connector> {
     pub(crate) machine: Machine,
     entries: Vec<Entry<C>>,
     queue: Queue<Outcome<C>>,
+    /// Why those were refused who have not heard it yet, by where they are.
+    refusals: BTreeMap<usize, Refused<C::Error>>,
     /// Connections that the machine has lent.
     lent: Vec<ConnId>,
     actions: Vec<Action>,
@@ -92,6 +95,7 @@ impl<C: Connector> State<C> {
             machine: Machine::new(policy.clone(), seed),
             entries: Vec::new(),
             queue: Queue::new(),
+            refusals: BTreeMap::new(),
             lent: Vec::new(),
             actions: Vec::new(),
             last: Tick(0),
@@ -132,7 +136,7 @@ impl<C: Connector> State<C> {
             },
             Ok(Acquired::Queued(id)) => {
                 self.queue.join(node, waker);
-                Answer::Queued(id, number)
+                Answer::Queued(id)
             }
             Ok(Acquired::Refused(why)) => self.refusal(why),
             Err(answer) => answer,
@@ -182,6 +186,11 @@ impl<C: Connector> State<C> {
     pub(crate) fn withdraw(&mut self, now: Tick, waiter: WaiterId, number: u32) {
         self.queue.leave(number);
         self.machine.withdraw(now, waiter);
+    }
+
+    /// Why the one at this address was refused.
+    pub(crate) fn take_refusal(&mut self, address: usize) -> Option<Refused<C::Error>> {
+        self.refusals.remove(&address)
     }
 
     pub(crate) fn renew_waker(&mut self, number: u32, waker: &Waker) {
@@ -364,7 +373,7 @@ impl<C: Connector> State<C> {
             match action {
                 Action::Grant { holder, conn, .. } => {
                     if let Some(slot) = self.take(now, conn) {
-                        self.serve(holder, Ok(slot), &mut effects);
+                        self.serve(holder, Some(slot), &mut effects);
                     }
                 }
                 Action::Refuse { holder, why } => {
@@ -375,7 +384,11 @@ impl<C: Connector> State<C> {
                             timed_out.get_or_insert_with(|| Arc::new(self.situation(now))).clone(),
                         ),
                     };
-                    self.serve(holder, Err(refused), &mut effects);
+                    let number = u32::try_from(holder).unwrap_or(u32::MAX);
+                    if let Some(address) = self.queue.address(number) {
+                        self.refusals.insert(address, refused);
+                    }
+                    self.serve(holder, None, &mut effects);
                 }
                 Action::Open(conn) => effects.job(Job::Open(conn)),
                 Action::Check(conn) => {
@@ -414,7 +427,7 @@ impl<C: Connector> State<C> {
         match self.queue.serve(number, outcome) {
             Ok(waker) => effects.wake(waker),
             // Nobody leaves the queue without telling the machine.
-            Err(outcome) => debug_assert!(outcome.is_err(), "granted to nobody"),
+            Err(outcome) => debug_assert!(outcome.is_none(), "granted to nobody"),
         }
     }
 

@@ -31,9 +31,9 @@ fn who_is_served_has_the_outcome_once() {
     queue.join(node.as_mut(), waker);
     assert!(node.is_queued());
     assert_eq!(node.as_mut().take(), None);
-    queue.serve(number, Box::new(7)).unwrap().unwrap().wake();
+    queue.serve(number, Some(Box::new(7))).unwrap().unwrap().wake();
     assert!(!node.is_queued());
-    assert_eq!((node.as_mut().take(), node.as_mut().take()), (Some(Box::new(7)), None));
+    assert_eq!((node.as_mut().take(), node.as_mut().take()), (Some(Some(Box::new(7))), None));
     assert_eq!(woken.0.load(SeqCst), 1);
 }
 
@@ -58,7 +58,7 @@ fn an_outcome_that_nobody_takes_is_dropped() {
         let mut node = pin!(Node::new());
         let number = queue.next();
         queue.join(node.as_mut(), Waker::noop().clone());
-        assert!(queue.serve(number, outcome.clone()).is_ok());
+        assert!(queue.serve(number, Some(outcome.clone())).is_ok());
         assert_eq!(std::sync::Arc::strong_count(&outcome), 2);
     }
     assert_eq!(std::sync::Arc::strong_count(&outcome), 1);
@@ -101,10 +101,10 @@ fn nodes_of_two_threads_are_served_by_each_other() {
                     while node.is_queued() {
                         let mut queue = queue.lock().unwrap();
                         for number in 0..2 {
-                            let _ = queue.serve(number, Box::new(turn));
+                            let _ = queue.serve(number, Some(Box::new(turn)));
                         }
                     }
-                    assert!(node.as_mut().take().is_some());
+                    assert!(node.as_mut().take().flatten().is_some());
                 }
             });
         }

@@ -52,6 +52,19 @@ async fn who_was_served_and_does_not_come_for_it_passes_it_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_served_a_connection_that_broke_meanwhile_waits_for_another() {
+    let server = Server::new();
+    let pool = server.pool(1);
+    let lease = pool.acquire().await.unwrap();
+    let mut served = Box::pin(pool.acquire());
+    assert!(served.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(lease);
+    server.restart();
+    assert_eq!(served.await.unwrap().number, 2);
+    assert_eq!(pool.stats().counts.opened, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_test_goes_on_though_nobody_waits_for_it_any_more() {
     let server = Server::new();
     let pool = server.builder(1).trust_window(Duration::ZERO).build();

@@ -170,3 +170,11 @@ async fn a_server_that_is_not_there_yet_is_waited_for_and_the_error_names_it() {
     server.down.store(false, SeqCst);
     waiting.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_lease_is_one_pointer_and_a_waiter_small() {
+    let pool = Server::new().pool(1);
+    assert_eq!(size_of::<headpond::Lease<crate::server::ToServer>>(), size_of::<usize>());
+    // With the 48 bytes that the machine keeps of it, and a pointer to it.
+    assert!(size_of_val(&pool.acquire()) + 48 + 8 <= 128, "{}", size_of_val(&pool.acquire()));
+}
