@@ -30,6 +30,8 @@ enum Command {
     },
     /// More clients at once than a private PostgreSQL accepts, with and without the pool
     Demo(commands::demo::Size),
+    /// Run the pool's policy in virtual time against a model of a database, applications and what happens to them
+    Simulate(commands::simulate::Simulation),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => commands::serve::serve(config.as_deref()),
         Command::Check { config } => commands::check::check(&config),
         Command::Demo(size) => commands::demo::demo(&size),
+        Command::Simulate(simulation) => commands::simulate::simulate(&simulation),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

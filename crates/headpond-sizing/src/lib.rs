@@ -8,3 +8,6 @@
 //! Times are seconds, rates are per second, shares lie between 0 and 1.
 
 pub mod queues;
+pub mod scenario;
+pub mod sim;
+pub mod time;

@@ -58,6 +58,18 @@ impl Queue {
         Waits { p_wait: all_busy / (below.weight + all_busy), decay: last - self.arrivals }
     }
 
+    /// The share of requests that time out when none waits longer than `patience` seconds, exactly (M/M/c+D: Barrer 1957):
+    /// what `acquire_timeout` costs. Waits have the density `v(x) = v(0)·e^(−(X(c) − λ)x)` up to there, and nobody new
+    /// joins beyond.
+    #[must_use]
+    pub fn timed_out(&self, patience: f64) -> f64 {
+        let Some(last) = self.capacity.last().copied() else { return 1.0 };
+        let slope = (last - self.arrivals) * patience;
+        // ∫ of the density up to `patience`, relative to its value there.
+        let joined = if slope.abs() < 1e-9 { patience } else { patience * libm::expm1(slope) / slope };
+        1.0 / (self.below().weight * libm::exp(slope) + last * joined + 1.0)
+    }
+
     /// Everything, with its limits; `None` if the queue would grow without end.
     #[must_use]
     pub fn steady(&self) -> Option<Steady> {

@@ -111,6 +111,20 @@ fn erlang_a_without_patience_is_erlang_b() {
     near(steady.gave_up, erlang_b(6, 5.0), 1e-9);
 }
 
+/// With no patience at all it is Erlang B; with much, waits beyond it are those of Erlang C, with each third of them cut.
+#[test]
+fn a_pool_with_a_deadline_lies_between_erlang_b_and_erlang_c() {
+    for (connections, offered) in [(1, 0.6), (7, 5.0), (7, 9.0), (7, 7.0)] {
+        let queue = Queue::constant(connections, offered, 1.0);
+        same(queue.timed_out(0.0), erlang_b(connections, offered));
+    }
+    let queue = Queue::constant(7, 5.0, 1.0);
+    let (late, load) = (queue.waits().later_than(6.0), 5.0 / 7.0);
+    near(queue.timed_out(6.0), late * (1.0 - load), 1e-3 * late);
+    // Overloaded without end, what cannot be served times out.
+    near(Queue::constant(7, 9.0, 1.0).timed_out(1e3), 2.0 / 9.0, 1e-9);
+}
+
 #[test]
 fn a_load_dependent_pool_of_constant_speed_is_erlang_c() {
     for (connections, offered) in [(1, 0.7), (8, 6.1), (200, 190.0)] {
