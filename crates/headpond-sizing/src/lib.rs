@@ -7,6 +7,8 @@
 //!
 //! Times are seconds, rates are per second, shares lie between 0 and 1.
 
+pub mod budgets;
+pub mod curve;
 pub mod queues;
 pub mod scenario;
 pub mod sim;

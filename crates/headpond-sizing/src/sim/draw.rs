@@ -2,7 +2,7 @@
 //! is asked of another.
 
 use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution, Exp1, Gamma, LogNormal};
+use rand_distr::{Distribution, Exp1, Gamma, LogNormal, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::scenario::Amount;
@@ -21,6 +21,11 @@ impl Stream {
     /// Exponential with mean 1.
     pub(crate) fn exponential(&mut self) -> f64 {
         Exp1.sample(&mut self.0)
+    }
+
+    /// Normal, with mean 0 and deviation 1.
+    pub(crate) fn normal(&mut self) -> f64 {
+        StandardNormal.sample(&mut self.0)
     }
 
     /// Between 0 and 1.
