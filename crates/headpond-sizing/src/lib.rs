@@ -7,6 +7,7 @@
 //!
 //! Times are seconds, rates are per second, shares lie between 0 and 1.
 
+pub mod advice;
 pub mod budgets;
 pub mod curve;
 pub mod queues;
