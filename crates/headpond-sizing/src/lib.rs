@@ -10,6 +10,7 @@
 pub mod advice;
 pub mod budgets;
 pub mod curve;
+pub mod measured;
 pub mod queues;
 pub mod scenario;
 pub mod sim;

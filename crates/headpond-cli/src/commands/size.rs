@@ -1,9 +1,12 @@
 //! `headpond size`: without a database.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use headpond_sizing::advice::{Answer, Bounded, Question, advise};
+use headpond_sizing::measured::Measured;
 use headpond_sizing::scenario::Objective;
 use headpond_sizing::time::seconds;
 
@@ -37,6 +40,9 @@ pub(crate) struct Load {
     /// Cores of a database node; without them the knee is not known
     #[arg(long, value_parser = amount)]
     cores: Option<f64>,
+    /// What was measured of a node, in place of --hold and --work-share: TOML, see docs/sizing.md
+    #[arg(long)]
+    measured: Option<PathBuf>,
     /// Database nodes that share the load
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     nodes: u32,
@@ -130,11 +136,13 @@ impl Load {
         if !sound || limit == Some(0) || self.late == 0.0 {
             return Err("the rate lies above 0 and up to a million/s, --growth is 0.1 at least, --late between 0 and 1, and --max-connections leaves something".to_owned());
         }
+        let measured = self.measured.as_deref().map(measured).transpose()?;
         let usual = Question::about(rate);
         Ok(Question {
             hold: self.hold.unwrap_or(usual.hold),
             work_share: self.work_share.unwrap_or(usual.work_share),
             cores: self.cores.filter(|cores| *cores > 0.0),
+            measured,
             batch: self.batch.unwrap_or(usual.batch),
             growth: self.growth,
             objective: Objective { wait: self.wait, late: self.late },
@@ -152,6 +160,12 @@ impl Load {
             ..usual
         })
     }
+}
+
+fn measured(file: &Path) -> Result<Measured, String> {
+    let about = |error: String| format!("{}: {error}", file.display());
+    let text = fs::read_to_string(file).map_err(|error| about(error.to_string()))?;
+    Measured::from_toml(&text).map_err(about)
 }
 
 fn time(text: &str) -> Result<f64, String> {

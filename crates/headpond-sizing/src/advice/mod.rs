@@ -3,6 +3,7 @@
 //! What is not known is an interval, and every size of the answer has one: that of the sizes that two hundred draws of
 //! the unknown lead to. Each size says what binds it.
 
+mod known;
 mod sizes;
 mod text;
 mod trials;
@@ -13,9 +14,11 @@ mod tests;
 use serde::Serialize;
 
 use crate::budgets::{Claim, divide};
+use crate::measured::Measured;
 use crate::scenario::Objective;
 use crate::sim::Stream;
-use sizes::{Known, Sizes};
+use known::{Known, straight};
+use sizes::Sizes;
 
 /// Draws behind an interval.
 const DRAWS: usize = 200;
@@ -69,8 +72,10 @@ pub struct Question {
     pub work_share: Bounded,
     /// Variance of holds over the square of their mean; 1 is exponential.
     pub hold_cv2: f64,
-    /// Cores of a database node; `None`: unknown, and the knee with it.
+    /// Cores of a database node; `None`: unknown, and the knee with it, unless it was measured.
     pub cores: Option<f64>,
+    /// What was measured of a node, in place of `hold`, `work_share` and what follows from `cores`.
+    pub measured: Option<Measured>,
     /// Batch jobs that hold a connection each, and for how long, in seconds.
     pub batch: (u32, f64),
     /// The load to be ready for, as a multiple of the peak.
@@ -118,6 +123,7 @@ impl Question {
             work_share: Bounded { value: 0.5, low: 0.2, high: 0.9 },
             hold_cv2: 2.0,
             cores: None,
+            measured: None,
             batch: (0, 0.0),
             growth: 1.2,
             objective: Objective::USUAL,
@@ -208,6 +214,8 @@ pub struct WhatIf {
 /// The answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Answer {
+    /// Why none of this is to be trusted: what was measured was disturbed.
+    pub doubts: Vec<String>,
     /// What was assumed, in words.
     pub assumed: Vec<String>,
     /// Leases at once at the peak, on average, of a node.
@@ -241,6 +249,7 @@ pub fn advise(question: &Question, trials: bool) -> Answer {
         what_ifs = trials::what_ifs(question, &known, &sizes);
     }
     Answer {
+        doubts: question.measured.as_ref().map(Measured::doubts).unwrap_or_default(),
         assumed: known.words(question),
         in_use: sizes.in_use,
         sizes: sizes.rows(question, &drawn),
@@ -258,7 +267,7 @@ fn budgets(question: &Question, known: &Known, sizes: &Sizes) -> Vec<(String, u3
     let claim = |(_, share): &(String, f64)| {
         let arrivals = known.arrivals * share / all.max(1e-9);
         let late = |c: u32| {
-            known.straight(sizes.mean_hold).waits(c, arrivals, known.z).later_than(question.objective.wait)
+            straight(sizes.mean_hold).waits(c, arrivals, known.z).later_than(question.objective.wait)
         };
         Claim { weight: *share, floor: 1, late: (0..=sizes.max).map(late).collect() }
     };

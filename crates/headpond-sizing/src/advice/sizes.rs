@@ -1,10 +1,8 @@
 //! The sizes that follow from one set of values.
 
+use super::known::{Known, straight};
 use super::{Price, Question, Shortfall, Size};
 use crate::curve::Curve;
-use crate::queues::variability;
-use crate::scenario::Speed;
-use crate::sim::Stream;
 use crate::time::text;
 
 /// The share of a node's cores that logins may take.
@@ -18,109 +16,6 @@ const IDLE_TIMEOUT: f64 = 300.0;
 
 /// Normal quantile of 99 %.
 const SURE: f64 = 2.326;
-
-/// One set of values for everything that a question leaves open, for the node that bears the most.
-pub(super) struct Known {
-    /// Requests per second at one node: growth, affinity, and the loss of another node included.
-    pub(super) arrivals: f64,
-    /// The same while all nodes are up.
-    pub(super) usual: f64,
-    pub(super) work: f64,
-    pub(super) think: f64,
-    pub(super) z: f64,
-    /// Batch jobs on the node.
-    pub(super) batch: u32,
-    /// Cores that batch leaves; `None`: unknown.
-    pub(super) cores: Option<f64>,
-    pub(super) curve: Curve,
-}
-
-impl Known {
-    pub(super) fn guess(question: &Question) -> Self {
-        let Question { rate, hold, work_share, .. } = question;
-        Self::new(question, rate.value, hold.value, work_share.value)
-    }
-
-    pub(super) fn draw(question: &Question, chance: &mut Stream) -> Self {
-        let share = question.work_share.draw(chance).min(1.0);
-        Self::new(question, question.rate.draw(chance), question.hold.draw(chance), share)
-    }
-
-    fn new(question: &Question, rate: f64, hold: f64, share: f64) -> Self {
-        let nodes = question.nodes.max(1);
-        let bearing = if nodes > 1 { nodes - 1 } else { 1 };
-        let sticks = |nodes: u32| if nodes > 1 { 1.0 + question.affinity } else { 1.0 };
-        let load = rate * question.growth;
-        let batch = question.batch.0.div_ceil(bearing);
-        let cores = question.cores.map(|cores| (cores - f64::from(batch) * share).max(0.05 * cores));
-        let (work, think) = (hold * share, hold * (1.0 - share));
-        let speed = Speed::Cores(cores.unwrap_or(1e9));
-        // Beyond the knee nothing is learnt; without cores there is none.
-        let most = match cores {
-            Some(cores) => (3.0 * cores / share.max(0.01) + 16.0).min(4096.0) as u32,
-            None => 1,
-        };
-        let curve = match cores {
-            Some(_) => Curve::of_leases(&speed, work, think, most),
-            None => straight(hold),
-        };
-        Self {
-            arrivals: load / f64::from(bearing) * sticks(bearing),
-            usual: load / f64::from(nodes) * sticks(nodes),
-            work,
-            think,
-            z: variability(1.0, question.hold_cv2),
-            batch,
-            cores,
-            curve,
-        }
-    }
-
-    /// The curve of holds that last as long, however many connections are in use.
-    pub(super) fn straight(&self, hold: f64) -> Curve {
-        straight(hold)
-    }
-
-    pub(super) fn words(&self, question: &Question) -> Vec<String> {
-        let time = |b: super::Bounded| format!("{} ({} to {})", text(b.value), text(b.low), text(b.high));
-        let share = question.work_share;
-        let mut words = vec![
-            format!(
-                "{:.0} requests/s at the peak, {:.0} to {:.0}",
-                question.rate.value, question.rate.low, question.rate.high
-            ),
-            format!(
-                "a connection is held for {}; the database works {:.0} % of that ({:.0} to {:.0} %)",
-                time(question.hold),
-                100.0 * share.value,
-                100.0 * share.low,
-                100.0 * share.high
-            ),
-            format!(
-                "ready for {} times the peak: {:.0} requests/s at one node",
-                question.growth, self.arrivals
-            ),
-        ];
-        match question.cores {
-            Some(cores) => {
-                words.push(format!("{cores} cores in each of {} database node(s)", question.nodes))
-            }
-            None => words.push("the database's cores are not known, nor is its knee: --cores".to_owned()),
-        }
-        if question.batch.0 > 0 {
-            words.push(format!(
-                "{} batch jobs hold a connection each for {}",
-                question.batch.0,
-                text(question.batch.1)
-            ));
-        }
-        words
-    }
-}
-
-fn straight(hold: f64) -> Curve {
-    Curve::new((1..=4096).map(|n| f64::from(n) / hold).collect())
-}
 
 /// Sizes of the pool of one application server on one node, unless it says otherwise.
 #[derive(Clone, Debug)]
@@ -155,7 +50,7 @@ impl Sizes {
     pub(super) fn of(question: &Question, known: &Known) -> Self {
         let Known { curve, arrivals, z, batch, .. } = known;
         let demand = curve.demand(*arrivals, *z, question.objective).map(|c| c + batch);
-        let knee = known.cores.map(|_| curve.knee() + batch);
+        let knee = known.has_knee.then(|| curve.knee() + batch);
         let caps = [(demand, Bound::Demand), (knee, Bound::Knee), (question.limit, Bound::Limit)];
         let (max, bound) = (caps.into_iter())
             .filter_map(|(cap, bound)| Some((cap?, bound)))
@@ -315,7 +210,7 @@ impl Sizes {
                 ));
             }
             let delivers = known.curve.rate(known.curve.knee());
-            if known.cores.is_some() && known.arrivals > FAILOVER_SHARE * delivers {
+            if known.has_knee && known.arrivals > FAILOVER_SHARE * delivers {
                 notes.push(format!(
                     "N+1 is not satisfied: after the loss of a node each other bears {:.0}/s, {:.0} % of what it delivers at its knee (80 % is advised)",
                     known.arrivals,

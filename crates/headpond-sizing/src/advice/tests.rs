@@ -3,7 +3,8 @@ use std::time::Duration;
 use headpond_core::PoolSettings;
 
 use super::*;
-use crate::curve::Curve;
+use crate::curve::{Curve, Level};
+use crate::measured::{Measured, Window};
 use crate::scenario::{Amount, Application, Database, Scenario, Speed};
 use crate::sim::simulate;
 
@@ -140,4 +141,22 @@ fn the_same_question_has_the_same_answer_in_every_form() {
     // What is pasted is for one process.
     let each = one.sizes.iter().rev().find(|size| size.setting == "max_size").unwrap().value;
     assert_eq!(pool["max_size"].as_integer().unwrap() as f64, each);
+}
+
+/// A measured curve takes the place of what is assumed, and what is wrong with it is said first.
+#[test]
+fn a_measured_curve_binds_and_a_disturbed_one_is_doubted() {
+    let level = |n: u32| Level { in_use: n, seconds: 10.0, completions: 1000 * u64::from(n.min(8)) };
+    let window = Window { acquires: 500, holds: 500, hold_time: 5.0, time_in_use: 6.0, foreign_cpu: None };
+    let measured =
+        Measured { levels: [1, 2, 4, 8, 16, 32].map(level).to_vec(), windows: vec![window], spread: 0.01 };
+    let ask = |rate| {
+        let measured = Some(measured.clone());
+        advise(&Question { measured, ..plant(rate, 1.0) }, true)
+    };
+    let fits = ask(400.0);
+    assert!(fits.shortfall.is_none() && value(&fits, "max_size") <= 8.0);
+    assert!(fits.to_string().starts_with("NOT TRUSTWORTHY: counters are broken"));
+    let missing = ask(790.0).shortfall.expect("the knee of 8 is too small");
+    assert!(missing.missing_rate > 50.0);
 }

@@ -37,6 +37,9 @@ impl Size {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for doubt in &self.doubts {
+            writeln!(f, "NOT TRUSTWORTHY: {doubt}")?;
+        }
         for line in &self.assumed {
             writeln!(f, "assumed: {line}")?;
         }
@@ -46,11 +49,11 @@ impl fmt::Display for Answer {
             if missing.missing_connections > 0 {
                 writeln!(f, "missing: {} connections\n", missing.missing_connections)?;
             } else {
-                writeln!(
-                    f,
-                    "missing: {:.0}/s, or {:.1} cores, on each node\n",
-                    missing.missing_rate, missing.missing_cores
-                )?;
+                let cores = match missing.missing_cores {
+                    cores if cores > 0.0 => format!(", or {cores:.1} cores,"),
+                    _ => String::new(),
+                };
+                writeln!(f, "missing: {:.0}/s{cores} on each node\n", missing.missing_rate)?;
             }
         }
         writeln!(f, "{:17}{:>9}  {:18}because", "setting", "value", "90 % interval")?;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use headpond_core::PoolSettings;
 
-use super::sizes::{Known, Sizes};
+use super::known::Known;
+use super::sizes::Sizes;
 use super::{Price, Question, WhatIf};
 use crate::scenario::{Amount, Application, Arrivals, Database, Event, EventKind, Scenario, Speed};
 use crate::sim::{Recovery, simulate};
@@ -69,7 +70,11 @@ pub(super) fn what_ifs(question: &Question, known: &Known, sizes: &Sizes) -> Vec
 fn scenario(question: &Question, known: &Known, sizes: &Sizes, duration: f64) -> Scenario {
     let servers = question.servers.max(1);
     let max_size = sizes.max_each.max(1);
-    let speed = Speed::Cores(question.cores.unwrap_or(1e9));
+    // Batch is simulated: of the cores it takes its part by itself.
+    let speed = match (&known.speed, question.cores) {
+        (Speed::Cores(_), Some(cores)) => Speed::Cores(cores),
+        (speed, _) => speed.clone(),
+    };
     // Work and thinking vary on their own: each more than their sum.
     let share = known.work / (known.work + known.think);
     let cv2 = question.hold_cv2 / (share * share + (1.0 - share) * (1.0 - share));

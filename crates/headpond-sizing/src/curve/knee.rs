@@ -1,5 +1,7 @@
 //! The knee of a measured curve, and how sure it is.
 
+use serde::Deserialize;
+
 use super::{Curve, KNEE_SHARE, unimodal};
 use crate::sim::Stream;
 
@@ -11,7 +13,8 @@ const SURE: f64 = 0.9;
 
 /// What was measured while exactly so many connections were in use: by an experiment, or by counters in production (a
 /// birth-death pool's maximum-likelihood estimate of X(n) is completions over time).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Level {
     /// Connections.
     pub in_use: u32,
@@ -42,27 +45,19 @@ pub struct Knee {
     pub curve: Curve,
 }
 
-/// The knee of levels in rising order of connections; `None` without any that delivered something.
+/// The knee of levels in rising order of connections, each of which delivered something; `None` without any.
 ///
 /// `spread` is what one level varies by from run to run beyond chance (its relative standard deviation: 0.01 on a quiet
 /// machine), `seed` feeds the resampling.
 #[must_use]
 pub fn knee(levels: &[Level], spread: f64, seed: u64) -> Option<Knee> {
-    let levels: Vec<Level> =
-        levels.iter().filter(|l| l.seconds > 0.0 && l.completions > 0).copied().collect();
-    let measured: Vec<f64> = levels.iter().map(Level::rate).collect();
-    let curve = fit(&levels, &measured)?;
     let most = levels.last()?.in_use;
+    let curve = fitted(levels);
     let mut chance = Stream::new(seed, 0);
     let mut knees: Vec<u32> = (0..RESAMPLES)
-        .filter_map(|_| {
-            // Around the fit: around what was measured, chance would be counted twice.
-            let noisy = |level: &Level| {
-                let sd = (1.0 / level.completions as f64 + spread * spread).sqrt();
-                curve.rate(level.in_use) * (1.0 + sd * chance.normal()).max(1e-3)
-            };
-            let noisy: Vec<f64> = levels.iter().map(noisy).collect();
-            fit(&levels, &noisy).map(|curve| curve.reaching(KNEE_SHARE * plateau(&noisy, spread)))
+        .map(|_| {
+            let noisy = noisy(levels, &curve, spread, &mut chance);
+            fit(levels, &noisy).reaching(KNEE_SHARE * plateau(&noisy, spread))
         })
         .collect();
     knees.sort_unstable();
@@ -83,24 +78,40 @@ fn plateau(rates: &[f64], spread: f64) -> f64 {
     high().sum::<f64>() / high().count().max(1) as f64
 }
 
-/// A curve through the unimodal fit of some levels.
-fn fit(levels: &[Level], rates: &[f64]) -> Option<Curve> {
+/// The curve through the unimodal fit of some levels, at least one.
+pub(crate) fn fitted(levels: &[Level]) -> Curve {
+    fit(levels, &levels.iter().map(Level::rate).collect::<Vec<f64>>())
+}
+
+/// The same through levels that chance might have led to as well.
+pub(crate) fn resampled(levels: &[Level], curve: &Curve, spread: f64, chance: &mut Stream) -> Curve {
+    fit(levels, &noisy(levels, curve, spread, chance))
+}
+
+/// Rates around the fit: around what was measured, chance would be counted twice.
+fn noisy(levels: &[Level], curve: &Curve, spread: f64, chance: &mut Stream) -> Vec<f64> {
+    let noisy = |level: &Level| {
+        let sd = (1.0 / level.completions as f64 + spread * spread).sqrt();
+        curve.rate(level.in_use) * (1.0 + sd * chance.normal()).max(1e-3)
+    };
+    levels.iter().map(noisy).collect()
+}
+
+fn fit(levels: &[Level], rates: &[f64]) -> Curve {
     let weights: Vec<f64> =
         levels.iter().zip(rates).map(|(l, rate)| l.completions as f64 / (rate * rate)).collect();
     let fitted = unimodal(rates, &weights);
-    let most = levels.last()?.in_use;
+    let most = levels.last().map_or(1, |level| level.in_use);
     let mut points = levels.iter().map(|level| f64::from(level.in_use)).zip(fitted).peekable();
-    let (mut before, mut rates) = ((0.0, 0.0), Vec::new());
+    let (mut before, mut curve) = ((0.0, 0.0), Vec::new());
     for n in (1..=most).map(f64::from) {
         while let Some(point) = points.next_if(|point| point.0 <= n) {
             before = point;
         }
-        let after = points.peek().copied().unwrap_or((f64::INFINITY, before.1));
-        rates.push(if after.0.is_finite() {
-            before.1 + (after.1 - before.1) * (n - before.0) / (after.0 - before.0)
-        } else {
-            before.1
+        curve.push(match points.peek() {
+            Some(after) => before.1 + (after.1 - before.1) * (n - before.0) / (after.0 - before.0),
+            None => before.1,
         });
     }
-    Some(Curve::new(rates))
+    Curve::new(curve)
 }

@@ -7,6 +7,7 @@ mod unimodal;
 mod tests;
 
 pub use knee::{Knee, Level, knee};
+pub(crate) use knee::{fitted, resampled};
 pub use unimodal::unimodal;
 
 use crate::queues::Waits;
@@ -84,6 +85,11 @@ impl Curve {
     /// The fewest connections that deliver so much; all it speaks of, if none do.
     fn reaching(&self, enough: f64) -> u32 {
         self.0.iter().position(|rate| *rate >= enough).unwrap_or(self.0.len() - 1) as u32 + 1
+    }
+
+    /// Pairs of connections and completions per second, for the simulator.
+    pub(crate) fn points(&self) -> Vec<(u32, f64)> {
+        (1..).zip(self.0.iter().copied()).collect()
     }
 
     /// The same database, so many times as fast.
