@@ -30,16 +30,23 @@ enum Command {
     },
     /// More clients at once than a private PostgreSQL accepts, with and without the pool
     Demo(commands::demo::Size),
+    /// Run the pool's policy in virtual time against a model of a database, applications and what happens to them
+    Simulate(commands::simulate::Simulation),
+    /// Say how large a pool should be, with intervals and reasons; exit code 3 if no size will do
+    Size(Box<commands::size::Load>),
 }
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
-        Command::Serve { config } => commands::serve::serve(config.as_deref()),
-        Command::Check { config } => commands::check::check(&config),
-        Command::Demo(size) => commands::demo::demo(&size),
+        Command::Serve { config } => commands::serve::serve(config.as_deref()).map(done),
+        Command::Check { config } => commands::check::check(&config).map(done),
+        Command::Demo(size) => commands::demo::demo(&size).map(done),
+        Command::Simulate(simulation) => commands::simulate::simulate(&simulation).map(done),
+        Command::Size(load) => commands::size::size(&load),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => {
             eprintln!("headpond: {message}");
             ExitCode::FAILURE

@@ -3,3 +3,5 @@
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod serve;
+pub(crate) mod simulate;
+pub(crate) mod size;

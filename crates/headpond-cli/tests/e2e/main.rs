@@ -4,3 +4,4 @@
 mod leaks;
 mod members;
 mod program;
+mod sizes;

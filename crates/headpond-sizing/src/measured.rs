@@ -1,0 +1,218 @@
+//! What was measured of a database, and whether it can be trusted.
+
+use serde::Deserialize;
+
+use crate::curve::{Curve, Level, fitted, knee, resampled};
+use crate::sim::Stream;
+
+/// Counters that disagree by more than this are wrong.
+const MISMATCH: f64 = 0.03;
+
+/// More foreign work than this makes a measurement one of something else.
+const FOREIGN: f64 = 0.02;
+
+/// Fewer windows tell nothing about whether the load is the same all along.
+const FEWEST_WINDOWS: usize = 20;
+
+/// Normal quantile beyond which a drift is no chance: one clean measurement in two hundred.
+const DRIFT: f64 = 2.6;
+
+/// How fast a database is with so many connections in use, and the counters of the time in which that was found.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// In rising order of connections.
+    #[serde(rename = "level")]
+    pub levels: Vec<Level>,
+    /// Stretches of equal length, one after the other.
+    #[serde(default, rename = "window")]
+    pub windows: Vec<Window>,
+    /// What one level varies by from run to run beyond chance: its relative standard deviation.
+    #[serde(default = "quiet")]
+    pub spread: f64,
+}
+
+/// Counters of a stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Requests for a connection.
+    pub acquires: u64,
+    /// Leases that ended.
+    pub holds: u64,
+    /// Their length in all, in seconds.
+    pub hold_time: f64,
+    /// Seconds with a connection in use, times how many.
+    pub time_in_use: f64,
+    /// The share of the machine that worked for somebody else, if known.
+    pub foreign_cpu: Option<f64>,
+}
+
+fn quiet() -> f64 {
+    0.01
+}
+
+impl Measured {
+    /// Reads a measurement.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn from_toml(text: &str) -> Result<Self, String> {
+        let measured: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let rising = measured.levels.windows(2).all(|pair| pair[0].in_use < pair[1].in_use);
+        let sound = |l: &Level| {
+            l.in_use > 0
+                && l.in_use <= crate::curve::MOST
+                && l.seconds > 0.0
+                && l.seconds.is_finite()
+                && l.completions > 0
+        };
+        if measured.levels.is_empty() || !rising || !measured.levels.iter().all(sound) {
+            return Err("level: at least one, in rising order of in_use (1 to 4096), each with seconds and completions above 0".to_owned());
+        }
+        if !(0.0..0.5).contains(&measured.spread) {
+            return Err("spread: 0 to 0.5".to_owned());
+        }
+        Ok(measured)
+    }
+
+    /// The fitted curve.
+    #[must_use]
+    pub fn curve(&self) -> Curve {
+        fitted(&self.levels)
+    }
+
+    /// The knee in words.
+    pub(crate) fn words(&self) -> String {
+        let Some(knee) = knee(&self.levels, self.spread, 1) else { return String::new() };
+        let (low, high) = knee.interval;
+        let beyond = if knee.at_least { "; it may lie beyond what was measured" } else { "" };
+        let (connections, peak) = (knee.connections, knee.curve.peak());
+        format!(
+            "measured: the knee is at {connections} connections ({low} to {high}), the peak {peak:.0}/s{beyond}"
+        )
+    }
+
+    /// A curve that chance might have led to as well.
+    pub(crate) fn drawn(&self, chance: &mut Stream) -> Curve {
+        resampled(&self.levels, &self.curve(), self.spread, chance)
+    }
+
+    /// Why what follows from it is not to be trusted; empty if nothing is known against it.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let windows = &self.windows;
+        let mut doubts = Vec::new();
+        let sum = |of: fn(&Window) -> f64| windows.iter().map(of).sum::<f64>();
+        let (held, in_use) = (sum(|w| w.hold_time), sum(|w| w.time_in_use));
+        let mismatch = (held - in_use).abs() / in_use.max(held);
+        if mismatch > MISMATCH {
+            doubts.push(format!(
+                "counters are broken: leases add up to {held:.1} s, connections in use to {in_use:.1} s (Little's law)"
+            ));
+        }
+        let foreign: Vec<f64> = windows.iter().filter_map(|w| w.foreign_cpu).collect();
+        let mean = foreign.iter().sum::<f64>() / foreign.len().max(1) as f64;
+        if mean > FOREIGN {
+            doubts.push(format!("{:.0} % of the machine worked for others; 2 % is the most", 100.0 * mean));
+        }
+        let rates: Vec<f64> = windows.iter().map(|w| w.acquires as f64).collect();
+        if drifts(&rates) {
+            doubts.push("the load was not the same all along: take hours apart".to_owned());
+        }
+        let holds: Vec<f64> = windows.iter().map(|w| w.hold_time / w.holds.max(1) as f64).collect();
+        if drifts(&holds) {
+            doubts.push(
+                "connections were not held equally long all along: the work or the machine changed"
+                    .to_owned(),
+            );
+        }
+        doubts
+    }
+}
+
+/// Whether neighbours are more alike than chance makes them: von Neumann's ratio (1941), whose distribution is normal
+/// for many values, however much these vary.
+fn drifts(values: &[f64]) -> bool {
+    if values.len() < FEWEST_WINDOWS {
+        return false;
+    }
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let spread: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    let steps: f64 = values.windows(2).map(|pair| (pair[1] - pair[0]) * (pair[1] - pair[0])).sum();
+    let deviation = (4.0 * (n - 2.0) / (n * n - 1.0)).sqrt();
+    spread > 0.0 && (2.0 - steps / spread) / deviation > DRIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Application, Database, Objective, Scenario};
+    use crate::sim::simulate;
+    use headpond_core::PoolSettings;
+
+    /// Windows of ten seconds of a simulated pool, at these rates and speeds.
+    fn windows(seed: u64, rate: impl Fn(u32) -> f64, cores: impl Fn(u32) -> f64) -> Vec<Window> {
+        let window = |number| {
+            let mut scenario = Scenario {
+                duration: 11.0,
+                warm_up: 1.0,
+                seed: 1,
+                servers: 1,
+                pool: PoolSettings::named(),
+                database: Database::with_cores(cores(number)),
+                applications: vec![Application::plain("web", rate(number), 0.01)],
+                events: Vec::new(),
+                objective: Objective::USUAL,
+            };
+            scenario.pool.max_size = 40;
+            let outcome = simulate(&scenario, seed * 1000 + u64::from(number));
+            let held = outcome.total.responses.mean() * 1e-9 - outcome.total.mean_wait();
+            Window {
+                acquires: outcome.total.waits.len(),
+                holds: outcome.total.served,
+                hold_time: held * outcome.total.served as f64,
+                time_in_use: outcome.mean_in_use * outcome.counted,
+                foreign_cpu: Some(0.005),
+            }
+        };
+        (0..30).map(window).collect()
+    }
+
+    fn doubts(windows: Vec<Window>) -> Vec<String> {
+        Measured { levels: Vec::new(), windows, spread: 0.01 }.doubts()
+    }
+
+    /// S12: what must not be trusted is said to be so, and what is clean is not (19 of 20 each).
+    #[test]
+    fn a_measurement_that_was_disturbed_is_not_trusted_and_a_clean_one_is() {
+        let mut flagged = [0; 5];
+        for seed in 0..20 {
+            let clean = windows(seed, |_| 100.0, |_| 4.0);
+            let load = windows(seed, |n| 100.0 * (1.0 + 0.3 * (f64::from(n) / 5.0).sin()), |_| 4.0);
+            // Somebody takes four fifths of the machine for a while.
+            let slow = windows(seed, |_| 100.0, |n| if (10..20).contains(&n) { 1.2 } else { 4.0 });
+            let counters = clean.iter().map(|w| Window { hold_time: w.hold_time * 0.94, ..*w }).collect();
+            let foreign = clean.iter().map(|w| Window { foreign_cpu: Some(0.2), ..*w }).collect();
+            for (count, windows) in flagged.iter_mut().zip([clean, load, slow, counters, foreign]) {
+                *count += u32::from(!doubts(windows).is_empty());
+            }
+        }
+        assert!(flagged[0] <= 1, "{flagged:?}");
+        assert!(flagged[1..].iter().all(|count| *count >= 19), "{flagged:?}");
+    }
+
+    #[test]
+    fn a_measurement_without_sense_is_refused() {
+        let level = |n: u32, completions: u32| {
+            format!("[[level]]\nin_use = {n}\nseconds = 5\ncompletions = {completions}\n")
+        };
+        assert!(Measured::from_toml(&(level(1, 500) + &level(2, 900))).is_ok());
+        for wrong in
+            [String::new(), level(2, 900) + &level(1, 500), level(1, 0), level(0, 5), "x = 1".to_owned()]
+        {
+            assert!(Measured::from_toml(&wrong).is_err(), "{wrong}");
+        }
+    }
+}
