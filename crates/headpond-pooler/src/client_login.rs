@@ -348,8 +348,8 @@ impl Pooler {
 
     /// Logins that are over need no time-out any more.
     pub(crate) fn trim_login_timers(&mut self) {
-        let clients = &self.clients;
-        self.timers.trim_logins(|id| clients.get(id).is_none_or(crate::client::Client::is_logged_in));
+        let (clients, open) = (&self.clients, self.totals.logging_in as usize);
+        self.timers.trim_logins(open, |id| clients.get(id).is_none_or(crate::client::Client::is_logged_in));
     }
 
     /// What a client with these startup parameters replicates.

@@ -69,12 +69,12 @@ impl Worker {
             self.shared.clients.load(Ordering::Relaxed) - 1
         };
         let full = clients >= self.max_clients;
-        if counts && clients >= self.max_clients + OVER_MAX {
-            return self.count_client_out();
-        }
         let address = peer.map(|peer| peer.ip());
         let room = !counts && !full || self.pooler.has_room(now, address, full, &mut self.actions);
         self.work(now, 0);
+        if counts && !room && clients >= self.max_clients + OVER_MAX {
+            return self.count_client_out();
+        }
         let id = self.pooler.accepted(now, peer, !room);
         if let Some(name) = system_user {
             self.pooler.vouched_for(id, &name);
