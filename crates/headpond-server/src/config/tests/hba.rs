@@ -108,7 +108,10 @@ fn a_rule_whose_file_of_names_is_empty_is_for_nobody() {
     let rules = read("host all @empty,ann all trust", "").unwrap();
     assert_eq!(decide(&rules, from("192.0.2.1"), ask("shop", "ann")), TRUST);
     refusal(decide(&rules, from("192.0.2.1"), ask("shop", "eve")));
-    assert_eq!(decide(&read("host all @empty,all all trust", "").unwrap(), from("::1"), ask("a", "b")), TRUST);
+    assert_eq!(
+        decide(&read("host all @empty,all all trust", "").unwrap(), from("::1"), ask("a", "b")),
+        TRUST
+    );
     assert!(read("host all @empty all no-method", "").is_err());
 }
 
