@@ -383,7 +383,7 @@ impl Pooler {
         let node = self.node_of(source);
         let timeouts = kind.timeouts(source);
         let place = self.place_for(kind)?;
-        let entry = PoolEntry {
+        let mut entry = PoolEntry {
             policy,
             data_source: index,
             node,
@@ -415,6 +415,8 @@ impl Pooler {
         match self.pools.get_mut(place) {
             None => self.pools.push(entry),
             Some(unused) => {
+                // A control connection may be logging in as the pool that was here.
+                entry.identity = unused.identity.wrapping_add(1);
                 *unused = entry;
                 self.pool_names.retain(|_, other| *other != pool);
             }
