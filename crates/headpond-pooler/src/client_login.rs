@@ -348,8 +348,8 @@ impl Pooler {
 
     /// Logins that are over need no time-out any more.
     pub(crate) fn trim_login_timers(&mut self) {
-        let clients = &self.clients;
-        self.timers.trim_logins(|id| clients.get(id).is_none_or(crate::client::Client::is_logged_in));
+        let (clients, open) = (&self.clients, self.totals.logging_in as usize);
+        self.timers.trim_logins(open, |id| clients.get(id).is_none_or(crate::client::Client::is_logged_in));
     }
 
     /// What a client with these startup parameters replicates.
@@ -383,7 +383,7 @@ impl Pooler {
         let node = self.node_of(source);
         let timeouts = kind.timeouts(source);
         let place = self.place_for(kind)?;
-        let entry = PoolEntry {
+        let mut entry = PoolEntry {
             policy,
             data_source: index,
             node,
@@ -415,6 +415,8 @@ impl Pooler {
         match self.pools.get_mut(place) {
             None => self.pools.push(entry),
             Some(unused) => {
+                // A control connection may be logging in as the pool that was here.
+                entry.identity = unused.identity.wrapping_add(1);
                 *unused = entry;
                 self.pool_names.retain(|_, other| *other != pool);
             }

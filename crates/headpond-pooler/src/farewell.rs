@@ -14,8 +14,11 @@ const BY_COMMAND: &str = "terminating connection due to administrator command";
 impl Pooler {
     /// A client's socket reached its end or broke.
     pub(crate) fn client_lost(&mut self, now: Tick, id: ClientId, out: &mut Actions) {
-        self.remove_client(now, id, true, out);
-        out.push(Action::Close(Link::Client(id)));
+        // Whoever was closed already is not closed, and counted, once more.
+        if self.clients.get(id).is_some() {
+            self.remove_client(now, id, true, out);
+            out.push(Action::Close(Link::Client(id)));
+        }
     }
 
     /// A client is gone; what it held or waited for is given up.

@@ -47,6 +47,8 @@ pub(crate) struct Lookup {
     method: AuthMethod,
     rows: u32,
     found: Option<User>,
+    /// When it began, by [`Lookups::round`].
+    round: u32,
     /// The server did not answer the question.
     failed: bool,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Lookups {
     known: HashMap<Asked, (Tick, Option<User>)>,
     /// Of users who exist.
     mix: Mix,
+    /// How often all of it was forgotten: an answer to what was asked before is not kept.
+    round: u32,
 }
 
 impl Lookups {
@@ -88,6 +92,7 @@ impl Lookups {
     }
 
     pub(crate) fn clear(&mut self) {
+        self.round = self.round.wrapping_add(1);
         self.known.clear();
     }
 
@@ -125,8 +130,8 @@ impl Pooler {
         }
         let Some((index, place)) = config.lookup_of(database, user) else { return false };
         let asked = (index, place.to_owned(), user.to_owned());
-        let lookup =
-            Lookup { asked, database: database.to_owned(), method, rows: 0, found: None, failed: false };
+        let (database, round) = (database.to_owned(), self.lookups.round);
+        let lookup = Lookup { asked, database, method, rows: 0, found: None, round, failed: false };
         if let Some(user) = self.lookups.get(now, &lookup.asked, config.auth_query_age) {
             self.found(now, id, lookup, user, out);
             return true;
@@ -167,14 +172,16 @@ impl Pooler {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.lease = Lease::None;
         let ClientState::LookedUp(lookup) = &client.state else { return };
-        let asked = lookup.asked.clone();
-        if let Some(user) = self.lookups.get(now, &asked, self.config.auth_query_age) {
+        let (asked, current) = (lookup.asked.clone(), lookup.round == self.lookups.round);
+        // A reload may have given its data source another place.
+        let query = self.config.data_source(&lookup.database).map(|(_, source)| source.lookup.query.clone());
+        let known = self.lookups.get(now, &asked, self.config.auth_query_age);
+        if let Some(user) = known.filter(|_| current) {
             // Somebody else has asked meanwhile.
             self.with_pool(now, pool, out, |policy, actions| policy.release(now, conn, actions));
             self.lookup_ends(now, id, user, out);
             return;
         }
-        let query = self.config.data_sources.get(asked.0).map(|source| source.lookup.query.clone());
         let Some(server) = self.servers.get_mut(server_id) else { return };
         server.looks_up = Some(id);
         server.requested = now;
@@ -254,8 +261,10 @@ impl Pooler {
             return;
         }
         let found = if lookup.rows == 1 { lookup.found.take() } else { None };
-        let asked = lookup.asked.clone();
-        self.lookups.insert(now, asked, found.clone(), self.config.auth_query_age);
+        if lookup.round == self.lookups.round {
+            let asked = lookup.asked.clone();
+            self.lookups.insert(now, asked, found.clone(), self.config.auth_query_age);
+        }
         self.lookup_ends(now, client, found, out);
     }
 

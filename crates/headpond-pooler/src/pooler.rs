@@ -239,11 +239,14 @@ impl Pooler {
         let secret = self.random.next_u32();
         self.totals.logging_in += 1;
         let client = self.clients.insert(Client::new(now, peer, secret, over_limit));
-        let timeout = self.config.client_login_timeout;
-        if !timeout.is_zero() {
-            self.timers.client_login(now.plus(timeout), client);
-        }
+        self.timers.client_login(self.login_deadline(now), client);
         client
+    }
+
+    /// When a login that begins now must be over.
+    fn login_deadline(&self, now: Tick) -> Tick {
+        let timeout = self.config.client_login_timeout;
+        if timeout.is_zero() { Tick::NEVER } else { now.plus(timeout) }
     }
 
     /// The system says whose process a client is, that was just accepted.
@@ -342,6 +345,7 @@ impl Pooler {
     pub fn reload(&mut self, now: Tick, config: Arc<PoolerConfig>, out: &mut Actions) {
         let old = std::mem::replace(&mut self.config, Arc::clone(&config));
         self.size_limit = size_limit(&config);
+        self.timers.limit_logins(self.login_deadline(now));
         self.derived_keys.clear();
         // What a login taught is only good for the secret it was checked against.
         self.learned.retain(|(_, name), _| old.users.get(name) == config.users.get(name));

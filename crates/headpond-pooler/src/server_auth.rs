@@ -72,9 +72,10 @@ impl Pooler {
         let Some(server) = self.servers.get_mut(id) else { return Ok(()) };
         let pool = server.pool;
         let tls = server.tls.clone();
-        if server.identity != self.pools[pool as usize].identity {
-            // The server has been told the name that was, and would get the password that is.
-            let message = "the user or its password changed during the login";
+        let entry = &self.pools[pool as usize];
+        if (server.identity, server.node) != (entry.identity, entry.node) {
+            // The server has been told the name that was, or is another one, and would get the password that is.
+            let message = "the user, its password or the server changed during the login";
             return Err(Failed::new(FailureClass::Other, "08006", message));
         }
         let ServerState::Login(login) = &mut server.state else { return Ok(()) };

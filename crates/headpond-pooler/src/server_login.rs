@@ -45,6 +45,13 @@ impl Pooler {
             return;
         }
         server.connected = now;
+        let (entry, node) = (&self.pools[server.pool as usize], server.node);
+        if entry.node != node || self.config.data_sources.get(entry.data_source).is_none() {
+            // How it was to be spoken to is not known any more, and what there is to log in with is for another server.
+            let message = "the data source has gone, or its server is another one now";
+            self.login_failed(now, id, Failed::new(FailureClass::Other, "08006", message), out);
+            return;
+        }
         if !self.begin_tls(id, out) {
             self.begin_startup(id, out);
         }
@@ -53,9 +60,11 @@ impl Pooler {
     /// Says who wants in.
     pub(crate) fn begin_startup(&mut self, id: ServerId, out: &mut Actions) {
         let Some(server) = self.servers.get_mut(id) else { return };
-        server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let entry = &self.pools[server.pool as usize];
-        server.identity = entry.identity;
+        if matches!(server.state, ServerState::Connecting) {
+            server.identity = entry.identity;
+        }
+        server.state = ServerState::Login(Box::new(ServerLogin::Started));
         let identity = [("user", entry.user.as_str()), ("database", entry.database.as_str())];
         let own: &[_] = if server.is_control() {
             &[("application_name", control::APPLICATION)]

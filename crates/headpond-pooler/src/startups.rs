@@ -18,16 +18,24 @@ impl Pooler {
     /// may have. Somebody who is slow to say who he is may have to leave for it.
     #[must_use]
     pub fn has_room(&mut self, now: Tick, peer: Option<IpAddr>, full: bool, out: &mut Actions) -> bool {
-        let (most, most_of_one) = (self.config.max_startups, self.config.max_startups_per_address);
+        let most = self.config.max_startups;
+        // Unix sockets have no addresses.
+        let most_of_one = if peer.is_some() { self.config.max_startups_per_address } else { 0 };
+        let counts = most > 0 || most_of_one > 0;
         let (mut all, mut of_one) = (0, 0);
         let (mut slowest, mut slowest_of_one) = (None, None);
-        if full || most > 0 || most_of_one > 0 {
+        if full || counts {
             // In the order they came.
             for id in self.timers.logins() {
                 let Some(client) = self.clients.get(id).filter(|client| !client.is_logged_in()) else {
                     continue;
                 };
-                let slow = is_awaited(client) && now.since(client.connected) >= SLOW;
+                let late = now.since(client.connected) >= SLOW;
+                if !counts && (slowest.is_some() || !late) {
+                    // Who came later is no slower.
+                    break;
+                }
+                let slow = late && is_awaited(client);
                 all += 1;
                 slowest = slowest.or(slow.then_some(id));
                 if client.peer.map(|(address, _)| address) == peer {
@@ -57,7 +65,7 @@ impl Pooler {
 /// It is its turn to say something.
 fn is_awaited(client: &Client) -> bool {
     match &client.state {
-        ClientState::Startup => true,
+        ClientState::Startup | ClientState::Handshake { .. } => true,
         ClientState::Login(login) => login.proof.awaits_answer(),
         _ => false,
     }
@@ -71,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::action::{Action, Link};
-    use crate::config::{DataSource, NodeAddress, PoolMode, PoolerConfig};
+    use crate::config::{DataSource, NodeAddress, PoolMode, PoolerConfig, TlsMode};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -132,6 +140,66 @@ mod tests {
         let (room, left) = comes(&mut pooler, 3 * SECOND, 1, false);
         assert!(room && left.len() == 1 && left[0] != others);
         assert_eq!(comes(&mut pooler, 3 * SECOND, 2, false), (true, vec![]));
+    }
+
+    #[test]
+    fn whoever_is_slow_over_its_handshake_makes_room_like_all_others() {
+        let node = NodeAddress::Tcp { host: "server".into(), port: 5432 };
+        let source = DataSource::new("*", node, PoolMode::Transaction, PoolSettings::on_demand());
+        let config = PoolerConfig { client_tls: TlsMode::Require, ..PoolerConfig::new(vec![source]) };
+        let mut pooler = Pooler::new(Arc::new(config), 0, 1, [7; 32]);
+        let mut out = Actions::default();
+        let id = pooler.accepted(Tick(0), Some((address(1), 1).into()), false);
+        let mut packet = Vec::new();
+        headpond_wire::postgres::startup::encode_ssl_request(&mut packet);
+        let _ = pooler.received(Tick(0), Link::Client(id), &packet, &mut out);
+        assert!(pooler.awaits_handshake(Link::Client(id)));
+        assert_eq!(comes(&mut pooler, SECOND - 1, 2, true), (false, vec![]));
+        assert_eq!(comes(&mut pooler, SECOND, 2, true), (true, vec![Link::Client(id)]));
+        assert!(!pooler.awaits_handshake(Link::Client(id)));
+    }
+
+    #[test]
+    fn clients_on_unix_sockets_are_not_counted_as_of_one_address() {
+        let mut pooler = pooler(0, 1);
+        let mut out = Actions::default();
+        for _ in 0..3 {
+            assert!(pooler.has_room(Tick(0), None, false, &mut out));
+            let _ = pooler.accepted(Tick(0), None, false);
+        }
+    }
+
+    #[test]
+    fn who_takes_long_makes_room_though_logins_have_no_time_out() {
+        let node = NodeAddress::Tcp { host: "server".into(), port: 5432 };
+        let source = DataSource::new("*", node, PoolMode::Transaction, PoolSettings::on_demand());
+        let endless = PoolerConfig {
+            max_startups: 1,
+            client_login_timeout: Duration::ZERO,
+            ..PoolerConfig::new(vec![source])
+        };
+        let mut pooler = Pooler::new(Arc::new(endless.clone()), 0, 1, [7; 32]);
+        let first = Link::Client(pooler.accepted(Tick(0), None, false));
+        assert_eq!(pooler.next_deadline(), None);
+        assert_eq!(comes(&mut pooler, 0, 1, false), (false, vec![]));
+        assert_eq!(comes(&mut pooler, SECOND, 1, false), (true, vec![first]));
+        // From a reload on they have one, those who are there too.
+        let timeout = Duration::from_secs(60);
+        let bounded = PoolerConfig { client_login_timeout: timeout, ..endless };
+        pooler.reload(Tick(SECOND), Arc::new(bounded), &mut Actions::default());
+        assert_eq!(pooler.next_deadline(), Some(Tick(SECOND).plus(timeout)));
+    }
+
+    #[test]
+    fn one_who_takes_long_does_not_have_all_who_came_after_remembered() {
+        let mut pooler = pooler(0, 0);
+        let mut out = Actions::default();
+        let _slow = pooler.accepted(Tick(0), None, false);
+        for _ in 0..10_000 {
+            let id = pooler.accepted(Tick(0), None, false);
+            pooler.closed(Tick(0), Link::Client(id), "gone", &mut out);
+        }
+        assert!(pooler.timers.logins().count() < 1000);
     }
 
     #[test]

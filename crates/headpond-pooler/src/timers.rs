@@ -31,11 +31,14 @@ pub(crate) enum Timer {
     Sequences(ServerId),
 }
 
+/// So many logins that are over are no reason to look for them.
+const OVER_MAX: usize = 256;
+
 /// All timers of a machine.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Tick, Timer)>>,
-    /// Logins are many and all have the same time: they are due in the order they came.
+    /// Logins are many and all have the same time: they are due in the order they came, if at all.
     logins: VecDeque<(Tick, ClientId)>,
 }
 
@@ -56,15 +59,26 @@ impl Timers {
     }
 
     /// Forgets the logins at the front that `is_over`: called as logins end, so that a storm of short ones
-    /// does not pile up until their time-out.
-    pub(crate) fn trim_logins(&mut self, is_over: impl Fn(ClientId) -> bool) {
+    /// does not pile up until their time-out. Where one at the front lasts, those behind it go when they are many more than
+    /// the `open` ones.
+    pub(crate) fn trim_logins(&mut self, open: usize, is_over: impl Fn(ClientId) -> bool) {
         while self.logins.front().is_some_and(|(_, client)| is_over(*client)) {
             self.logins.pop_front();
+        }
+        if self.logins.len() > 2 * open + OVER_MAX {
+            self.logins.retain(|(_, client)| !is_over(*client));
+        }
+    }
+
+    /// Logins of now are due at `at`, at the latest.
+    pub(crate) fn limit_logins(&mut self, at: Tick) {
+        for (due, _) in &mut self.logins {
+            *due = at.min(*due);
         }
     }
 
     pub(crate) fn next(&self) -> Option<Tick> {
-        let login = self.logins.front().map(|(at, _)| *at);
+        let login = self.logins.front().map(|(at, _)| *at).filter(|at| *at < Tick::NEVER);
         let other = self.heap.peek().map(|Reverse((at, _))| *at);
         login.into_iter().chain(other).min()
     }

@@ -183,12 +183,19 @@ impl Pooler {
     pub(crate) fn begin_tls(&mut self, id: ServerId, out: &mut Actions) -> bool {
         let Some(server) = self.servers.get(id) else { return false };
         let tls = self.server_tls_of(server.pool);
-        // The second try is the other way.
-        if (tls.mode > TlsMode::Allow) == server.second {
+        // The second try is the other way, if there still is one: the mode may have changed since the first.
+        let encrypted = match tls.mode {
+            TlsMode::Disable => false,
+            TlsMode::Allow => server.second,
+            TlsMode::Prefer => !server.second,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => true,
+        };
+        if !encrypted {
             return false;
         }
         let direct = tls.negotiation == TlsNegotiation::Direct && tls.mode.is_demanded();
-        let data_source = self.pools[server.pool as usize].data_source;
+        let entry = &self.pools[server.pool as usize];
+        let (data_source, identity) = (entry.data_source, entry.identity);
         let link = Link::Server(id);
         let stage = if direct {
             out.push(Action::StartTls { link, data_source });
@@ -199,6 +206,8 @@ impl Pooler {
         };
         if let Some(server) = self.servers.get_mut(id) {
             server.state = ServerState::Tls(stage);
+            // What is demanded of a server may change meanwhile, and so may who we are.
+            server.identity = identity;
         }
         true
     }

@@ -310,6 +310,72 @@ fn a_login_that_is_refused_unasked_is_tried_the_other_way_once_the_server_has_le
     }
 }
 
+/// The same configuration, but for what `change` does to its data source, or without it.
+fn reloads(play: &mut Play, change: Option<impl FnOnce(&mut DataSource)>) {
+    let mut config = play.pooler.config.as_ref().clone();
+    match change {
+        None => config.data_sources.clear(),
+        Some(change) => change(&mut config.data_sources[0]),
+    }
+    play.pooler.reload(play.now, config.into(), &mut play.out);
+}
+
+fn second_of(asked: &[Asked]) -> Link {
+    let second = asked.iter().find_map(|asked| match asked {
+        Asked::Connect(link @ Link::Server(_)) => Some(*link),
+        _ => None,
+    });
+    second.expect("a second try")
+}
+
+#[test]
+fn a_second_try_goes_in_tls_if_it_has_been_demanded_meanwhile() {
+    for (demanded, goes_in_tls) in [(TlsMode::VerifyFull, true), (TlsMode::Disable, false)] {
+        for first in [TlsMode::Allow, TlsMode::Prefer] {
+            let mut play = Play::before(first);
+            let (_, server, _) = play.opens();
+            if first == TlsMode::Prefer {
+                play.says(server, b"S");
+                play.shakes(server, tls());
+            }
+            play.says(server, &fatal("28000"));
+            play.pooler.closed(play.now, server, "the peer closed the connection", &mut play.out);
+            let second = second_of(&play.asked());
+            reloads(&mut play, Some(|source: &mut DataSource| source.tls.mode = demanded));
+            play.asked();
+            let asked = play.connects(second);
+            assert_eq!(asked.contains(&Asked::Send(second, SSL_REQUEST.to_vec())), goes_in_tls, "{first:?}");
+            assert_eq!(starts_up(&asked, second), !goes_in_tls, "{first:?}");
+        }
+    }
+}
+
+#[test]
+fn a_login_that_a_reload_overtakes_tells_the_server_nothing() {
+    let moved = |source: &mut DataSource| {
+        source.node = NodeAddress::Tcp { host: "elsewhere".to_owned(), port: 5432 };
+    };
+    for change in [None, Some(moved)] {
+        let mut play = Play::before(TlsMode::Disable);
+        let client = play.comes();
+        let server = second_of(&play.says(client, &hello()));
+        reloads(&mut play, change);
+        play.asked();
+        let asked = play.connects(server);
+        assert!(!starts_up(&asked, server) && asked.contains(&Asked::Close(server)), "{asked:?}");
+    }
+    // What nobody verified is not good enough any more.
+    let mut play = Play::before(TlsMode::Require);
+    let (_, server, _) = play.opens();
+    play.says(server, b"S");
+    reloads(&mut play, Some(|source: &mut DataSource| source.tls.mode = TlsMode::VerifyFull));
+    play.asked();
+    play.shakes(server, tls());
+    let asked = play.says(server, &written(encode::authentication_cleartext_password));
+    let told = |asked: &Asked| matches!(asked, Asked::Send(to, bytes) if *to == server && bytes.first() == Some(&b'p'));
+    assert!(!asked.iter().any(told), "{asked:?}");
+}
+
 #[test]
 fn direct_tls_with_a_server_needs_alpn() {
     for agreed in [true, false] {

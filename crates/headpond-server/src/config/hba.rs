@@ -42,7 +42,9 @@ pub(crate) fn rules(
     let mut rules = Rules::default();
     for (at, line) in lines(file, text, errors) {
         match (Reader { words: line.into_iter(), maps, surroundings }).rule() {
-            Ok(rule) => rules.0.push(rule),
+            // Its files of names are empty: it is for nobody.
+            Ok(None) => {}
+            Ok(Some(rule)) => rules.0.push(rule),
             Err(why) => errors.push(at.says("", why)),
         }
     }
@@ -152,7 +154,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn rule(mut self) -> Result<Rule, String> {
+    /// `None`: it fits nobody.
+    fn rule(mut self) -> Result<Option<Rule>, String> {
         let over = match self.one("a type")?.text.as_str() {
             "local" => Over::Local,
             "host" => Over::Host,
@@ -169,11 +172,13 @@ impl Reader<'_> {
         let users = self.names(users, NESTED_MAX)?;
         let everybody = users.iter().any(|user| user.is("all"));
         let users = users.iter().map(user).collect::<Result<Vec<_>, _>>()?;
+        let nobody = users.is_empty();
         let users = if everybody { Vec::new() } else { users };
         let networks = if over == Over::Local { Vec::new() } else { self.networks()? };
         let method = self.one("a method")?;
         let method = self.method(&method, over)?;
-        Ok(Rule { over, databases, users, networks, method })
+        // Without names a rule would be for everybody.
+        Ok((!nobody).then_some(Rule { over, databases, users, networks, method }))
     }
 
     fn field(&mut self, what: &str) -> Result<Field, String> {

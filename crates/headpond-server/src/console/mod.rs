@@ -85,6 +85,8 @@ pub(crate) async fn serve(client: ConsoleClient, control: Arc<Control>) {
     let mut origin = Origin { address, ..Origin::default() };
     let failed = |error: io::Error| tracing::warn!(%error, "a client of the console could not be served");
     match socket {
+        // It was reset in the meantime; without an address it would count as a client on a Unix socket.
+        Socket::Tcp(_) if address.is_none() => {}
         Socket::Tcp(stream) => match TcpStream::from_std(stream.into()) {
             Ok(stream) => serve_in(stream, session, origin, held, control).await,
             Err(error) => failed(error),

@@ -233,7 +233,7 @@ impl Stage {
             tellers,
             requests,
             http,
-            _socket: server.socket,
+            _socket: server.socket.map(UnixSocket::file_only),
             shared: refused,
             workers,
             consoles,

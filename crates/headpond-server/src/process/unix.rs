@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,10 @@ use super::listen::BACKLOG;
 /// A Unix socket: its file is removed when this is dropped.
 pub(super) struct UnixSocket {
     path: PathBuf,
-    listener: UnixListener,
+    /// What tells its file from one that another process put in its place; `None`: there can be none yet.
+    file: Option<[i64; 3]>,
+    /// Until all who accept clients have theirs.
+    listener: Option<UnixListener>,
 }
 
 impl UnixSocket {
@@ -23,7 +26,7 @@ impl UnixSocket {
         remove_left_over(&path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&path)?)?;
-        let this = Self { path, listener: socket.into() };
+        let mut this = Self { path, file: None, listener: None };
         // Nobody can connect before it listens.
         if let Some(name) = group {
             let group = Group::from_name(name).ok().flatten();
@@ -31,13 +34,22 @@ impl UnixSocket {
             chown(&this.path, None, Some(group.gid.as_raw()))?;
         }
         fs::set_permissions(&this.path, fs::Permissions::from_mode(mode))?;
-        socket2::SockRef::from(&this.listener).listen(BACKLOG)?;
+        this.file = identity(&this.path);
+        socket.listen(BACKLOG)?;
+        this.listener = Some(socket.into());
         Ok(this)
     }
 
     /// The same socket once more.
     pub(super) fn again(&self) -> io::Result<UnixListener> {
-        self.listener.try_clone()
+        let closed = || io::Error::from(io::ErrorKind::NotConnected);
+        self.listener.as_ref().ok_or_else(closed)?.try_clone()
+    }
+
+    /// Keeps no more than the file: once those who accept clients stop, nobody can connect, rather than wait for nobody.
+    pub(super) fn file_only(mut self) -> Self {
+        self.listener = None;
+        self
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -47,9 +59,18 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Who comes later finds it left over, and nobody listening.
-        let _ = fs::remove_file(&self.path);
+        // While clients were still served another process may have taken the place.
+        if self.file.is_none() || self.file == identity(&self.path) {
+            // Who comes later finds it left over, and nobody listening.
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Where a file is, and since when as it is: numbers of files are used again.
+fn identity(path: &Path) -> Option<[i64; 3]> {
+    let file = fs::symlink_metadata(path).ok()?;
+    Some([i64::try_from(file.ino()).ok()?, file.ctime(), file.ctime_nsec()])
 }
 
 fn remove_left_over(path: &Path) -> io::Result<()> {

@@ -69,12 +69,12 @@ impl Worker {
             self.shared.clients.load(Ordering::Relaxed) - 1
         };
         let full = clients >= self.max_clients;
-        if counts && clients >= self.max_clients + OVER_MAX {
-            return self.count_client_out();
-        }
         let address = peer.map(|peer| peer.ip());
         let room = !counts && !full || self.pooler.has_room(now, address, full, &mut self.actions);
         self.work(now, 0);
+        if counts && !room && clients >= self.max_clients + OVER_MAX {
+            return self.count_client_out();
+        }
         let id = self.pooler.accepted(now, peer, !room);
         if let Some(name) = system_user {
             self.pooler.vouched_for(id, &name);
@@ -179,7 +179,11 @@ impl Worker {
         let session = conn.session.take();
         let deregistered = conn.socket.deregister(self.poll.registry());
         let socket = conn.socket;
-        if deregistered.is_err() {
+        let peer = socket.peer_address();
+        // Of a connection that was reset no address is known any more: without one it would count as a client on a Unix
+        // socket, and what it has sent so far would be carried out by the rules for those.
+        let gone = matches!(socket, Socket::Tcp(_)) && peer.is_none();
+        if deregistered.is_err() || gone {
             self.count_client_out();
             return;
         }
@@ -190,7 +194,6 @@ impl Worker {
                 let _ = self.shared.consoles.send(ConsoleClient { socket, held, session });
             }
             Some(worker) => {
-                let peer = socket.peer_address();
                 let sent = self
                     .mailboxes
                     .get(worker)

@@ -31,6 +31,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
 
 use crate::config::Sends;
 use crate::tls::Loaded;
@@ -130,6 +131,8 @@ pub(crate) struct Worker {
     /// Reused: what came of each send.
     results: Vec<io::Result<usize>>,
     farewells: farewell::Farewells,
+    /// Handshakes of links of ours: the sockets are theirs, and close with them.
+    shaking: HashMap<Link, AbortHandle>,
     actions: Actions,
     /// Reads of this turn that are still to be done.
     to_read: std::collections::VecDeque<Link>,
@@ -206,6 +209,7 @@ impl Worker {
             sends: Vec::new(),
             results: Vec::new(),
             farewells: farewell::Farewells::default(),
+            shaking: HashMap::new(),
             actions: Actions::default(),
             to_read: std::collections::VecDeque::new(),
             again: Vec::new(),

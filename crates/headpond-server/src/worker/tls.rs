@@ -32,7 +32,7 @@ impl Worker {
             Ok(Some(wanted)) => {
                 let mailbox = self.mailboxes[self.index].clone();
                 let places = std::sync::Arc::clone(&self.shared.handshakes);
-                self.shared.runtime.spawn(async move {
+                let task = self.shared.runtime.spawn(async move {
                     let outcome = shake(wanted, places).await;
                     let mut command = Command::Handshaken(Box::new(Handshaken { link, outcome }));
                     for _ in 0..TRIES {
@@ -43,6 +43,7 @@ impl Worker {
                         tokio::time::sleep(PAUSE).await;
                     }
                 });
+                self.shaking.insert(link, task.abort_handle());
             }
         }
     }
@@ -79,6 +80,7 @@ impl Worker {
     /// A socket is back from its handshake.
     pub(super) fn handshaken(&mut self, now: Tick, handshaken: Handshaken) {
         let Handshaken { link, outcome } = handshaken;
+        self.shaking.remove(&link);
         // Whoever has given up in the meantime has closed it by that.
         if !self.pooler.awaits_handshake(link) {
             return;

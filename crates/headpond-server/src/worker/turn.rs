@@ -397,6 +397,10 @@ impl Worker {
             if matches!(link, Link::Client(_)) {
                 self.count_client_out();
             }
+            if let Some(handshake) = self.shaking.remove(&link) {
+                // Its socket is not counted any more, so it must not stay open.
+                handshake.abort();
+            }
             if let Some(mut conn) = self.conns.remove(link) {
                 conn.say_goodbye();
                 self.farewells.take_in(now, conn, self.poll.registry());

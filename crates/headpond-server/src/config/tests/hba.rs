@@ -15,6 +15,7 @@ fn read(rules: &str, maps: &str) -> Result<Rules, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tills"), "shop_a # first\n\"shop b\", shop_c\n").unwrap();
     std::fs::write(folder.path().join("nested"), "@tills").unwrap();
+    std::fs::write(folder.path().join("empty"), "# nobody for now\n").unwrap();
     let around = Surroundings { folder: folder.path(), interfaces: &interfaces };
     let mut errors = Vec::new();
     let maps = hba::maps("ident", maps, &mut errors);
@@ -94,6 +95,24 @@ fn databases_are_named_in_every_way_and_replication_is_none_of_them() {
     assert!(why.contains("replication connection from host \"192.0.2.1\""), "{why}");
     let logical = Request { replication: Replication::Logical, ..ask("shop_a", "rep") };
     assert_eq!(decide(&rules, from("192.0.2.1"), logical), Decision::Ask(AuthMethod::Md5));
+}
+
+#[test]
+fn a_rule_whose_file_of_names_is_empty_is_for_nobody() {
+    for none in ["host all @empty all trust", "host @empty all all trust"] {
+        let rules = read(&format!("{none}\nhost all ann all md5\n"), "").unwrap();
+        let decision = |user| decide(&rules, from("192.0.2.1"), ask("shop", user));
+        assert_eq!(decision("ann"), Decision::Ask(AuthMethod::Md5), "{none}");
+        refusal(decision("eve"));
+    }
+    let rules = read("host all @empty,ann all trust", "").unwrap();
+    assert_eq!(decide(&rules, from("192.0.2.1"), ask("shop", "ann")), TRUST);
+    refusal(decide(&rules, from("192.0.2.1"), ask("shop", "eve")));
+    assert_eq!(
+        decide(&read("host all @empty,all all trust", "").unwrap(), from("::1"), ask("a", "b")),
+        TRUST
+    );
+    assert!(read("host all @empty all no-method", "").is_err());
 }
 
 #[test]
