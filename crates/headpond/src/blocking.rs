@@ -33,6 +33,8 @@ impl<C: Connector> Pool<C> {
 impl<C: Connector> Lease<C> {
     /// Does something with the connection that blocks, on a thread that may, and gives it back.
     ///
+    /// Dropped, the work goes on, and the connection goes home when it is done.
+    ///
     /// # Errors
     ///
     /// The runtime ends before the work begins.

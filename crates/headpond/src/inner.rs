@@ -90,14 +90,16 @@ impl<C: Connector> Inner<C> {
     /// Where tasks run. Takes the runtime of the caller, if there is none yet or no longer.
     pub(crate) fn runtime(self: &Arc<Self>) -> Option<Handle> {
         let mut runtime = lock(&self.runtime);
-        if runtime.is_none()
-            && let Ok(handle) = Handle::try_current()
-        {
-            handle.spawn(upkeep::run(self.clone()));
-            *runtime = Some(handle);
-            self.has_runtime.store(true, Ordering::Release);
+        if let Some(handle) = &*runtime {
+            return Some(handle.clone());
         }
-        runtime.clone()
+        let handle = Handle::try_current().ok()?;
+        *runtime = Some(handle.clone());
+        drop(runtime);
+        self.has_runtime.store(true, Ordering::Release);
+        // A runtime that is ending drops what it is given at once: the upkeep tells so even then.
+        handle.spawn(upkeep::run(self.clone()));
+        Some(handle)
     }
 
     /// Whether there is one, without a lock.

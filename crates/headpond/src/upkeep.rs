@@ -12,30 +12,42 @@ use crate::inner::Inner;
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 /// Ends with the pool, or with its runtime.
-pub(crate) async fn run<C: Connector>(pool: Arc<Inner<C>>) {
+pub(crate) fn run<C: Connector>(pool: Arc<Inner<C>>) -> impl Future<Output = ()> + Send {
     let watch = Watch(pool);
-    let pool = &watch.0;
-    #[cfg(feature = "metrics")]
-    let mut teller = crate::metrics::Teller::default();
-    loop {
-        let (next, done) = pool.turn(|state, now| {
-            state.recall(now);
-            state.on_time(now);
-            let next = state.machine.next_deadline(now);
-            let busy = std::mem::take(&mut state.busy);
-            state.asleep = !busy;
-            (if busy { next.min(now.plus(TICK)) } else { next }, state.closing && state.machine.open() == 0)
-        });
+    async move { watch.run().await }
+}
+
+/// Tells that nobody watches any more.
+struct Watch<C: Connector>(Arc<Inner<C>>);
+
+impl<C: Connector> Watch<C> {
+    async fn run(&self) {
+        let pool = &self.0;
         #[cfg(feature = "metrics")]
-        tell(pool, &mut teller, done);
-        if done {
-            return;
-        }
-        // Woken early it looks again, and finds what has changed.
-        let woken = pool.due.notified();
-        match pool.clock.instant(next) {
-            Some(at) => drop(timeout_at(at, woken).await),
-            None => woken.await,
+        let mut teller = crate::metrics::Teller::default();
+        loop {
+            let (next, done) = pool.turn(|state, now| {
+                state.recall(now);
+                state.on_time(now);
+                let next = state.machine.next_deadline(now);
+                let busy = std::mem::take(&mut state.busy);
+                state.asleep = !busy;
+                (
+                    if busy { next.min(now.plus(TICK)) } else { next },
+                    state.closing && state.machine.open() == 0,
+                )
+            });
+            #[cfg(feature = "metrics")]
+            tell(pool, &mut teller, done);
+            if done {
+                return;
+            }
+            // Woken early it looks again, and finds what has changed.
+            let woken = pool.due.notified();
+            match pool.clock.instant(next) {
+                Some(at) => drop(timeout_at(at, woken).await),
+                None => woken.await,
+            }
         }
     }
 }
@@ -53,9 +65,6 @@ fn tell<C: Connector>(pool: &Inner<C>, teller: &mut crate::metrics::Teller, done
     drop(state);
     crate::metrics::tell(&pool.options.name, &figures, oldest);
 }
-
-/// Tells that nobody watches any more.
-struct Watch<C: Connector>(Arc<Inner<C>>);
 
 impl<C: Connector> Drop for Watch<C> {
     fn drop(&mut self) {

@@ -213,3 +213,30 @@ fn a_pool_serves_one_runtime_after_the_other() {
     }
     assert_eq!(server.logins(), 1);
 }
+
+#[test]
+fn a_pool_that_a_runtime_used_on_its_way_out_serves_the_next() {
+    /// Asks for a connection when it is dropped, with its runtime.
+    struct Late(headpond::Pool<crate::server::ToServer>);
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let mut request = Box::pin(self.0.acquire());
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            let _ = std::future::Future::poll(request.as_mut(), &mut cx);
+        }
+    }
+
+    let server = Server::new();
+    let pool = server.pool(2);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let late = Late(pool.clone());
+    first.spawn(async move {
+        let _late = late;
+        std::future::pending::<()>().await;
+    });
+    first.block_on(tokio::task::yield_now());
+    drop(first);
+    runtime().block_on(async { drop(pool.acquire().await.unwrap()) });
+}
