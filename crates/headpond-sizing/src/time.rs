@@ -5,7 +5,10 @@ use serde::{Deserialize, Deserializer, de::Error};
 const UNITS: [(&str, f64); 7] =
     [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
 
-/// Seconds of a time with its unit.
+/// A hundred years: longer times are slips of the pen, and nanoseconds could not count them.
+const MOST: f64 = 100.0 * 366.0 * 86_400.0;
+
+/// Seconds of a time with its unit, up to a hundred years.
 ///
 /// # Errors
 /// What is wrong with it, and what would be right.
@@ -15,7 +18,7 @@ pub fn seconds(text: &str) -> Result<f64, String> {
     let number = text[..unit].trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     let unit = UNITS.iter().find(|(name, _)| *name == &text[unit..]);
     match (number, unit) {
-        (Some(number), Some((_, scale))) => Ok(number * scale),
+        (Some(number), Some((_, scale))) if number * scale <= MOST => Ok(number * scale),
         (Some(0.0), None) => Ok(0.0),
         _ => Err(format!("`{text}` is no time; write it with its unit: 500us, 2.2ms, 10s, 20min, 24h, 7d")),
     }
@@ -61,7 +64,7 @@ mod tests {
         {
             assert!((seconds(text).unwrap() - expected).abs() < 1e-12, "{text}");
         }
-        for wrong in ["8", "", "s", "-1s", "nans", "1 fortnight", "1e999s"] {
+        for wrong in ["8", "", "s", "-1s", "nans", "1 fortnight", "1e999s", "1e9d"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }

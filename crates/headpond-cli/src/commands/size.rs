@@ -133,8 +133,8 @@ impl Load {
             all.saturating_sub(reserve)
         });
         let sound = rate > 0.0 && rate <= 1e6 && self.growth >= 0.1 && (0.0..1.0).contains(&self.late);
-        if !sound || limit == Some(0) || self.late == 0.0 {
-            return Err("the rate lies above 0 and up to a million/s, --growth is 0.1 at least, --late between 0 and 1, and --max-connections leaves something".to_owned());
+        if !sound || limit == Some(0) || self.late == 0.0 || self.deadline == 0.0 {
+            return Err("the rate lies above 0 and up to a million/s, --growth is 0.1 at least, --late between 0 and 1, --deadline above 0, and --max-connections leaves something".to_owned());
         }
         let measured = self.measured.as_deref().map(measured).transpose()?;
         let usual = Question::about(rate);

@@ -2,7 +2,7 @@
 
 use super::known::{Known, straight};
 use super::{Price, Question, Shortfall, Size};
-use crate::curve::Curve;
+use crate::curve::{Curve, MOST};
 use crate::time::text;
 
 /// The share of a node's cores that logins may take.
@@ -55,7 +55,7 @@ impl Sizes {
         let (max, bound) = (caps.into_iter())
             .filter_map(|(cap, bound)| Some((cap?, bound)))
             .min_by_key(|(cap, _)| *cap)
-            .unwrap_or((crate::curve::MOST, Bound::Demand));
+            .unwrap_or((MOST, Bound::Demand));
         let serving = max.saturating_sub(*batch).max(1);
         // Little's law: what is in use at a rate that is served.
         let rate = arrivals.min(0.99 * curve.rate(serving));
@@ -254,6 +254,14 @@ fn shortfall(
     knee: Option<u32>,
 ) -> Option<Shortfall> {
     let cap = knee.unwrap_or(u32::MAX);
+    if demand.is_none() && !known.has_knee {
+        return Some(Shortfall {
+            because: format!("more than {MOST} connections would be needed on a node"),
+            missing_rate: (known.arrivals - known.curve.peak()).max(0.0),
+            missing_cores: 0.0,
+            missing_connections: 0,
+        });
+    }
     if demand.is_none_or(|demand| demand > cap) {
         let knee = known.curve.knee();
         let factor = known.curve.missing(knee, known.arrivals, known.z, question.objective);

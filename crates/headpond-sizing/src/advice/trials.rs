@@ -48,9 +48,9 @@ pub(super) fn what_ifs(question: &Question, known: &Known, sizes: &Sizes) -> Vec
         cases.push((format!("a node is lost for {}", text(lasts)), EventKind::NodeLoss(0), lasts));
     }
     let what_if = |(what, kind, lasts): (String, EventKind, f64)| {
-        let mut scenario = scenario(question, known, sizes, 20.0 + 3.0 * lasts.max(10.0));
-        scenario.warm_up = 5.0;
-        scenario.events = vec![Event { at: 10.0, lasts, kind }];
+        let mut scenario = scenario(question, known, sizes, 5.0 + lasts + (2.0 * lasts).max(20.0));
+        scenario.warm_up = 3.0;
+        scenario.events = vec![Event { at: 5.0, lasts, kind }];
         let outcome = simulate(&scenario, question.seed);
         let web = &outcome.applications[0];
         WhatIf {

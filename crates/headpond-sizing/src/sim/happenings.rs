@@ -16,7 +16,8 @@ impl World<'_> {
 
     pub(super) fn schedule_stall(&mut self, node: usize) {
         if let Some(stalls) = self.scenario.database.stalls.filter(|stalls| stalls.rate > 0.0) {
-            let next = self.now + nanoseconds(self.chance.exponential() / stalls.rate);
+            let pause = self.chance.exponential() / stalls.rate;
+            let next = self.after(pause);
             self.agenda.add(next, Due::Stall(node as u32));
         }
     }
@@ -24,9 +25,9 @@ impl World<'_> {
     /// A node pauses, as it does now and then.
     pub(super) fn stalls(&mut self, node: usize) {
         if let Some(stalls) = self.scenario.database.stalls {
-            let length = nanoseconds(self.chance.exponential() * stalls.mean);
+            let length = self.chance.exponential() * stalls.mean;
             self.nodes[node].pause(self.now);
-            self.agenda.add(self.now + length, Due::GoOn(node as u32));
+            self.agenda.add(self.after(length), Due::GoOn(node as u32));
         }
         self.schedule_stall(node);
     }

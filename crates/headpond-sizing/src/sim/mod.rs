@@ -119,6 +119,11 @@ impl<'a> World<'a> {
         self.schedule_events();
     }
 
+    /// So many seconds from now, or at the end of time.
+    fn after(&self, seconds: f64) -> u64 {
+        self.now.saturating_add(nanoseconds(seconds))
+    }
+
     fn next_job(&self) -> (usize, u64) {
         let ends = self.nodes.iter().map(Node::next_end).enumerate();
         ends.min_by_key(|(_, ends)| *ends).unwrap_or((0, u64::MAX))

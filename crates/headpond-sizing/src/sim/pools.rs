@@ -6,7 +6,7 @@ use super::agenda::Due;
 use super::draw::SECOND;
 use super::node::Job;
 use super::requests::RequestId;
-use super::{World, nanoseconds, pool_of};
+use super::{World, pool_of};
 
 /// How long a node takes to let a connection go.
 const FAREWELL: u64 = 1_000_000;
@@ -93,11 +93,11 @@ impl World<'_> {
             Action::Open(conn) => {
                 self.tally.note_open(self.now);
                 self.sites[number].opening.push(conn);
-                let arrives = self.now + nanoseconds(database.login_latency);
+                let arrives = self.after(database.login_latency);
                 self.agenda.add(arrives, Due::Login(site, life, conn));
             }
             Action::Check(conn) => {
-                let answered = self.now + nanoseconds(database.round_trip);
+                let answered = self.after(database.round_trip);
                 self.agenda.add(answered, Due::Checked(site, life, conn));
             }
             Action::Close(conn, _) => self.agenda.add(self.now + FAREWELL, Due::Closed(site, life, conn)),

@@ -175,7 +175,7 @@ impl World<'_> {
             let thinks = request.steps % 2 == 1;
             request.steps += 1;
             if thinks && request.wish.think > 0.0 {
-                let until = self.now + request.wish.think.round() as u64;
+                let until = self.now.saturating_add(request.wish.think.round() as u64);
                 self.agenda.add(until, Due::Thought(id));
                 return;
             }
@@ -268,10 +268,11 @@ impl World<'_> {
             return;
         }
         let pause = application.backoff * f64::from(1u32 << failed.attempt.min(16));
-        let pause = super::nanoseconds(pause * (1.0 - self.chance.unit() / 2.0));
+        let shorter = self.chance.unit() / 2.0;
+        let until = self.after(pause * (1.0 - shorter));
         let attempt = failed.attempt + 1;
         let again = Request { attempt, steps: 0, conn: None, waiter: None, abandoned: false, ..failed };
         let again = self.requests.insert(again);
-        self.agenda.add(self.now + pause, Due::Retry(again));
+        self.agenda.add(until, Due::Retry(again));
     }
 }

@@ -131,10 +131,11 @@ impl World<'_> {
     /// A client that has just asked gives up some time.
     pub(super) fn await_patience(&mut self, number: usize, id: RequestId) {
         let Some(timeout) = self.scenario.applications[number].timeout else { return };
+        let until = self.after(timeout);
         let patience = &mut self.sources[number].patience;
-        patience.push_back((self.now + nanoseconds(timeout), id));
+        patience.push_back((until, id));
         if patience.len() == 1 {
-            self.agenda.add(self.now + nanoseconds(timeout), Due::Impatience(number as u32));
+            self.agenda.add(until, Due::Impatience(number as u32));
         }
     }
 
@@ -167,8 +168,8 @@ impl World<'_> {
 
     fn schedule_again(&mut self, number: usize) {
         if let Arrivals::Closed { pause, .. } = self.scenario.applications[number].arrivals {
-            let pause = nanoseconds(pause * self.sources[number].times.exponential());
-            self.agenda.add(self.now + pause, Due::AsksAgain(number as u32));
+            let pause = pause * self.sources[number].times.exponential();
+            self.agenda.add(self.after(pause), Due::AsksAgain(number as u32));
         }
     }
 }

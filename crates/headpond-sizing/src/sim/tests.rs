@@ -365,3 +365,19 @@ fn a_pool_shrinks_at_night() {
     scenario.applications[0].arrivals = Arrivals::Trace(traces);
     assert_eq!(simulate(&scenario, 3).total.served, 0);
 }
+
+/// Times near the end of what can be counted, and amounts that vary without measure: it still ends.
+#[test]
+fn times_without_measure_do_not_overflow() {
+    let mut scenario = storm();
+    let century = 3e9;
+    scenario.database.stalls = Some(Stalls { rate: 1e-300, mean: century });
+    scenario.applications[0].timeout = Some(century);
+    scenario.applications[0].backoff = century;
+    scenario.applications[0].think = Amount { mean: century, cv2: 1000.0 };
+    scenario.applications.push(Application {
+        arrivals: Arrivals::Closed { clients: 3, pause: century },
+        ..Application::plain("closed", 0.0, century)
+    });
+    assert_eq!(simulate(&scenario, 1).applications[1].served, 0);
+}
