@@ -1,7 +1,7 @@
 //! The simulator: the pool's own policy in virtual time, in front of a model of a database.
 //!
 //! Every pool is a [`headpond_core::Pool`], so what is simulated is what runs in production: queue, floors, shrinking,
-//! pace of logins, time-outs. Around it are models: nodes that their statements share ([`node`]), logins that are work
+//! pace of logins, time-outs. Around it are models: nodes that their statements share (`node`), logins that are work
 //! on the same node and so slow the traffic, pauses of a whole node, clients that give up and try again while what
 //! they asked for runs on. Not modelled: locks between statements, sessions that pin their connection, a pooler's CPU.
 

@@ -258,7 +258,7 @@ impl World {
     }
 
     /// Reads a link once, and hands over what there is.
-    fn read(&mut self, link: Link) {
+    pub(super) fn read(&mut self, link: Link) {
         let Some(number) = self.links.get(&link).copied() else { return };
         let conn = &mut self.conns[number];
         // A large message is not read in more than some twenty pieces.

@@ -16,6 +16,7 @@ enum Nudge {
     ClientCancels,
     ClientStalls,
     ClientThaws,
+    ClientIsRead,
     ServerDies,
     ServerIsSlow,
     ServerStalls,
@@ -86,9 +87,19 @@ fn temptation(session: &str, doing: &str, client: Option<&Client>) -> (u64, &'st
         // What it sent ahead comes to a connection while it is still told that it is let in.
         ("proving", _) => (20, &[Nudge::ClientStalls]),
         ("active", "connecting" | "logging in") => (15, AND_THE_END),
-        ("idle, transaction lost" | "waiting, transaction lost" | "skipping to sync" | "refused", _) => {
-            (40, ANYTHING)
-        }
+        // Whoever was to be read is, though it had to queue meanwhile.
+        ("waiting, transaction lost", _) => (
+            60,
+            &[
+                Nudge::ClientIsRead,
+                Nudge::ClientIsRead,
+                Nudge::ClientLeaves,
+                Nudge::ServerDies,
+                Nudge::Operator,
+                Nudge::Drain,
+            ],
+        ),
+        ("idle, transaction lost" | "skipping to sync" | "refused", _) => (40, ANYTHING),
         (_, "in use, aborting" | "in use, settling" | "in use, skipping" | "being cancelled") => {
             (40, AND_THE_END)
         }
@@ -152,6 +163,9 @@ impl World {
     fn nudged(&mut self, nudge: Nudge, client: Option<Link>, server: Option<ServerId>) {
         let timed = server.and_then(|id| self.pooler.servers.get(id));
         let timed = timed.is_some_and(|server| server.deadline != Tick::NEVER);
+        if let (Nudge::ClientIsRead, Some(link)) = (nudge, client) {
+            return self.read(link);
+        }
         // Whoever has none may get any.
         let any = || self.pooler.servers.ids().into_iter().next();
         let number = |link: Option<Link>| link.and_then(|link| self.links.get(&link)).copied();
