@@ -183,22 +183,8 @@ impl Pool {
         if self.slots.state(conn) == Some(State::InUse) {
             self.lease_ended(now, conn, out);
             self.slots.prove(now, conn);
-            if self.waiters.len() == 0 || !self.hand_over(now, conn, out) {
-                self.settle(now, conn, out);
-            }
+            self.settle(now, conn, out);
         }
-    }
-
-    /// From one holder straight to the next, who waits: what [`Pool::settle`] does if nothing else is to be done.
-    fn hand_over(&mut self, now: Tick, conn: ConnId, out: &mut Vec<Action>) -> bool {
-        if self.tester.asks_next || self.unwanted(now, conn).is_some() {
-            return false;
-        }
-        let Some(left) = self.waiters.pop() else { return false };
-        self.slots.hand_over(now, conn);
-        self.gauge.note_fewer_waiting(now, self.waiters.len());
-        self.granted(now, left, conn, out);
-        true
     }
 
     /// The connection cannot be handed out for now: `state` is resetting, recovering or being cancelled.
@@ -263,7 +249,8 @@ impl Pool {
         if self.waiters.len() > 0
             && let Some(left) = self.waiters.pop()
         {
-            self.grant(now, left, conn, out);
+            self.serve(now, conn);
+            self.granted(now, left, conn, out);
             return;
         }
         self.slots.change(now, conn, State::Idle);
@@ -443,6 +430,17 @@ impl Pool {
     fn lease(&mut self, now: Tick, conn: ConnId) {
         self.slots.change(now, conn, State::InUse);
         self.note(now);
+    }
+
+    /// A connection that came to rest serves who waited; from one holder to the next it never changes its state.
+    #[inline]
+    fn serve(&mut self, now: Tick, conn: ConnId) {
+        if self.slots.state(conn) == Some(State::InUse) {
+            self.slots.hand_over(now, conn);
+            self.gauge.note_fewer_waiting(now, self.waiters.len());
+        } else {
+            self.lease(now, conn);
+        }
     }
 
     /// Takes note of a lease that ends, if there is one.
