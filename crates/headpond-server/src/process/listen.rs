@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::Ports;
 use super::unix::UnixSocket;
 use crate::config::{Config, Dialect, ListenAddress};
+use crate::worker::socket::prepare;
 
 /// Clients that may queue in the kernel before they are accepted; the kernel has its own limit too.
 pub(super) const BACKLOG: i32 = 4096;
@@ -93,7 +94,24 @@ pub(super) fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListene
     socket.set_reuse_address(true)?;
     // Several workers listen on the same port, and the kernel deals the clients out.
     socket.set_reuse_port(shared)?;
+    // What is accepted inherits them.
+    prepare(&socket, address);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    #[test]
+    fn what_is_accepted_sends_at_once_and_unpaced_and_notices_a_peer_that_vanished() {
+        let listener = super::listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_congestion().unwrap().split(|byte| *byte == 0).next(), Some(&b"reno"[..]));
+    }
 }

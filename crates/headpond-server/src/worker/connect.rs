@@ -40,7 +40,7 @@ impl Worker {
                 None => return,
                 Some(Door::Tcp(door)) => door.accept().map(|(stream, peer)| {
                     let arrival = Arrival { peer: Some(peer), ..Arrival::default() };
-                    self.adopt(now, Socket::from_client(stream), arrival, Vec::new(), true);
+                    self.adopt(now, Socket::Tcp(stream), arrival, Vec::new(), true);
                 }),
                 Some(Door::Unix(door)) => door.accept().map(|(stream, _)| {
                     self.adopt_local(now, stream, None, Vec::new(), true);

@@ -9,6 +9,7 @@ use headpond_pooler::Link;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Type};
 
 use crate::tls::session::Session;
 
@@ -21,19 +22,18 @@ pub(crate) enum Socket {
 impl Socket {
     /// Begins to connect over TCP; whether it worked is known when the socket becomes writable.
     pub(crate) fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        prepare(&stream);
-        Ok(Self::Tcp(stream))
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        prepare(&socket, address);
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(Self::Tcp(TcpStream::from_std(socket.into()))),
+        }
     }
 
     /// Connects to a Unix socket, which takes no time.
     pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
         UnixStream::connect(path).map(Self::Unix)
-    }
-
-    pub(crate) fn from_client(stream: TcpStream) -> Self {
-        prepare(&stream);
-        Self::Tcp(stream)
     }
 
     /// Whether a connect that was begun has succeeded; `None`: not decided yet.
@@ -119,11 +119,17 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Small messages must not wait for each other, and a peer that vanished must be noticed some day. A socket
-/// that refuses either serves all the same.
-fn prepare(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(stream).set_keepalive(true);
+/// Small messages must not wait for each other, and a peer that vanished must be noticed some day. Nothing is to be paced
+/// on its way within this machine: a congestion control that does so, like bbr, costs a timer for each message. `reno`
+/// does not, everybody may choose it, and it must be chosen before the connection is there.
+///
+/// A socket that refuses any of it serves all the same.
+pub(crate) fn prepare(socket: &socket2::Socket, peer: SocketAddr) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_keepalive(true);
+    if peer.ip().is_loopback() {
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
 }
 
 /// One link's socket and the little that is kept for it: tens of thousands of these may be idle.
