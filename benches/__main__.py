@@ -15,7 +15,7 @@ import rows
 import sample
 
 RESULTS = Path(__file__).with_name("results")
-TRIES = 2
+TRIES = 4
 """Samples taken at most of one cell: a disturbed one is repeated."""
 
 
@@ -43,10 +43,15 @@ def chosen(names, known, kind):
     return {name: known[name] for name in names}
 
 
+def also(row, names):
+    """Contenders of this row alone, unless some were chosen by name."""
+    return [name for name in row.also if names == list(contenders.DEFAULT)]
+
+
 def steps(chosen_rows, names, rounds):
     """Every sample to be taken, in order: within a row the rounds are interleaved, every other one backwards."""
     for row in chosen_rows:
-        able = [name for name in names if name not in row.without]
+        able = [name for name in (*names, *also(row, names)) if name not in row.without]
         for number in range(rounds):
             for name in able if number % 2 == 0 else able[::-1]:
                 yield row, number, name
@@ -79,7 +84,7 @@ def measure(plan, all_contenders, options, keep):
                 taken = undisturbed(row, all_contenders[name], server, options)
             except (RuntimeError, OSError) as error:
                 progress(f"{row.name}: {name} failed: {error}\n")
-                continue
+                taken = {"failed": str(error)}
             samples.append({"row": row.name, "round": number, "contender": name, **taken})
             keep(samples)
             if index + 1 == len(plan) or plan[index + 1][0] is not row:
@@ -95,13 +100,15 @@ def main():
     options = arguments()
     every = contenders.contenders(options.binaries.resolve())
     if options.list:
-        print(*(f"{row.name:15}{row.title}" for row in rows.ROWS), sep="\n")
+        print(*(f"{row.name:22}{row.title}" for row in rows.ROWS), sep="\n")
         print("contenders:", ", ".join(every))
         return
     picked = chosen(options.only.split(",") if options.only else contenders.DEFAULT, every, "contender")
     picked_rows = chosen(options.rows, rows.BY_NAME, "row").values()
     machine.raise_descriptor_limit()
     notes = machine.notes()
+    for row in picked_rows:
+        picked |= {name: every[name] for name in also(row, list(picked))}
     versions = {name: contender.version() for name, contender in picked.items()}
     for name, version in versions.items():
         print(f"{name:15}{version}")
@@ -110,7 +117,7 @@ def main():
     file = RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json")
     header = {
         "date": time.strftime("%Y-%m-%d"), "machine": notes, "versions": versions, "postgres": postgres.version(),
-        "rounds": options.rounds, "seconds": options.seconds, "pool": contenders.POOL,
+        "rounds": options.rounds, "seconds": options.seconds, "pool": rows.POOL,
     }
 
     def keep(samples):

@@ -1,7 +1,11 @@
 """Who is compared: how each is configured and run."""
 
+import base64
 import contextlib
 import functools
+import hashlib
+import hmac
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,7 +15,6 @@ from pathlib import Path
 import machine
 import postgres
 
-POOL = 20
 CLIENTS_MAX = 12000
 
 HEADPOND = """
@@ -24,10 +27,13 @@ auth_type = "{auth}"
 auth_file = "{users}"
 pool_mode = "{mode}"
 log_level = "error"
+"""
 
-[data_source.{database}]
+HEADPOND_DATA_SOURCE = """
+[data_source.{name}]
 host = "{host}"
 port = {server_port}
+database = "{database}"
 max_size = {pool}
 min_idle = 0
 max_waiters = {clients}
@@ -41,9 +47,9 @@ client_tls_cert_file = "{certificate}"
 client_tls_key_file = "{key}"
 """
 
+PGBOUNCER_DATABASE = "{name} = host={host} port={server_port} dbname={database}\n"
+
 PGBOUNCER = """
-[databases]
-{database} = host={host} port={server_port}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -74,7 +80,10 @@ class Headpond:
     def command(self, folder, values):
         file = folder / "headpond.toml"
         text = (HEADPOND_TLS if values["tls"] else "") + HEADPOND
-        file.write_text(text.format(sends=self.sends, workers=self.workers, state=self.state, **values))
+        text = text.format(sends=self.sends, workers=self.workers, **values)
+        for name in values["databases"]:
+            text += HEADPOND_DATA_SOURCE.format(name=name, state=self.state, **values)
+        file.write_text(text)
         return [self.program, "serve", file]
 
     def version(self):
@@ -87,7 +96,7 @@ class Floor:
 
     def command(self, _folder, values):
         server = "{host}:{server_port}".format(**values)
-        return [self.program, self.sends, f"127.0.0.1:{values['port']}", server, str(POOL), postgres.USER, postgres.DATABASE]
+        return [self.program, self.sends, f"127.0.0.1:{values['port']}", server, str(values["pool"]), postgres.USER, postgres.DATABASE]
 
     def version(self):
         return "the loop of Headpond's worker and nothing else"
@@ -96,8 +105,9 @@ class Floor:
 class PgBouncer:
     def command(self, folder, values):
         file = folder / "pgbouncer.ini"
-        text = PGBOUNCER + (PGBOUNCER_TLS if values["tls"] else "")
-        file.write_text(text.format(**values))
+        text = "[databases]\n" + "".join(PGBOUNCER_DATABASE.format(name=name, **values) for name in values["databases"])
+        text += (PGBOUNCER + (PGBOUNCER_TLS if values["tls"] else "")).format(**values)
+        file.write_text(text)
         return [*self.program(), "-q", file]
 
     @staticmethod
@@ -130,6 +140,20 @@ def contenders(binaries):
 DEFAULT = ("headpond", "headpond-plain", "floor", "pgbouncer", "direct")
 
 
+def databases(row, pooled=True):
+    """What clients ask for as database: one name for each pool; on the server all are one."""
+    return [f"{postgres.DATABASE}_{number}" for number in range(row.pools)] if pooled and row.pools > 1 else [postgres.DATABASE]
+
+
+def secret(password, iterations=4096):
+    """As PostgreSQL stores it for SCRAM-SHA-256."""
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    salt, stored, server = (base64.b64encode(part).decode() for part in (salt, stored, hmac.digest(salted, b"Server Key", "sha256")))
+    return f"SCRAM-SHA-256${iterations}:{salt}${stored}:{server}"
+
+
 @contextlib.contextmanager
 def running(contender, row, server):
     """Runs a fresh process; its port and its process id, which is None for the server itself."""
@@ -141,17 +165,18 @@ def running(contender, row, server):
     process = None
     try:
         users = folder / "users.txt"
-        users.write_text(f'"{postgres.USER}" "{postgres.PASSWORD}"\n')
+        users.write_text(f'"{postgres.USER}" "{secret(postgres.PASSWORD) if row.stored else postgres.PASSWORD}"\n')
         values = {
             "port": machine.free_port(),
             "host": server.folder if row.unix else "127.0.0.1",
             "server_port": server.port,
             "database": postgres.DATABASE,
+            "databases": databases(row),
             "mode": row.mode,
             "auth": row.auth,
             "users": users,
-            "pool": POOL,
-            "clients": CLIENTS_MAX,
+            "pool": row.pool,
+            "clients": max(CLIENTS_MAX, row.crowd + 100),
             "tls": row.tls,
             "server_tls": "require" if row.tls == "both" else "disable",
             "certificate": folder / "tls.crt",
@@ -165,7 +190,7 @@ def running(contender, row, server):
         with open(folder / "log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **account)
         try:
-            postgres.ask(values["port"], postgres.DATABASE, "select 1", patience=10)
+            postgres.ask(values["port"], databases(row)[0], "select 1", patience=10)
         except RuntimeError as error:
             raise RuntimeError(f"{error}\n{(folder / 'log').read_text()[-2000:]}") from None
         yield values["port"], process.pid

@@ -25,20 +25,22 @@ def log_in(port):
     return client
 
 
-def sit(count, port, pid, seconds):
+def sit(row, server, port, pid, seconds):
     clients = [log_in(port) for _ in range(FIRST)]
     try:
         before = machine.resident_bytes(pid)
-        clients += [log_in(port) for _ in range(count)]
+        clients += [log_in(port) for _ in range(row.clients)]
         time.sleep(2)
         after = machine.resident_bytes(pid)
-        window = perf.cpu(pid, seconds)
+        window = perf.Window(pid, [server.process.pid])
+        time.sleep(seconds)
+        seen = window.close()
         return {
-            "bytes": (after - before) / count,
+            "bytes": (after - before) / row.clients,
             "resident": before,
-            "cpu_share": window["cpu"] / (window["end"] - window["start"]),
-            "clock": window["clock"],
-            "foreign": 0,
+            "cpu_share": seen["cpu"] / seen["length"],
+            "clock": seen["clock"],
+            "foreign": seen["foreign"],
         }
     finally:
         for client in clients:

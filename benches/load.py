@@ -7,13 +7,16 @@ import time
 
 import postgres
 
+WARM_UP = 2
+"""Seconds before the window."""
+
 PROGRESS = re.compile(r"progress: ([\d.]+) s, ([\d.]+) tps")
 
 
 class Pgbench:
     """One process, and how many transactions it had done by when."""
 
-    def __init__(self, row, number, port, seconds, folder):
+    def __init__(self, row, number, port, seconds, folder, database=postgres.DATABASE):
         clients = row.clients // row.processes
         script = folder / f"script-{number}.sql"
         script.write_text(row.script)
@@ -21,13 +24,13 @@ class Pgbench:
             postgres.BIN / "pgbench", "-n", "-h", "127.0.0.1", "-p", str(port), "-U", postgres.USER,
             "-c", str(clients), "-j", str(min(2, clients)), "-T", str(seconds), "-P", "1", "--progress-timestamp",
             "-l", "--log-prefix", folder / f"log-{number}", "--sampling-rate", str(row.sampling),
-            *row.arguments, *(("-f", script) if row.script else ()), postgres.DATABASE,
+            *row.arguments, *(("-f", script) if row.script else ()), database,
         ]
         self.points = []
         self.said = []
         self.process = subprocess.Popen(
-            command, env=postgres.environment(**{"PGSSLMODE": "require" if row.tls else "disable", **row.environment(number)}), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1)
+            command, env=postgres.environment(PGSSLMODE="require" if row.tls else "disable", **row.environment(number)),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1)
         self.reader = threading.Thread(target=self.listen, daemon=True)
         self.reader.start()
 

@@ -16,7 +16,7 @@ DATABASE = "bench"
 SCALE = 10
 SETTINGS = """
 listen_addresses = '127.0.0.1'
-max_connections = 100
+max_connections = 150
 shared_buffers = '256MB'
 fsync = off
 synchronous_commit = off
@@ -29,6 +29,7 @@ max_wal_size = '4GB'
 FUNCTIONS = (
     "create function user_function(n int) returns int language plpgsql as 'begin return n + 1; end'",
     "create table with_trigger (n int)",
+    "create unlogged table copied (line text)",
     "create function before_insert() returns trigger language plpgsql as 'begin new.n = new.n + 1; return new; end'",
     "create trigger before_insert before insert on with_trigger for each row execute function before_insert()",
 )

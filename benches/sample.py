@@ -1,16 +1,16 @@
 """One sample: one contender, freshly started, under one row's load for a window of time."""
 
 import tempfile
+import time
 from pathlib import Path
 
+import burst
 import contenders
+import copying
 import idle
 import load
-import machine
 import perf
-
-WARM_UP = 2
-"""Seconds before the window; system calls are counted in the second half of them."""
+import storm
 
 FOREIGN_MAX = 0.10
 """CPUs that others may use during an undisturbed window."""
@@ -18,49 +18,66 @@ FOREIGN_MAX = 0.10
 
 def take(row, contender, server, seconds):
     with contenders.running(contender, row, server) as (port, pid):
-        if row.idle:
-            return idle.sit(row.clients, port, pid, seconds)
-        with tempfile.TemporaryDirectory(prefix="headpond-bench-") as folder:
-            return under_load(row, port, pid, server, seconds, Path(folder))
+        return KINDS[row.kind](row, server, port, pid, seconds)
 
 
-def under_load(row, port, pid, server, seconds, folder):
-    fleet = [load.Pgbench(row, number, port, WARM_UP + seconds, folder) for number in range(row.processes)]
-    try:
-        for pgbench in fleet:
-            pgbench.wait_for_points(1)
-        calls = perf.stat(pid, perf.CALLS, 0.5) if pid else None
-        for pgbench in fleet:
-            pgbench.wait_for_points(WARM_UP)
-        known = [server.process.pid, *(pgbench.process.pid for pgbench in fleet)]
-        (busy, stolen), ours = machine.busy_seconds(), machine.tree_seconds(known)
-        window = perf.cpu(pid, seconds - 0.3)
-        (busy_after, stolen_after), ours_after = machine.busy_seconds(), machine.tree_seconds(known)
-        for pgbench in fleet:
-            pgbench.finish()
-    finally:
-        for pgbench in fleet:
-            pgbench.process.kill()
-    start, end = window["start"], window["end"]
-    length = end - start
-    done = sum(pgbench.done_between(start, end) for pgbench in fleet)
-    waits = load.latencies(folder, start, end)
+def queries(row, server, port, pid, seconds):
+    names = contenders.databases(row, pooled=pid is not None)
+    with tempfile.TemporaryDirectory(prefix="headpond-bench-") as folder:
+        fleet = [
+            load.Pgbench(row, number, port, load.WARM_UP + seconds, Path(folder), names[number % len(names)])
+            for number in range(row.processes)
+        ]
+        try:
+            return under_load(row, fleet, server, pid, seconds, Path(folder))
+        finally:
+            for pgbench in fleet:
+                pgbench.process.kill()
+
+
+def under_load(row, fleet, server, pid, seconds, folder):
+    for pgbench in fleet:
+        pgbench.wait_for_points(1)
+    counter = perf.Counter(pid, perf.CALLS) if pid else None
+    time.sleep(0.5)
+    calls = counter and counter.stop()
+    for pgbench in fleet:
+        pgbench.wait_for_points(load.WARM_UP)
+    window = perf.Window(pid, [server.process.pid, *(pgbench.process.pid for pgbench in fleet)])
+    time.sleep(seconds - 0.3)
+    seen = window.close()
+    for pgbench in fleet:
+        pgbench.finish()
+    done = sum(pgbench.done_between(seen["start"], seen["end"]) for pgbench in fleet)
+    waits = load.latencies(folder, seen["start"], seen["end"])
     sample = {
-        "tps": done / length,
+        "tps": done / seen["length"],
         "p50": load.quantile(waits, 0.50),
         "p99": load.quantile(waits, 0.99),
         "p999": load.quantile(waits, 0.999),
         "latencies": len(waits),
-        "foreign": (busy_after - busy - (ours_after - ours) - (window["cpu"] or 0)) / length,
-        "stolen": (stolen_after - stolen) / length,
+        "foreign": seen["foreign"],
+        "stolen": seen["stolen"],
         "failures": sum("failed" in line or "error" in line for pgbench in fleet for line in pgbench.said),
     }
     if pid:
-        sample["cpu"] = window["cpu"] * 1e6 / done
-        sample["clock"] = window["clock"]
-    if window["switches"] is not None and pid:
-        sample["switches"] = window["switches"] / done
+        sample |= {"cpu": seen["cpu"] * 1e6 / done, "clock": seen["clock"]}
+    if seen["switches"] is not None:
+        sample["switches"] = seen["switches"] / done
     if calls:
-        done = sum(pgbench.done_between(calls["start"], calls["end"]) for pgbench in fleet)
-        sample["calls"] = calls[perf.CALLS[0]] / done
+        done_meanwhile = sum(pgbench.done_between(calls["start"], calls["end"]) for pgbench in fleet)
+        sample["calls"] = calls[perf.CALLS[0]] / done_meanwhile
+    if row.megabytes:
+        sample["rate"] = sample["tps"] * row.megabytes
+        sample |= {"cpu_mb": sample["cpu"] / row.megabytes} if pid else {}
     return sample
+
+
+KINDS = {
+    "queries": queries,
+    "idle": idle.sit,
+    "copy": copying.endure,
+    "burst": burst.rush,
+    "storm": storm.weather,
+}
+"""How a row of each kind is measured."""
