@@ -107,8 +107,9 @@ def main():
     picked_rows = chosen(options.rows, rows.BY_NAME, "row").values()
     machine.raise_descriptor_limit()
     notes = machine.notes()
+    names = list(picked)
     for row in picked_rows:
-        picked |= {name: every[name] for name in also(row, list(picked))}
+        picked |= {name: every[name] for name in also(row, names)}
     versions = {name: contender.version() for name, contender in picked.items()}
     for name, version in versions.items():
         print(f"{name:15}{version}")
@@ -123,7 +124,7 @@ def main():
     def keep(samples):
         file.write_text(json.dumps({**header, "samples": samples}, indent=1) + "\n")
 
-    measure(list(steps(picked_rows, list(picked), options.rounds)), every, options, keep)
+    measure(list(steps(picked_rows, names, options.rounds)), every, options, keep)
     print(f"\nsamples: {file.relative_to(Path(__file__).parents[1])}")
 
 

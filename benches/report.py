@@ -153,7 +153,7 @@ def table(row, samples):
     cells += [[name, *(cell(samples, name) for _, cell in columns(row))] for name in names]
     disturbed = sum(bool(sample.get("disturbed")) for sample in samples)
     rounds = len({sample["round"] for sample in samples})
-    notes = [f"{rounds} rounds" + (f", {disturbed} of {len(samples)} samples disturbed by others" if disturbed else "")]
+    notes = [f"{rounds} round{'s' * (rounds > 1)}" + (f", {disturbed} of {len(samples)} samples disturbed by others" if disturbed else "")]
     notes += failures(samples)
     wrong = {name: sum(one.get("failures", 0) for one in samples if one["contender"] == name) for name in names}
     notes += [f"{name}: {count} errors reported by pgbench" for name, count in wrong.items() if count]

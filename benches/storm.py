@@ -9,7 +9,7 @@ import perf
 import postgres
 from helper import Helper
 
-STORM = 10
+STORM = 15
 """Seconds that the logins may take."""
 
 
