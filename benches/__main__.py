@@ -82,9 +82,9 @@ def measure(plan, all_contenders, options, keep):
             progress(f"{row.name}: round {number + 1} of {options.rounds}, {name}; about {left:.0f} min left")
             try:
                 taken = undisturbed(row, all_contenders[name], server, options)
-            except (RuntimeError, OSError) as error:
-                progress(f"{row.name}: {name} failed: {error}\n")
-                taken = {"failed": str(error)}
+            except Exception as error:  # Whatever it is, the hours of the others are not lost for it.
+                taken = {"failed": str(error) or repr(error)}
+                progress(f"{row.name}: {name} failed: {taken['failed']}\n")
             samples.append({"row": row.name, "round": number, "contender": name, **taken})
             keep(samples)
             if index + 1 == len(plan) or plan[index + 1][0] is not row:
