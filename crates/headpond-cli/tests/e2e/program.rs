@@ -36,7 +36,12 @@ impl Program {
     /// As [`Program::serve`], with so few open files at most.
     pub(crate) async fn serve_with_files(server: &Postgres, files: u32) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_headpond")]);
+        command.args([
+            "-c",
+            &format!("ulimit -n {files}; exec \"$@\""),
+            "sh",
+            env!("CARGO_BIN_EXE_headpond"),
+        ]);
         Self::begin(command, server, "", "min_idle = 0").await
     }
 

@@ -61,11 +61,15 @@ fn an_interrupted_psql_cancels_its_statement() {
                 psql.env("PGMAXPROTOCOLVERSION", version).stderr(Stdio::piped());
                 let psql = psql.spawn().unwrap();
                 pond.until_in("PgSleep").await;
-                let interrupted = Command::new("kill").args(["-INT", &psql.id().to_string()]).status().unwrap();
+                let interrupted =
+                    Command::new("kill").args(["-INT", &psql.id().to_string()]).status().unwrap();
                 assert!(interrupted.success());
                 let output = psql.wait_with_output().unwrap();
                 let said = String::from_utf8_lossy(&output.stderr);
-                assert!(said.contains("canceling statement due to user request"), "{way:?} {version}: {said}");
+                assert!(
+                    said.contains("canceling statement due to user request"),
+                    "{way:?} {version}: {said}"
+                );
             }
         }
     });
