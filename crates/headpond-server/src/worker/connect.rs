@@ -55,8 +55,13 @@ impl Starved {
             self.said = Some(now);
             tracing::warn!(%error, "clients wait that cannot be accepted: raise the limit of open files");
         }
-        self.listeners.push(listener);
-        self.until = now.plus(PAUSE);
+        if self.listeners.is_empty() {
+            self.until = now.plus(PAUSE);
+        }
+        // Whoever comes meanwhile is tried at once, and may fail as well.
+        if !self.listeners.contains(&listener) {
+            self.listeners.push(listener);
+        }
     }
 
     /// When they are tried again.
