@@ -1,6 +1,8 @@
 //! What is private to this crate and reads what others say, with what must hold of it. For tests elsewhere.
 
+use crate::config::{AuthMethod, User};
 use crate::exchange::{Errand, Exchanges, Kind, Owner};
+use crate::lookup::user_in;
 use crate::text::catalogue::Catalogue;
 use crate::text::{Dialect, read};
 
@@ -151,6 +153,30 @@ fn come_to_rest(exchanges: &mut Exchanges, counts: &mut Counts) {
         check(exchanges, counts);
     }
     panic!("all is answered, and the connection is not at rest: {exchanges:?}");
+}
+
+/// The row that `auth_query` answers for `ann`; the first byte chooses how clients are asked.
+///
+/// # Panics
+/// If it is taken for a row of somebody else, or for a secret that does not stand in it.
+pub fn lookup_row(input: &[u8]) {
+    let Some((choice, row)) = input.split_first() else { return };
+    let method = [AuthMethod::Password, AuthMethod::Md5, AuthMethod::ScramSha256][usize::from(*choice) % 3];
+    let Ok(user) = user_in(row, "ann", method) else { return };
+    assert_eq!(row.get(2..9), Some(&b"\0\0\0\x03ann"[..]));
+    assert!(user_in(row, "bob", method).is_err());
+    let stands = |part: &[u8]| row.windows(part.len()).any(|window| window == part);
+    match user {
+        User { password: Some(password), .. } => {
+            assert!(method != AuthMethod::ScramSha256 && stands(password.0.as_bytes()));
+        }
+        User { md5: Some(_), .. } => assert!(stands(b"md5")),
+        User { scram: Some(secret), .. } => {
+            assert!(stands(b"SCRAM-SHA-256$") && secret.iterations > 0 && !secret.salt.is_empty());
+        }
+        // Nobody logs in with a password.
+        User { password: None, md5: None, scram: None } => {}
+    }
 }
 
 /// Texts of statements.

@@ -202,26 +202,15 @@ impl Pooler {
             return;
         };
         lookup.rows += 1;
-        let mut columns = Columns::of(row);
-        let (name, secret) = (columns.next().unwrap_or_default(), columns.next().unwrap_or_default());
         let user = &lookup.asked.2;
-        let wrong = if lookup.rows > 1 {
-            Some("returned more than one row")
-        } else if name != user {
-            Some("returned another user than the one it was asked for")
+        let found = if lookup.rows > 1 {
+            Err("returned more than one row")
         } else {
-            lookup.found = User::of(user, secret);
-            let clear = lookup.found.as_ref().is_some_and(|user| user.password.is_some());
-            match lookup.found {
-                None => Some("returned a broken secret"),
-                Some(_) if clear && lookup.method == AuthMethod::ScramSha256 => {
-                    Some("returned a password in clear, and clients are asked by SCRAM-SHA-256")
-                }
-                Some(_) => None,
-            }
+            user_in(row, user, lookup.method)
         };
+        let wrong = found.as_ref().err().copied();
+        lookup.found = found.ok();
         if let Some(wrong) = wrong {
-            lookup.found = None;
             let message = format!("auth_query {wrong} (for \"{user}\")");
             out.report(Report::LookupFailed { pool: self.pool_title(pool), message });
         }
@@ -331,6 +320,20 @@ impl Pooler {
             ..settings
         }
     }
+}
+
+/// The secrets of the user of this name, in a row of the answer; or what is wrong with it.
+pub(crate) fn user_in(row: &[u8], name: &str, method: AuthMethod) -> Result<User, &'static str> {
+    let mut columns = Columns::of(row);
+    let (said, secret) = (columns.next().unwrap_or_default(), columns.next().unwrap_or_default());
+    if said != name {
+        return Err("returned another user than the one it was asked for");
+    }
+    let user = User::of(name, secret).ok_or("returned a broken secret")?;
+    if user.password.is_some() && method == AuthMethod::ScramSha256 {
+        return Err("returned a password in clear, and clients are asked by SCRAM-SHA-256");
+    }
+    Ok(user)
 }
 
 /// The question, with its one parameter as text: <https://www.postgresql.org/docs/current/protocol-message-formats.html>.

@@ -1,6 +1,6 @@
 //! Clients that are not in yet cost little: where there are too many, who takes long over saying who he is makes room.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use headpond_core::Tick;
@@ -22,6 +22,7 @@ impl Pooler {
         // Unix sockets have no addresses.
         let most_of_one = if peer.is_some() { self.config.max_startups_per_address } else { 0 };
         let counts = most > 0 || most_of_one > 0;
+        let place = peer.map(place_of);
         let (mut all, mut of_one) = (0, 0);
         let (mut slowest, mut slowest_of_one) = (None, None);
         if full || counts {
@@ -38,7 +39,7 @@ impl Pooler {
                 let slow = late && is_awaited(client);
                 all += 1;
                 slowest = slowest.or(slow.then_some(id));
-                if client.peer.map(|(address, _)| address) == peer {
+                if client.peer.map(|(address, _)| place_of(address)) == place {
                     of_one += 1;
                     slowest_of_one = slowest_of_one.or(slow.then_some(id));
                 }
@@ -59,6 +60,15 @@ impl Pooler {
             self.refuse_login(id, &Cause::TooManyClients, message, out);
         }
         slowest.is_some()
+    }
+}
+
+/// Who counts as one: an IPv4 address, also where it stands in an IPv6 one, or an IPv6 network of 64 bits. That is the
+/// least anybody gets, and all its addresses are his.
+fn place_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
     }
 }
 
@@ -140,6 +150,23 @@ mod tests {
         let (room, left) = comes(&mut pooler, 3 * SECOND, 1, false);
         assert!(room && left.len() == 1 && left[0] != others);
         assert_eq!(comes(&mut pooler, 3 * SECOND, 2, false), (true, vec![]));
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_counts_as_one_address_and_a_mapped_address_as_what_it_maps() {
+        for (first, second, one) in [
+            ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+            ("192.0.2.1", "192.0.2.2", false),
+        ] {
+            let mut pooler = pooler(0, 1);
+            let [first, second]: [IpAddr; 2] = [first, second].map(|address| address.parse().unwrap());
+            let _ = pooler.accepted(Tick(0), Some((first, 1).into()), false);
+            let room = pooler.has_room(Tick(0), Some(second), false, &mut Actions::default());
+            assert_eq!(room, !one, "{first} {second}");
+        }
     }
 
     #[test]

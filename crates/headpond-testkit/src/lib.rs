@@ -40,6 +40,9 @@ pub const SCRAM: Body = Body { name: "scram", run: parsers::scram, seeds: parser
 pub const SECRETS: Body = Body { name: "secrets", run: parsers::secrets, seeds: parsers::secret_seeds };
 /// Clients' proofs of who they are.
 pub const PROOF: Body = Body { name: "proof", run: parsers::proof, seeds: parsers::proof_seeds };
+/// Answers to the question who a user is.
+pub const LOOKUPS: Body =
+    Body { name: "lookups", run: headpond_pooler::fuzzing::lookup_row, seeds: parsers::lookup_seeds };
 /// Certificates, for what is read of them.
 pub const CERTIFICATE: Body =
     Body { name: "certificate", run: parsers::certificate, seeds: parsers::certificate_seeds };
@@ -73,6 +76,7 @@ pub const BODIES: &[Body] = &[
     SCRAM,
     SECRETS,
     PROOF,
+    LOOKUPS,
     CERTIFICATE,
     USERS,
     HBA,

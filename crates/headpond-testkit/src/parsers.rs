@@ -278,6 +278,18 @@ pub(crate) fn proof_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
+pub(crate) fn lookup_seeds() -> Vec<Vec<u8>> {
+    let key = "A".repeat(43);
+    let scram = format!("SCRAM-SHA-256$4096:c2FsdA==${key}=:{key}=");
+    let secrets = [None, Some("secret"), Some("md50123456789abcdef0123456789abcdef"), Some(&*scram)];
+    let rows = secrets.map(|secret| {
+        let row = written(|out| encode::data_row(out, [Some("ann"), secret].into_iter()));
+        [&[2], &row[HEADER..]].concat()
+    });
+    let in_clear = [&[0], &rows[1][1..]].concat();
+    rows.into_iter().chain([in_clear]).collect()
+}
+
 pub(crate) fn certificate_seeds() -> Vec<Vec<u8>> {
     vec![include_bytes!("../seeds/certificate.der").to_vec()]
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -28,6 +29,23 @@ pub(crate) struct Program {
 impl Program {
     /// Serves the database `postgres` in transaction mode, with further settings of the process and of its pool.
     pub(crate) async fn serve(server: &Postgres, settings: &str, pool: &str) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_headpond"));
+        Self::begin(command, server, settings, pool).await
+    }
+
+    /// As [`Program::serve`], with so few open files at most.
+    pub(crate) async fn serve_with_files(server: &Postgres, files: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            &format!("ulimit -n {files}; exec \"$@\""),
+            "sh",
+            env!("CARGO_BIN_EXE_headpond"),
+        ]);
+        Self::begin(command, server, "", "min_idle = 0").await
+    }
+
+    async fn begin(mut command: Command, server: &Postgres, settings: &str, pool: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("headpond.toml");
         let (host, port, user) = (server.host(), server.port(), server.user());
@@ -36,7 +54,7 @@ impl Program {
              [data_source.postgres]\nhost = \"{host}\"\nport = {port}\nuser = \"{user}\"\n{pool}"
         );
         fs::write(&file, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_headpond"))
+        let mut child = command
             .args(["serve".as_ref(), file.as_os_str()])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -80,6 +98,11 @@ impl Program {
         let (client, connection) = config.application_name(application).connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// A connection that says nothing.
+    pub(crate) fn connection(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
     }
 
     /// Ends it without a word to anybody.

@@ -219,7 +219,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "max_startups_per_address",
         Top(|c| Slot::Number(&mut pooler(c).max_startups_per_address, 0..=CLIENTS_MAX)),
-        "The most of those from one address; 0: no limit.",
+        "The most of those from one address, or from one IPv6 network of 64 bits; 0: no limit.",
     ),
     setting(
         "max_message_size",

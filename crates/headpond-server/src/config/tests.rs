@@ -90,6 +90,17 @@ fn show_config_speaks_of_pgbouncers_names() {
 }
 
 #[test]
+fn show_config_keeps_the_commands_of_secrets_to_itself() {
+    for (file, shown) in
+        [("command:vault read -token=hunter2", "command: (hidden)"), ("env:USERS", "env:USERS")]
+    {
+        let rows = good(&format!("auth_file = {file:?}\n[data_source.a]")).settings();
+        assert_eq!(rows.iter().find(|row| row.key == "auth_file").unwrap().value, shown);
+        assert!(!format!("{rows:?}").contains("hunter2"));
+    }
+}
+
+#[test]
 fn a_reload_names_what_waits_for_a_restart() {
     let old = good("[data_source.a]");
     let new = good("workers = 3\nlisten = [\"*:1\"]\nmax_clients = 9\n[data_source.a]");

@@ -9,6 +9,7 @@ use headpond_pooler::config::{
     ChannelBinding, NodeAddress, OpaqueFunctions, PoolMode, Secret, SessionState, TlsMode, TlsNegotiation,
 };
 
+use super::sources::Source;
 use super::{AuthType, ListenAddress, LogFormat, LogLevel, Sends};
 use crate::tls::Protocols;
 
@@ -101,7 +102,8 @@ impl Slot<'_> {
         if let Self::Time(time, _) = self { time_text(**time) } else { self.plain() }
     }
 
-    /// The value as PgBouncer shows it: times in seconds, lists with commas. A password is not shown.
+    /// The value as PgBouncer shows it: times in seconds, lists with commas. A password is not shown, nor a command, which
+    /// may have one among its arguments.
     pub(super) fn plain(&self) -> String {
         match self {
             Self::Number(number, _) => number.value().to_string(),
@@ -113,7 +115,7 @@ impl Slot<'_> {
             Self::Name(name) => name.as_deref().unwrap_or_default().to_owned(),
             Self::Names(names) => names.join(", "),
             Self::Password(_) => String::new(),
-            Self::Path(path) => path.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+            Self::Path(path) => path.as_deref().map(shown_path).unwrap_or_default(),
             Self::Listen(all) => all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             Self::Address(address) => address.map(|a| a.to_string()).unwrap_or_default(),
             Self::Host(NodeAddress::Tcp { host, .. }) => host.clone(),
@@ -338,6 +340,13 @@ impl Raw {
             Self::Other(noun) => noun,
             Self::Bare(_) => "this",
         }
+    }
+}
+
+fn shown_path(path: &Path) -> String {
+    match path.to_str().and_then(Source::parse) {
+        Some(Source::Command(_)) => "command: (hidden)".to_owned(),
+        _ => path.display().to_string(),
     }
 }
 

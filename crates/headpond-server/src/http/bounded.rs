@@ -11,13 +11,20 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Connections at once; further ones wait in the kernel.
-const CONNECTIONS_MAX: usize = 256;
+pub(super) const CONNECTIONS_MAX: usize = 256;
 
-/// A connection ends after this time, however slowly its request comes; the next request opens another.
-const CONNECTION_TIME: Duration = Duration::from_secs(60);
+/// A connection ends after this time, however slowly its answers are taken; the next request opens another.
+pub(super) const CONNECTION_TIME: Duration = Duration::from_secs(60);
+
+/// A request has to be there whole, and its answer begun, within this time: the first one of a connection from its
+/// beginning on, later ones from their own.
+pub(super) const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// Who is silent for longer makes room while less than half of the places are free.
+const SLOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Bounded {
     listener: TcpListener,
@@ -38,7 +45,7 @@ impl Listener for Bounded {
         // It is never closed, so there is always a permit some day.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, ends: Box::pin(tokio::time::sleep(CONNECTION_TIME)), _permit: permit }, peer)
+        (Connection::new(stream, Arc::clone(&self.free), permit), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -48,16 +55,45 @@ impl Listener for Bounded {
 
 pub(crate) struct Connection {
     stream: TcpStream,
-    ends: Pin<Box<Sleep>>,
+    began: Instant,
+    /// Since when nothing has gone on: no answer was sent, and no request was begun.
+    silent_since: Instant,
+    /// A request is awaited or has begun, and none of its answer has gone out.
+    asking: bool,
+    /// When it is next looked whether that is too long.
+    look: Pin<Box<Sleep>>,
+    free: Arc<Semaphore>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
+    fn new(stream: TcpStream, free: Arc<Semaphore>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let began = Instant::now();
+        let look = Box::pin(sleep(SLOW));
+        Self { stream, began, silent_since: began, asking: true, look, free, _permit: permit }
+    }
+
     fn overdue(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.ends.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+        while self.look.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            let may_be_silent = if self.free.available_permits() < CONNECTIONS_MAX / 2 {
+                SLOW
+            } else if self.asking {
+                REQUEST_TIME
+            } else {
+                CONNECTION_TIME
+            };
+            if now - self.silent_since >= may_be_silent || now - self.began >= CONNECTION_TIME {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.look.as_mut().reset(now + SLOW);
         }
+        Ok(())
+    }
+
+    fn goes_on(&mut self, asking: bool) {
+        self.asking = asking;
+        self.silent_since = Instant::now();
     }
 }
 
@@ -68,7 +104,13 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.overdue(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // What comes after the first bytes of a request does not give it more time.
+        if !self.asking && buffer.filled().len() > before {
+            self.goes_on(true);
+        }
+        outcome
     }
 }
 
@@ -79,7 +121,11 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.overdue(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if matches!(outcome, Poll::Ready(Ok(1..))) {
+            self.goes_on(false);
+        }
+        outcome
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,7 +1,12 @@
+use std::net::SocketAddr;
+
 use headpond_pooler::config::{AuthMethod, Secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, advance};
 
+use super::bounded::{CONNECTION_TIME, CONNECTIONS_MAX, REQUEST_TIME};
 use super::*;
 use crate::console::tests::made_up;
 use crate::control::Shutdown;
@@ -98,6 +103,72 @@ async fn every_endpoint_is_seen_by_those_who_may_and_changed_by_nobody() {
         let (status, _) = ask(&control, local, "GET /nothing", &headers).await;
         assert!(status == if expected == 200 { 404 } else { expected } || expected == 400, "{headers:?}");
     }
+}
+
+/// Serves on a port of its own, in virtual time.
+async fn serving() -> (SocketAddr, JoinHandle<io::Result<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = router(control(None), true);
+    (address, tokio::spawn(async move { axum::serve(Bounded::new(listener), router).await }))
+}
+
+const ASKS: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// Asks on an open connection.
+async fn ask_again(stream: &mut TcpStream) {
+    stream.write_all(ASKS).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "closed");
+    }
+}
+
+/// How long a connection stays open on which nothing is done.
+async fn until_closed(stream: &mut TcpStream) -> Duration {
+    let began = Instant::now();
+    // An end and a reset are one.
+    while stream.read(&mut [0; 512]).await.is_ok_and(|count| count > 0) {}
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_silent_makes_room_for_who_asks_over_http() {
+    for begins in [&b""[..], b"GET / HTTP/1.1\r\nhost: ", ASKS] {
+        let (address, server) = serving().await;
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS_MAX + 100 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(begins).await.unwrap();
+            silent.push(stream);
+        }
+        let began = Instant::now();
+        ask_again(&mut TcpStream::connect(address).await.unwrap()).await;
+        let waited = began.elapsed();
+        assert!(waited < REQUEST_TIME, "{waited:?} {}", String::from_utf8_lossy(begins));
+        server.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_request_has_little_time_however_it_trickles_in_and_an_idle_connection_more() {
+    let (address, server) = serving().await;
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    assert_eq!(until_closed(&mut silent).await.as_secs(), REQUEST_TIME.as_secs());
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    for byte in ASKS.iter().take(4) {
+        slow.write_all(&[*byte]).await.unwrap();
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(until_closed(&mut slow).await < REQUEST_TIME);
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    for _ in 0..4 {
+        ask_again(&mut idle).await;
+        advance(2 * REQUEST_TIME).await;
+    }
+    let stays = until_closed(&mut idle).await;
+    assert!(stays > REQUEST_TIME && stays < CONNECTION_TIME, "{stays:?}");
+    server.abort();
 }
 
 fn base64(text: &str) -> String {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use headpond_core::Tick;
 use headpond_pooler::config::NodeAddress;
@@ -22,6 +23,12 @@ const OVER_MAX: usize = 1000;
 /// Clients accepted in one turn at most; the others are next.
 const ACCEPTS: usize = 128;
 
+/// How long a listener rests that could not accept a client.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// It is said so often at most.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// What is known of where a client comes from.
 #[derive(Default)]
 pub(crate) struct Arrival {
@@ -30,6 +37,46 @@ pub(crate) struct Arrival {
     pub(crate) system_user: Option<String>,
     /// What encrypts it, if anything does.
     pub(crate) session: Option<Box<Session>>,
+}
+
+/// Listeners whose clients could not be accepted, for want of descriptors or memory. Readiness tells of new clients only,
+/// so those who wait are looked for after a while.
+#[derive(Default)]
+pub(crate) struct Starved {
+    listeners: Vec<usize>,
+    until: Tick,
+    /// When it was last said.
+    said: Option<Tick>,
+}
+
+impl Starved {
+    fn put_off(&mut self, now: Tick, listener: usize, error: &io::Error) {
+        if self.said.is_none_or(|said| now.since(said) >= SILENCE) {
+            self.said = Some(now);
+            tracing::warn!(%error, "clients wait that cannot be accepted: raise the limit of open files");
+        }
+        if self.listeners.is_empty() {
+            self.until = now.plus(PAUSE);
+        }
+        // Whoever comes meanwhile is tried at once, and may fail as well.
+        if !self.listeners.contains(&listener) {
+            self.listeners.push(listener);
+        }
+    }
+
+    /// When they are tried again.
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
+        (!self.listeners.is_empty()).then_some(self.until)
+    }
+
+    /// Those that are to be tried again now.
+    pub(crate) fn due(&mut self, now: Tick) -> Vec<usize> {
+        if self.next_deadline().is_some_and(|until| until <= now) {
+            std::mem::take(&mut self.listeners)
+        } else {
+            Vec::new()
+        }
+    }
 }
 
 impl Worker {
@@ -49,12 +96,10 @@ impl Worker {
             match accepted {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // Out of descriptors, or a client that left in between: the next arrival tries again.
-                    tracing::warn!(%error, "a client could not be accepted");
-                    return;
-                }
+                // A client that left in between is no reason to look later for the next.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error) => return self.starved.put_off(now, listener, &error),
             }
         }
         self.accepting.push(listener);

@@ -143,6 +143,7 @@ pub(crate) struct Worker {
     to_finish: Vec<Link>,
     /// Listeners that may have more clients than were accepted.
     accepting: Vec<usize>,
+    starved: connect::Starved,
     commands: Receiver<Command>,
     mailboxes: Arc<[Mailbox]>,
     shared: Arc<Shared>,
@@ -216,6 +217,7 @@ impl Worker {
             to_close: Vec::new(),
             to_finish: Vec::new(),
             accepting: Vec::new(),
+            starved: connect::Starved::default(),
             commands: prepared.commands,
             mailboxes,
             shared,

@@ -50,7 +50,8 @@ impl Worker {
         if !self.again.is_empty() || !self.accepting.is_empty() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.pooler.next_deadline()?;
+        let deadline =
+            [self.pooler.next_deadline(), self.starved.next_deadline()].into_iter().flatten().min()?;
         // Rounded up, so that the loop does not spin through the last millisecond.
         Some(deadline.since(self.now()).saturating_add(Duration::from_micros(999)))
     }
@@ -61,7 +62,8 @@ impl Worker {
             self.pooler.readable(now, link, &mut self.actions);
             self.work(now, 0);
         }
-        for listener in std::mem::take(&mut self.accepting) {
+        let starved = self.starved.due(now);
+        for listener in std::mem::take(&mut self.accepting).into_iter().chain(starved) {
             self.accept(now, listener);
         }
         for event in ready {

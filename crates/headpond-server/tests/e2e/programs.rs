@@ -1,6 +1,6 @@
 //! PostgreSQL's own programs, as their users run them.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::database::database;
 use crate::pond::{Pond, SESSION, connect, run, value, ways};
@@ -46,6 +46,31 @@ fn psql_runs_a_script_and_the_console() {
             let output = succeed(program(&pond, "psql", &script));
             assert!(output.stdout.starts_with(b"42\n"), "{way:?}");
             succeed(program(&pond, "psql", &["-X", "-c", "SHOW POOLS", "headpond"]));
+        }
+    });
+}
+
+/// With each version of the protocol that its libpq knows: keys of 3.2 are long.
+#[test]
+fn an_interrupted_psql_cancels_its_statement() {
+    run(async {
+        for way in ways() {
+            let pond = Pond::new(way, "", "").await;
+            for version in ["3.0", "latest"] {
+                let mut psql = program(&pond, "psql", &["-X", "-c", "SELECT pg_sleep(1000)", "postgres"]);
+                psql.env("PGMAXPROTOCOLVERSION", version).stderr(Stdio::piped());
+                let psql = psql.spawn().unwrap();
+                pond.until_in("PgSleep").await;
+                let interrupted =
+                    Command::new("kill").args(["-INT", &psql.id().to_string()]).status().unwrap();
+                assert!(interrupted.success());
+                let output = psql.wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(
+                    said.contains("canceling statement due to user request"),
+                    "{way:?} {version}: {said}"
+                );
+            }
         }
     });
 }

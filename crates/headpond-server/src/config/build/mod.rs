@@ -60,6 +60,7 @@ pub(super) fn build(
     builder.http(&top);
     builder.socket(&top);
     builder.look_at(&builder.config.lookup.clone(), &top);
+    builder.places(&sources);
     builder.rules(&top, folder);
     builder.users(&top, folder);
     builder.tls(&top, folder);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use headpond_pooler::config::{AuthMethod, DataSource, LookupBy, TlsMode};
 
 use super::{Builder, Stated};
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{At, Diagnostic};
 use crate::config::entries;
 use crate::config::hba::{self, Surroundings};
 use crate::config::interfaces::interfaces;
 use crate::config::sources::{self, RIGHT, Source};
 use crate::config::users::UsersFile;
-use crate::config::values::{Choice, echo_path};
+use crate::config::values::{Choice, echo, echo_path};
 use crate::config::{AuthType, Config, Dialect};
 
 impl Builder<'_> {
@@ -40,6 +40,27 @@ impl Builder<'_> {
             let message = "does not look at VALID UNTIL: passwords let in after they have expired; see rolvaliduntil in \
                            the default of auth_query";
             self.config.warnings.push(at.says("auth_query", message));
+        }
+    }
+
+    /// Users are looked up in a data source that there is, and that strangers do not choose.
+    pub(super) fn places(&mut self, sources: &[(String, At)]) {
+        let Config { pooler, warnings, .. } = &mut self.config;
+        for source in &pooler.data_sources {
+            let at = sources.iter().find(|(name, _)| *name == source.name).map(|(_, at)| at);
+            let (Some(_), Some(at)) = (&source.lookup.user, at) else { continue };
+            let message = match &source.lookup.data_source {
+                None if source.name == "*" => {
+                    "is missing: whoever can connect has users looked up in any database he names, before he has proved \
+                     anything; set it to one data source"
+                        .to_owned()
+                }
+                Some(name) if pooler.data_source(name).is_none() => {
+                    format!("there is no data source {}: nobody is found", echo(name))
+                }
+                _ => continue,
+            };
+            warnings.push(at.says("auth_dbname", message));
         }
     }
 

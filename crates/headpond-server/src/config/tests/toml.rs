@@ -291,6 +291,24 @@ fn an_auth_query_that_forgets_valid_until_is_warned_about() {
 }
 
 #[test]
+fn users_are_not_looked_up_wherever_a_stranger_says() {
+    let anywhere = "auth_dbname: is missing: whoever can connect has users looked up in any database he names, before he has \
+                    proved anything; set it to one data source";
+    let nowhere = "auth_dbname: there is no data source \"b\": nobody is found";
+    for (text, expected) in [
+        ("auth_user = \"asker\"\n[data_source.\"*\"]", format!("f.toml:2: {anywhere}")),
+        ("[data_source.a]\n[data_source.\"*\"]\nauth_user = \"asker\"", format!("f.toml:2: {anywhere}")),
+        ("auth_user = \"asker\"\n[data_source.a]\nauth_dbname = \"b\"", format!("f.toml:2: {nowhere}")),
+        ("auth_user = \"asker\"\nauth_dbname = \"a\"\n[data_source.\"*\"]\n[data_source.a]", String::new()),
+        ("auth_user = \"asker\"\nauth_dbname = \"b\"\n[data_source.\"*\"]", String::new()),
+        ("auth_user = \"asker\"\n[data_source.a]", String::new()),
+        ("auth_dbname = \"b\"\n[data_source.a]", String::new()),
+    ] {
+        check(text, &expected);
+    }
+}
+
+#[test]
 fn credentials_are_a_source_and_stand_alone() {
     let right = "\"file:PATH\", \"env:NAME\" or \"command:COMMAND LINE\"";
     check("[data_source.a]\ncredentials = \"secret\"", &format!("f.toml:2: credentials: no source; {right}"));
