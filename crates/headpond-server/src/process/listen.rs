@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::setsockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Ports;
@@ -16,6 +18,17 @@ pub(super) const BACKLOG: i32 = 4096;
 
 /// Where PgBouncer puts its Unix socket unless it is told.
 const UNASKED: &str = "/tmp";
+
+/// Seconds for which the kernel keeps a client that says nothing to itself: clients speak first.
+#[cfg(target_os = "linux")]
+const SILENCE: u32 = 1;
+
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug)]
+struct DeferAccept;
+
+#[cfg(target_os = "linux")]
+nix::setsockopt_impl!(DeferAccept, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32, nix::sys::socket::sockopt::SetStruct<'_, u32>);
 
 /// How far from a taken port the next free one is looked for.
 const PORTS: u16 = 100;
@@ -96,6 +109,8 @@ pub(super) fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListene
     socket.set_reuse_port(shared)?;
     // What is accepted inherits them.
     prepare(&socket, address);
+    #[cfg(target_os = "linux")]
+    let _ = setsockopt(&socket, DeferAccept, &SILENCE);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -137,12 +137,13 @@ impl Worker {
             self.count_client_out();
             return;
         }
-        let handed = !held.is_empty();
-        if handed {
+        // Who comes from a TCP listener has spoken already.
+        let spoke = !held.is_empty() || counts && peer.is_some();
+        if !held.is_empty() {
             conn.held = Some(Box::new(Held(held)));
         }
         self.conns.insert(conn);
-        if handed {
+        if spoke {
             self.to_read.push_back(link);
             self.work(now, 0);
         }

@@ -216,10 +216,10 @@ impl Worker {
         }
         match received {
             Ok((count, more)) => {
-                if more || (count > 0 && hung_up) {
+                self.hand_in(now, link, before + count);
+                if (more || (count > 0 && hung_up)) && !self.to_close.contains(&link) {
                     self.again.push(link);
                 }
-                self.hand_in(now, link, before + count);
             }
             // What came before the end is heard first.
             Err(_) if before > 0 && self.hand_in(now, link, before) > 0 => self.again.push(link),
