@@ -129,10 +129,8 @@ pub fn never_recovers(measured: &Measured, point: Point, trouble: Trouble, seed:
 /// A pool of one size, full from the start, in front of a database that the measurement allows.
 fn scenario(measured: &Measured, point: Point, chance: &mut Stream) -> Scenario {
     let stalls = measured.facts.stalls;
-    // The curve has the pauses in it: between them it is faster.
-    let still = stalls.map_or(0.0, |stalls| (stalls.rate * stalls.mean).min(0.5));
     let open = (OPEN.0 + OPEN.1 * chance.normal()).exp();
-    let curve = measured.drawn(chance).times(open / (1.0 - still));
+    let curve = measured.drawn(chance).times(open / (1.0 - measured.still()));
     let size = point.connections.max(1);
     let duration = point.seconds.min(REQUESTS / point.rate.max(1e-6));
     let cv2 = measured.facts.hold_cv2.unwrap_or(1.0);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::curve::{Curve, Level, fitted, knee, resampled};
 use crate::scenario::Stalls;
 use crate::sim::Stream;
+use crate::time::text;
 
 /// Counters that disagree by more than this are wrong.
 const MISMATCH: f64 = 0.03;
@@ -105,6 +106,12 @@ impl Measured {
         if measured.levels.is_empty() || !rising || !measured.levels.iter().all(sound) {
             return Err("level: at least one, in rising order of in_use (1 to 4096), each with seconds and completions above 0".to_owned());
         }
+        let Facts { rate, hold_cv2, login, login_work, memory, stalls, .. } = &measured.facts;
+        let pauses = [stalls.map(|stalls| stalls.rate), stalls.map(|stalls| stalls.mean)];
+        let mut numbers = [*rate, *hold_cv2, *login, *login_work, *memory].into_iter().chain(pauses).flatten();
+        if !numbers.all(|number| (0.0..1e9).contains(&number)) {
+            return Err("facts: numbers are 0 to a thousand million".to_owned());
+        }
         if !(0.0..0.5).contains(&measured.spread) {
             return Err("spread: 0 to 0.5".to_owned());
         }
@@ -124,15 +131,43 @@ impl Measured {
         fitted(&self.levels)
     }
 
-    /// The knee in words.
-    pub(crate) fn words(&self) -> String {
-        let Some(knee) = knee(&self.levels, self.spread, 1) else { return String::new() };
+    /// The knee in words, and what was found besides.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let Facts { about, hold_cv2, login, login_work, memory, load_cpu, stalls, .. } = &self.facts;
+        let mut words: Vec<String> = about.iter().map(|about| format!("measured: {about}")).collect();
+        words.extend(self.knee_in_words());
+        let length = 1.0 / self.curve().rate(1);
+        words.extend(hold_cv2.map(|cv2| {
+            let (length, deviation) = (text(length), text(length * cv2.sqrt()));
+            format!("measured: a connection is held for {length} by one at a time, deviation {deviation}")
+        }));
+        words.extend(login.map(|login| {
+            let work = login_work.map(|work| format!(", {} of a core", text(work))).unwrap_or_default();
+            let memory = memory.map(|mib| format!(", and the connection {mib:.1} MiB")).unwrap_or_default();
+            format!("measured: a login takes {}{work}{memory}", text(login))
+        }));
+        words.extend(stalls.map(|stalls| {
+            format!("measured: {:.1} pauses a second of {}, in which nobody is served", stalls.rate, text(stalls.mean))
+        }));
+        words.extend(load_cpu.map(|share| {
+            format!("the load itself took {:.0} % of the machine, which the database had not", 100.0 * share)
+        }));
+        words
+    }
+
+    fn knee_in_words(&self) -> Option<String> {
+        let knee = knee(&self.levels, self.spread, 1)?;
         let (low, high) = knee.interval;
         let beyond = if knee.at_least { "; it may lie beyond what was measured" } else { "" };
         let (connections, peak) = (knee.connections, knee.curve.peak());
-        format!(
+        Some(format!(
             "measured: the knee is at {connections} connections ({low} to {high}), the peak {peak:.0}/s{beyond}"
-        )
+        ))
+    }
+
+    /// The share of the time in which nobody is served. The curve has it in it: between the pauses it is faster.
+    pub(crate) fn still(&self) -> f64 {
+        self.facts.stalls.map_or(0.0, |stalls| (stalls.rate * stalls.mean).clamp(0.0, 0.5))
     }
 
     /// A curve that chance might have led to as well.

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+mod measure;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod size;
