@@ -183,7 +183,8 @@ impl<T: Target> Experiment<'_, T> {
     async fn open(&mut self, level: u32) -> Result<(), String> {
         while (self.connections.len() as u32) < level {
             let mut connection = self.target.login().await.map_err(|error| format!("login: {error}"))?;
-            if let Some(pid) = T::backend(&mut connection).await.filter(|_| !self.server.processes.is_empty()) {
+            if let Some(pid) = T::backend(&mut connection).await.filter(|_| !self.server.processes.is_empty())
+            {
                 self.backends.push(pid);
                 self.processes.push(pid);
             }
@@ -220,10 +221,10 @@ impl<T: Target> Experiment<'_, T> {
             let guard = self.climb.stopped().map(str::to_owned);
             return Err(guard.unwrap_or_else(|| "stopped before anything was measured".to_owned()));
         }
-        let memory: Vec<f64> =
-            self.backends.iter().filter_map(|pid| machine::private_memory(*pid)).collect();
+        let memory: Vec<f64> = self.backends.iter().filter_map(|pid| machine::private_memory(*pid)).collect();
         let (count, sum, seconds) = self.pauses;
-        let stalls = Stalls { rate: f64::from(count) / seconds.max(1e-9), mean: sum / f64::from(count.max(1)) };
+        let stalls =
+            Stalls { rate: f64::from(count) / seconds.max(1e-9), mean: sum / f64::from(count.max(1)) };
         let mut facts = Facts {
             about: Some(self.server.version.clone()),
             ended: interrupted.then(|| "it was stopped".to_owned()),

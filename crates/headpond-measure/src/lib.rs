@@ -6,7 +6,7 @@
 
 mod experiment;
 mod load;
-mod machine;
+pub mod machine;
 mod mysql;
 mod postgres;
 mod script;

@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn what_lies_within_the_look_counts_and_what_sticks_out_counts_in_part() {
-        let loops = [looped(vec![(-1.0, -0.5), (-0.5, 0.5), (0.5, 2.5), (2.5, 4.5)]), looped(vec![(1.0, 2.0)])];
+        let loops =
+            [looped(vec![(-1.0, -0.5), (-0.5, 0.5), (0.5, 2.5), (2.5, 4.5)]), looped(vec![(1.0, 2.0)])];
         let look = summary(3, 4.0, &loops);
         assert_eq!((look.completions, look.errors), (3, 1));
         assert!((look.busy - (0.5 + 2.0 + 1.5 + 1.0)).abs() < 1e-9);

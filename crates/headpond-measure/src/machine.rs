@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// CPU time of some processes and of the whole machine, in seconds, at one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Cpu {
+pub struct Cpu {
     at: Instant,
     /// Seconds of one core, whoever used it: what the hypervisor took away counts too.
     all: f64,
@@ -16,19 +16,26 @@ pub(crate) struct Cpu {
 
 /// Shares of the machine between two moments.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shares {
-    pub(crate) ours: f64,
+pub struct Shares {
+    /// Of this process.
+    pub ours: f64,
     /// Neither ours nor the server's.
-    pub(crate) foreign: f64,
+    pub foreign: f64,
 }
 
 impl Cpu {
     /// Now, with the processes of the server: the first of them is the parent that inherits the time of those that end.
-    pub(crate) fn now(server: &[u32]) -> Option<Self> {
+    #[must_use]
+    pub fn now(server: &[u32]) -> Option<Self> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         let fields: Vec<f64> = numbers(stat.lines().next()?.strip_prefix("cpu ")?);
         // user nice system idle iowait irq softirq steal: proc(5)
-        let all = fields.first()? + fields.get(1)? + fields.get(2)? + fields.get(5)? + fields.get(6)? + fields.get(7)?;
+        let all = fields.first()?
+            + fields.get(1)?
+            + fields.get(2)?
+            + fields.get(5)?
+            + fields.get(6)?
+            + fields.get(7)?;
         let inherited = server.first().map_or(0.0, |parent| ended(*parent));
         Some(Self {
             at: Instant::now(),
@@ -39,7 +46,8 @@ impl Cpu {
     }
 
     /// Since an earlier moment.
-    pub(crate) fn since(&self, before: &Self) -> Shares {
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Shares {
         let machine = cores() * self.at.duration_since(before.at).as_secs_f64().max(1e-3);
         let ours = self.ours - before.ours;
         let foreign = (self.all - before.all) - ours - (self.server - before.server);
@@ -54,6 +62,15 @@ impl Cpu {
 
 pub(crate) fn cores() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64)
+}
+
+/// A process and its children.
+#[must_use]
+pub fn family(parent: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let child = |pid: &u32| stat(*pid).is_some_and(|(_, fields)| field(&fields, 4) == f64::from(parent));
+    std::iter::once(parent).chain(pids.filter(child)).collect()
 }
 
 /// The parent of a process, if that is on this machine and has this name: elsewhere its number means another one, or

@@ -42,7 +42,8 @@ impl Target for Mysql {
     }
 
     async fn send(conn: &mut Conn, sql: &str) -> Result<(), Failure> {
-        let failure = |error: Error| Failure { error: text(&error), lost: !matches!(error, Error::Server(_)) };
+        let failure =
+            |error: Error| Failure { error: text(&error), lost: !matches!(error, Error::Server(_)) };
         conn.query_drop(sql).await.map_err(failure)
     }
 

@@ -44,7 +44,11 @@ impl Script {
             Transaction::parse(line).map_err(|error| format!("line {number}: {error}"))
         };
         let transactions = written.map(read).collect::<Result<Vec<_>, _>>()?;
-        if transactions.is_empty() { Err("there is no statement in it".to_owned()) } else { Ok(Self(transactions)) }
+        if transactions.is_empty() {
+            Err("there is no statement in it".to_owned())
+        } else {
+            Ok(Self(transactions))
+        }
     }
 
     /// One statement.

@@ -15,10 +15,8 @@ pub trait Target: Clone + Send + Sync + 'static {
     fn login(&self) -> impl Future<Output = Result<Self::Connection, String>> + Send;
 
     /// Sends one statement and reads its answer to the end.
-    fn send(
-        connection: &mut Self::Connection,
-        sql: &str,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn send(connection: &mut Self::Connection, sql: &str)
+    -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Ends a transaction that failed.
     fn roll_back(connection: &mut Self::Connection) -> impl Future<Output = Result<(), Failure>> + Send {

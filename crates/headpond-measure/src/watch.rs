@@ -23,7 +23,8 @@ pub async fn fetch(url: &str, secret: Option<&str>) -> Result<Value, String> {
     let answer = tokio::time::timeout(LIMIT.0, get(address, secret)).await;
     let answer = answer.map_err(|_| format!("{address} does not answer"))?;
     let answer = answer.map_err(|error| format!("{address}: {error}"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
         return Err(format!("{address} answers `{status}`: {}", body.trim_end()));

@@ -196,9 +196,8 @@ mod tests {
     #[test]
     fn retries_on_a_busy_database_outlast_a_stall_and_on_a_calm_one_they_do_not() {
         let trouble = Trouble { timeout: 0.3, retries: 2, backoff: 0.02, at: 5.0, stall: 2.0 };
-        let at = |rate| {
-            never_recovers(&measured(), Point { connections: 8, rate, seconds: 30.0 }, trouble, 1)
-        };
+        let at =
+            |rate| never_recovers(&measured(), Point { connections: 8, rate, seconds: 30.0 }, trouble, 1);
         assert!(at(100.0) < 5.0, "{}", at(100.0));
         assert!(at(360.0) > 95.0, "{}", at(360.0));
     }

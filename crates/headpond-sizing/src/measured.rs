@@ -108,7 +108,8 @@ impl Measured {
         }
         let Facts { rate, hold_cv2, login, login_work, memory, stalls, .. } = &measured.facts;
         let pauses = [stalls.map(|stalls| stalls.rate), stalls.map(|stalls| stalls.mean)];
-        let mut numbers = [*rate, *hold_cv2, *login, *login_work, *memory].into_iter().chain(pauses).flatten();
+        let mut numbers =
+            [*rate, *hold_cv2, *login, *login_work, *memory].into_iter().chain(pauses).flatten();
         if !numbers.all(|number| (0.0..1e9).contains(&number)) {
             return Err("facts: numbers are 0 to a thousand million".to_owned());
         }
@@ -147,7 +148,11 @@ impl Measured {
             format!("measured: a login takes {}{work}{memory}", text(login))
         }));
         words.extend(stalls.map(|stalls| {
-            format!("measured: {:.1} pauses a second of {}, in which nobody is served", stalls.rate, text(stalls.mean))
+            format!(
+                "measured: {:.1} pauses a second of {}, in which nobody is served",
+                stalls.rate,
+                text(stalls.mean)
+            )
         }));
         words.extend(load_cpu.map(|share| {
             format!("the load itself took {:.0} % of the machine, which the database had not", 100.0 * share)

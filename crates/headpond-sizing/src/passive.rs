@@ -66,7 +66,12 @@ pub fn learn(looks: &[Counters]) -> Result<Measured, String> {
     let level = |n: usize| {
         let completions = ends(n);
         let told = completions >= FEWEST && times[n] > 0.0;
-        told.then(|| Level { in_use: n as u32, seconds: times[n], completions: completions as u64, hold_p99: None })
+        told.then(|| Level {
+            in_use: n as u32,
+            seconds: times[n],
+            completions: completions as u64,
+            hold_p99: None,
+        })
     };
     let levels: Vec<Level> = (1..times.len()).filter_map(level).collect();
     if levels.is_empty() {
@@ -138,7 +143,8 @@ mod tests {
     fn looks(max: u32, rate: f64, number: usize) -> Vec<Counters> {
         let mut chance = Stream::new(5, 5);
         let (mut now, mut there) = (0.0, 0_u32);
-        let mut counters = Counters { in_use_for: vec![0.0; max as usize + 1], max_size: max, ..Counters::default() };
+        let mut counters =
+            Counters { in_use_for: vec![0.0; max as usize + 1], max_size: max, ..Counters::default() };
         let mut looks = vec![counters.clone()];
         while looks.len() <= number {
             let in_use = there.min(max);

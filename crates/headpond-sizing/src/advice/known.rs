@@ -101,7 +101,9 @@ impl Known {
         }
         words.extend(match (&question.measured, question.cores) {
             (Some(measured), _) => measured.words(),
-            (None, Some(cores)) => vec![format!("{cores} cores in each of {} database node(s)", question.nodes)],
+            (None, Some(cores)) => {
+                vec![format!("{cores} cores in each of {} database node(s)", question.nodes)]
+            }
             (None, None) => vec!["the database's cores are not known, nor is its knee: --cores".to_owned()],
         });
         if question.batch.0 > 0 {

@@ -146,12 +146,8 @@ fn the_same_question_has_the_same_answer_in_every_form() {
 /// A measured curve takes the place of what is assumed, and what is wrong with it is said first.
 #[test]
 fn a_measured_curve_binds_and_a_disturbed_one_is_doubted() {
-    let level = |n: u32| Level {
-        in_use: n,
-        seconds: 10.0,
-        completions: 1000 * u64::from(n.min(8)),
-        hold_p99: None,
-    };
+    let level =
+        |n: u32| Level { in_use: n, seconds: 10.0, completions: 1000 * u64::from(n.min(8)), hold_p99: None };
     let window = Window {
         in_use: None,
         acquires: 500,
