@@ -22,6 +22,9 @@ const REQUESTS: f64 = 60_000.0;
 /// deviation of so much (both as logarithms; the trials that led to this found 0 to 20 %).
 const OPEN: (f64, f64) = (-0.05, 0.05);
 
+/// The deviation where it was measured.
+const OPEN_MEASURED: f64 = 0.02;
+
 /// One situation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
@@ -129,7 +132,8 @@ pub fn never_recovers(measured: &Measured, point: Point, trouble: Trouble, seed:
 /// A pool of one size, full from the start, in front of a database that the measurement allows.
 fn scenario(measured: &Measured, point: Point, chance: &mut Stream) -> Scenario {
     let stalls = measured.facts.stalls;
-    let open = (OPEN.0 + OPEN.1 * chance.normal()).exp();
+    let open = measured.facts.open.map_or(OPEN, |open| (open.max(0.1).ln(), OPEN_MEASURED));
+    let open = (open.0 + open.1 * chance.normal()).exp();
     let curve = measured.drawn(chance).times(open / (1.0 - measured.still()));
     let size = point.connections.max(1);
     let duration = point.seconds.min(REQUESTS / point.rate.max(1e-6));

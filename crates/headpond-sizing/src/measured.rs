@@ -59,6 +59,9 @@ pub struct Facts {
     pub max_connections: Option<u32>,
     /// Share of the machine that made the load, if that was the same machine.
     pub load_cpu: Option<f64>,
+    /// By what factor random requests find the database faster than connections that are never given back do (mostly
+    /// below 1: it falls asleep between them).
+    pub open: Option<f64>,
     /// Pauses in which nobody was served.
     pub stalls: Option<Stalls>,
     /// What is wrong with the pool that was watched.
@@ -106,10 +109,10 @@ impl Measured {
         if measured.levels.is_empty() || !rising || !measured.levels.iter().all(sound) {
             return Err("level: at least one, in rising order of in_use (1 to 4096), each with seconds and completions above 0".to_owned());
         }
-        let Facts { rate, hold_cv2, login, login_work, memory, stalls, .. } = &measured.facts;
+        let Facts { rate, hold_cv2, login, login_work, memory, stalls, open, .. } = &measured.facts;
         let pauses = [stalls.map(|stalls| stalls.rate), stalls.map(|stalls| stalls.mean)];
         let mut numbers =
-            [*rate, *hold_cv2, *login, *login_work, *memory].into_iter().chain(pauses).flatten();
+            [*rate, *hold_cv2, *login, *login_work, *memory, *open].into_iter().chain(pauses).flatten();
         if !numbers.all(|number| (0.0..1e9).contains(&number)) {
             return Err("facts: numbers are 0 to a thousand million".to_owned());
         }

@@ -120,8 +120,9 @@ fn score(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
         })
     };
     let clean: Vec<_> = runs().filter(|(_, came)| came.clean).collect();
-    let share = |good: usize, all: usize| {
-        format!("{good} of {all} ({:.0} %)", 100.0 * good as f64 / all.max(1) as f64)
+    let share = |good: usize, all: usize| match all {
+        0 => "none".to_owned(),
+        all => format!("{good} of {all} ({:.0} %)", 100.0 * good as f64 / all as f64),
     };
     let count = |good: &dyn Fn(&(headpond_sizing::forecast::Forecast, crate::verify::Came)) -> bool| {
         share(clean.iter().filter(|pair| good(pair)).count(), clean.len())
@@ -192,7 +193,7 @@ fn score(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share)
+    if share.is_nan() { "none".to_owned() } else { format!("{:.0} %", 100.0 * share) }
 }
 
 fn quantile(mut values: Vec<f64>, share: f64) -> f64 {

@@ -1,5 +1,6 @@
 //! An open load through a pool: requests come at random, whatever the state of things.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,11 @@ use headpond::{Connector, Pool, State};
 use headpond_measure::machine::{Cpu, family};
 use headpond_measure::{Script, Target};
 use headpond_sizing::forecast::{Point, Trouble};
+use headpond_sizing::passive::Counters;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::workloads::{Bench, Workload};
 
 /// How long the last requests may take.
 const LAST: Duration = Duration::from_secs(20);
@@ -34,17 +38,17 @@ pub(crate) struct Seen {
 
 /// A load.
 pub(crate) struct Open<T: Target, C: Connector<Connection = T::Connection>> {
-    pub(crate) pool: Pool<C>,
-    pub(crate) script: Arc<Script>,
-    pub(crate) point: Point,
-    pub(crate) trouble: Option<Trouble>,
-    pub(crate) parent: u32,
-    pub(crate) seed: u64,
-    pub(crate) target: std::marker::PhantomData<T>,
+    pool: Pool<C>,
+    script: Arc<Script>,
+    point: Point,
+    trouble: Option<Trouble>,
+    parent: u32,
+    seed: u64,
+    target: PhantomData<T>,
 }
 
 /// A pool that is full from the start, and stays so.
-pub(crate) async fn full_pool<C: Connector + Clone>(connector: &C, size: u32) -> Pool<C> {
+async fn full_pool<C: Connector + Clone>(connector: &C, size: u32) -> Pool<C> {
     let builder = Pool::builder(connector.clone()).max_size(size).max_idle(size).initial_size(size);
     let builder = builder.min_size(size).acquire_timeout(Duration::ZERO).max_waiters(1_000_000_u32);
     let pool = builder.check(false).max_lifetime(Duration::ZERO).build();
@@ -55,8 +59,33 @@ pub(crate) async fn full_pool<C: Connector + Clone>(connector: &C, size: u32) ->
 }
 
 impl<T: Target, C: Connector<Connection = T::Connection>> Open<T, C> {
-    /// Runs it to its end.
-    pub(crate) async fn run(self) -> Seen {
+    /// A load on a pool of its own, which is full.
+    pub(crate) async fn new(
+        bench: &Bench<T, C>,
+        workload: &Workload,
+        point: Point,
+        trouble: Option<Trouble>,
+        seed: u64,
+    ) -> Self
+    where
+        C: Clone,
+    {
+        let pool = full_pool(&bench.connector, point.connections).await;
+        let script = Arc::new(workload.script.clone());
+        Self { pool, script, point, trouble, parent: bench.parent, seed, target: PhantomData }
+    }
+
+    /// Runs it to its end: what clients saw, and what a pool counts of it.
+    pub(crate) async fn run(self) -> (Seen, [Counters; 2]) {
+        let pool = self.pool.clone();
+        let connections = self.point.connections;
+        let seen = self.load().await;
+        pool.close().await;
+        let looks = counters(&seen.attempts, connections);
+        (seen, looks)
+    }
+
+    async fn load(self) -> Seen {
         let before = Cpu::now(&family(self.parent));
         let attempts = Arc::new(Mutex::new(Vec::new()));
         let begins = Instant::now() + Duration::from_millis(50);
@@ -107,6 +136,25 @@ impl<T: Target, C: Connector<Connection = T::Connection>> Open<T, C> {
     }
 }
 
+/// What a pool would count that knows each lease to the moment. The library's is up to 5 ms behind with connections that
+/// go from hand to hand within a thread.
+fn counters(attempts: &[Attempt], connections: u32) -> [Counters; 2] {
+    let begins = attempts.iter().map(|one| (one.born + one.wait, 1));
+    let mut steps: Vec<(f64, i64)> = begins.chain(attempts.iter().map(|one| (one.ended, -1))).collect();
+    steps.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut in_use_for = vec![0.0; connections as usize + 1];
+    let (mut in_use, mut since) = (0_i64, 0.0);
+    for (at, step) in steps {
+        let level = usize::try_from(in_use).unwrap_or(0).min(connections as usize);
+        in_use_for[level] += at - since;
+        (in_use, since) = (in_use + step, at);
+    }
+    let number = attempts.len() as u64;
+    let hold_time = attempts.iter().map(|one| one.ended - one.born - one.wait).sum();
+    let counted = Counters { in_use_for, acquires: number, holds: number, hold_time, ..Counters::default() };
+    [Counters::default(), Counters { max_size: connections, ..counted }]
+}
+
 /// One request, from its first attempt to its end.
 async fn client<T: Target, C: Connector<Connection = T::Connection>>(
     pool: &Pool<C>,
@@ -123,10 +171,11 @@ async fn client<T: Target, C: Connector<Connection = T::Connection>>(
         let patience =
             trouble.map_or(Duration::from_secs(3600), |trouble| Duration::from_secs_f64(trouble.timeout));
         let until = asked + patience;
-        let lease = pool.acquire_until(until.into()).await;
+        // A pool that is told the deadline refuses what would miss it, and nothing outlasts its cause: here it is not.
+        let lease = tokio::time::timeout_at(until.into(), pool.acquire()).await;
         let wait = asked.elapsed().as_secs_f64();
         let mut served = false;
-        if let Ok(mut lease) = lease {
+        if let Ok(Ok(mut lease)) = lease {
             let (script, mut own) = (Arc::clone(script), Xoshiro256PlusPlus::seed_from_u64(chance.random()));
             // What a client gave up runs on.
             let runs = tokio::spawn(async move {

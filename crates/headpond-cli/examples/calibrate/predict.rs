@@ -2,15 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use headpond::Connector;
 use headpond_measure::{Options, Target, experiment};
 use headpond_sizing::climb::ladder;
 use headpond_sizing::curve::knee;
 use headpond_sizing::forecast::{Forecast, Point, Trouble, forecast, never_recovers};
 use headpond_sizing::measured::Measured;
+use headpond_sizing::passive::{Counters, learn};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
+use crate::open::Open;
 use crate::workloads::{Bench, Workload};
 use crate::{Arguments, say};
 
@@ -30,7 +33,7 @@ pub(crate) struct Predicted {
     pub(crate) troubles: Vec<(Point, Trouble, f64)>,
 }
 
-pub(crate) async fn predict<T: Target, C>(
+pub(crate) async fn predict<T: Target, C: Connector<Connection = T::Connection> + Clone>(
     bench: &Bench<T, C>,
     workload: &Workload,
     arguments: &Arguments,
@@ -49,14 +52,25 @@ pub(crate) async fn predict<T: Target, C>(
     let wanted = options(ladder(arguments.most), arguments.rounds, arguments.seed);
     let never = std::future::pending();
     let script = Some(workload.script.clone());
-    let measured = experiment(&bench.target, script, &wanted, |_| {}, never).await.unwrap();
+    let mut measured = experiment(&bench.target, script, &wanted, |_| {}, never).await.unwrap();
     let doubts = measured.doubts();
     for doubt in &doubts {
         say(begun, &format!("{name}: not to be trusted: {doubt}"));
     }
     let found = knee(&measured.levels, measured.spread, 1).unwrap();
     let best = found.connections;
-    say(begun, &format!("{name}: the knee is {best} of {:.0}/s; predictions", found.curve.peak()));
+    say(begun, &format!("{name}: the knee is {best} of {:.0}/s; practice", found.curve.peak()));
+    let practice = Point {
+        connections: 2 * best,
+        rate: 0.6 * found.curve.rate(best),
+        seconds: arguments.seconds.min(10.0),
+    };
+    let (_, looks) = Open::new(bench, workload, practice, None, arguments.seed + 5).await.run().await;
+    measured.facts.open = gap(&measured, &looks);
+    say(
+        begun,
+        &format!("{name}: random requests find it at {:.2?} of its speed; predictions", measured.facts.open),
+    );
     let mut chance = Xoshiro256PlusPlus::seed_from_u64(arguments.seed ^ u64::from(name.len() as u32));
     let sizes = [best.div_ceil(2), best, best + 1, 2 * best];
     let point = |_| {
@@ -83,6 +97,16 @@ pub(crate) async fn predict<T: Target, C>(
         doubts,
         measured,
     }
+}
+
+/// What random requests find of the speed that the experiment saw, by the counters of the pool.
+fn gap(measured: &Measured, looks: &[Counters]) -> Option<f64> {
+    let curve = measured.curve();
+    let levels = learn(looks).ok()?.levels;
+    let all = levels.iter().map(|level| level.completions as f64).sum::<f64>();
+    let weighed =
+        levels.iter().map(|level| level.completions as f64 * level.rate() / curve.rate(level.in_use));
+    Some(weighed.sum::<f64>() / all)
 }
 
 /// A stall with patient clients, with impatient ones on a calm database, and with impatient ones on a busy one.

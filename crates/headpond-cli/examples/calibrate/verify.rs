@@ -1,16 +1,14 @@
 //! Whether what was predicted came.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headpond::{Connector, PoolFigures};
+use headpond::Connector;
 use headpond_measure::{Options, Target, experiment};
 use headpond_sizing::curve::KNEE_SHARE;
 use headpond_sizing::passive::{Counters, learn};
 use serde::Serialize;
 
-use crate::open::{Attempt, Open, Seen, full_pool};
+use crate::open::{Attempt, Open, Seen};
 use crate::predict::Predicted;
 use crate::workloads::{Bench, Workload};
 use crate::{Arguments, say};
@@ -66,20 +64,8 @@ where
     let name = format!("{} {}", bench.name, workload.name);
     let mut points = Vec::new();
     for (number, (point, forecast)) in (0..).zip(&predicted.points) {
-        let pool = full_pool(&bench.connector, point.connections).await;
-        let before = counters(&pool.stats());
-        let open = Open::<T, C> {
-            pool: pool.clone(),
-            script: Arc::new(workload.script.clone()),
-            point: *point,
-            trouble: None,
-            parent: bench.parent,
-            seed: arguments.seed * 1000 + number,
-            target: PhantomData,
-        };
-        let seen = open.run().await;
-        let looks = [before, counters(&pool.stats())];
-        pool.close().await;
+        let seed = arguments.seed * 1000 + number;
+        let (seen, looks) = Open::new(bench, workload, *point, None, seed).await.run().await;
         let came = came(&seen, point.seconds, predicted, &looks);
         let inside = if forecast.wait_p99.contains(came.wait_p99) { "inside" } else { "MISSED" };
         say(
@@ -98,18 +84,8 @@ where
     }
     let mut never_recovered = Vec::new();
     for (number, (point, trouble, percent)) in (0..).zip(&predicted.troubles) {
-        let pool = full_pool(&bench.connector, point.connections).await;
-        let open = Open::<T, C> {
-            pool: pool.clone(),
-            script: Arc::new(workload.script.clone()),
-            point: *point,
-            trouble: Some(*trouble),
-            parent: bench.parent,
-            seed: arguments.seed * 2000 + number,
-            target: PhantomData,
-        };
-        let seen = open.run().await;
-        pool.close().await;
+        let seed = arguments.seed * 2000 + number;
+        let (seen, _) = Open::new(bench, workload, *point, Some(*trouble), seed).await.run().await;
         let never = !calm_at_the_end(&seen.attempts, point.seconds, trouble.timeout);
         say(begun, &format!("{name}: {trouble:?}: never recovers: {never}, predicted in {percent:.0} %"));
         never_recovered.push((never, seen.foreign <= CLEAN));
@@ -171,15 +147,4 @@ fn calm_at_the_end(attempts: &[Attempt], seconds: f64, timeout: f64) -> bool {
     let last = || attempts.iter().filter(|one| (seconds - 5.0..seconds).contains(&one.ended));
     let bad = last().filter(|one| !one.served || one.wait > timeout).count();
     bad as f64 <= 0.1 * last().count() as f64 && last().count() > 0
-}
-
-fn counters(figures: &PoolFigures) -> Counters {
-    Counters {
-        in_use_for: figures.levels.iter().map(|time| *time as f64 * 1e-9).collect(),
-        max_size: figures.effective_max,
-        acquires: figures.counts.acquires,
-        holds: figures.counts.holds,
-        hold_time: figures.counts.hold_time as f64 * 1e-9,
-        ..Counters::default()
-    }
 }

@@ -71,7 +71,7 @@ impl Source {
     /// Why nothing could be measured.
     pub(super) fn measured(&self, seed: u64) -> Result<Option<Measured>, String> {
         let measured = if let Some(file) = &self.measured {
-            read(file, |text| Measured::from_toml(text))?
+            read(file, Measured::from_toml)?
         } else if let Some(url) = &self.url {
             runtime()?.block_on(self.measure(url, seed))?
         } else if let Some(from) = &self.from {

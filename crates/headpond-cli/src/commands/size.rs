@@ -9,6 +9,7 @@ use headpond_sizing::scenario::Objective;
 use headpond_sizing::time::seconds;
 
 use super::measure::Source;
+use super::page::page;
 
 /// No size meets what was asked for.
 const NO_SIZE: u8 = 3;
@@ -100,6 +101,8 @@ enum Form {
     Text,
     Toml,
     Json,
+    /// One file with plots, for a browser
+    Html,
 }
 
 /// Says how large a pool should be.
@@ -108,11 +111,13 @@ enum Form {
 /// What is wrong with the question.
 pub(crate) fn size(load: &Load) -> Result<ExitCode, String> {
     let measured = load.source.measured(load.seed)?;
-    let answer = advise(&load.question(measured)?, !load.no_trials);
+    let question = load.question(measured)?;
+    let answer = advise(&question, !load.no_trials);
     match load.output {
         Form::Text => print!("{answer}"),
         Form::Toml => print!("{}", answer.to_toml()),
         Form::Json => println!("{}", json(&answer)?),
+        Form::Html => print!("{}", page(&question, &answer)?),
     }
     Ok(if answer.shortfall.is_some() { ExitCode::from(NO_SIZE) } else { ExitCode::SUCCESS })
 }

@@ -51,6 +51,14 @@ fn a_database_is_measured_within_its_guards_and_the_same_is_said_of_what_was_sav
     assert!(found.facts.audit.iter().any(|said| said.contains("levels above 8")));
     let again = size(&["--measured", path, "--rate", "10", "--no-trials"]).output().unwrap();
     assert_eq!(text(&again.stdout), text(&output.stdout));
+    let page =
+        size(&["--measured", path, "--rate", "10", "--no-trials", "--output", "html"]).output().unwrap();
+    let page = text(&page.stdout);
+    assert!(
+        page.starts_with("<!DOCTYPE html>") && page.matches("<svg").count() == 2 && page.contains("knee: ")
+    );
+    // One file: nothing is fetched.
+    assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("href="));
 }
 
 #[test]
