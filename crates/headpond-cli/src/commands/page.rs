@@ -7,6 +7,9 @@ use headpond_sizing::time::text;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::prelude::*;
 
+/// Waits beyond so many times what is asked are not plotted.
+const FAR: f64 = 10.0;
+
 /// Points on the screen.
 const PLOT: (u32, u32) = (760, 340);
 
@@ -51,6 +54,7 @@ pub(super) fn page(question: &Question, answer: &Answer) -> Result<String, Strin
                 }
                 h2 { "Waits and price of each size" }
                 (PreEscaped(waits))
+                p { "Blue: the formula; green: simulated, with 90 % bands; sizes with far longer waits are in the table only." }
                 (prices(&answer.prices))
                 @if !answer.what_ifs.is_empty() { h2 { "What if" } (what_ifs(answer)) }
                 @if !answer.audit.is_empty() {
@@ -125,6 +129,11 @@ fn what_ifs(answer: &Answer) -> Markup {
     }
 }
 
+/// A number at an axis, without the digits that only rounding made.
+fn tick(value: &f64) -> String {
+    ((value * 1000.0).round() / 1000.0).to_string()
+}
+
 type Drawn = Result<String, Box<dyn std::error::Error>>;
 
 /// X(n): what was measured, the fitted curve, and the knee with its interval.
@@ -143,6 +152,8 @@ fn capacity(measured: &Measured) -> Drawn {
         chart
             .configure_mesh()
             .light_line_style(WHITE)
+            .x_label_formatter(&tick)
+            .y_label_formatter(&tick)
             .x_desc("connections in use")
             .y_desc("completions per second")
             .draw()?;
@@ -167,17 +178,21 @@ fn capacity(measured: &Measured) -> Drawn {
 /// The p99 wait by size, as the formula has it, with simulated bands; and what is asked.
 fn waits(answer: &Answer, asked: f64) -> Drawn {
     let mut svg = String::new();
+    // Where the queue grows without end there is no scale that shows the others.
+    let worth_showing = 1e3 * FAR * asked;
     let known: Vec<(f64, f64)> = (answer.prices.iter())
         .filter_map(|price| Some((f64::from(price.connections), 1e3 * price.wait_p99?)))
+        .filter(|(_, wait)| *wait <= worth_showing)
         .collect();
     let bands: Vec<(f64, [f64; 3])> = answer
         .prices
         .iter()
         .filter_map(|price| Some((f64::from(price.connections), price.simulated?)))
+        .filter(|(_, band)| 1e3 * band[2] <= worth_showing)
         .collect();
     let most = answer.prices.iter().map(|price| f64::from(price.connections)).fold(1.0, f64::max);
     let all = known.iter().map(|(_, wait)| *wait).chain(bands.iter().map(|(_, band)| 1e3 * band[2]));
-    let highest = all.filter(|wait| wait.is_finite()).fold(2e3 * asked, f64::max);
+    let highest = all.fold(2e3 * asked, f64::max);
     {
         let root = SVGBackend::with_string(&mut svg, PLOT).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
@@ -185,7 +200,14 @@ fn waits(answer: &Answer, asked: f64) -> Drawn {
             .x_label_area_size(38)
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..most * 1.04, 0.0..highest * 1.1)?;
-        chart.configure_mesh().light_line_style(WHITE).x_desc("connections").y_desc("p99 wait, ms").draw()?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .x_label_formatter(&tick)
+            .y_label_formatter(&tick)
+            .x_desc("connections")
+            .y_desc("p99 wait, ms")
+            .draw()?;
         let limit = [(0.0, 1e3 * asked), (most * 1.04, 1e3 * asked)];
         chart.draw_series(LineSeries::new(limit, GREY.stroke_width(1)))?;
         let name = Text::new(
