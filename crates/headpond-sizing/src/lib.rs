@@ -9,8 +9,11 @@
 
 pub mod advice;
 pub mod budgets;
+pub mod climb;
 pub mod curve;
+pub mod forecast;
 pub mod measured;
+pub mod passive;
 pub mod queues;
 pub mod scenario;
 pub mod sim;

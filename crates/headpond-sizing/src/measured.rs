@@ -1,9 +1,11 @@
 //! What was measured of a database, and whether it can be trusted.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::curve::{Curve, Level, fitted, knee, resampled};
+use crate::scenario::Stalls;
 use crate::sim::Stream;
+use crate::time::text;
 
 /// Counters that disagree by more than this are wrong.
 const MISMATCH: f64 = 0.03;
@@ -18,24 +20,61 @@ const FEWEST_WINDOWS: usize = 20;
 const DRIFT: f64 = 2.6;
 
 /// How fast a database is with so many connections in use, and the counters of the time in which that was found.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
+    /// What one level varies by from run to run beyond chance: its relative standard deviation.
+    #[serde(default = "quiet")]
+    pub spread: f64,
+    /// What else was found.
+    #[serde(default)]
+    pub facts: Facts,
     /// In rising order of connections.
     #[serde(rename = "level")]
     pub levels: Vec<Level>,
     /// Stretches of equal length, one after the other.
     #[serde(default, rename = "window")]
     pub windows: Vec<Window>,
-    /// What one level varies by from run to run beyond chance: its relative standard deviation.
-    #[serde(default = "quiet")]
-    pub spread: f64,
+}
+
+/// What was found besides the curve; what is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// What was measured, in words.
+    pub about: Option<String>,
+    /// Why there is not all that was asked for.
+    pub ended: Option<String>,
+    /// Requests per second, where the load was not ours to choose.
+    pub rate: Option<f64>,
+    /// Variance of holds over the square of their mean, with the fewest connections in use.
+    pub hold_cv2: Option<f64>,
+    /// How long a login takes, in seconds.
+    pub login: Option<f64>,
+    /// Its work on the server, in seconds of one core.
+    pub login_work: Option<f64>,
+    /// MiB of the server's that one connection takes for itself.
+    pub memory: Option<f64>,
+    /// Connections that the server has.
+    pub max_connections: Option<u32>,
+    /// Share of the machine that made the load, if that was the same machine.
+    pub load_cpu: Option<f64>,
+    /// By what factor random requests find the database faster than connections that are never given back do (mostly
+    /// below 1: it falls asleep between them).
+    pub open: Option<f64>,
+    /// Pauses in which nobody was served.
+    pub stalls: Option<Stalls>,
+    /// What is wrong with the pool that was watched.
+    #[serde(default)]
+    pub audit: Vec<String>,
 }
 
 /// Counters of a stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
+    /// How many connections were kept in use; absent where that was not ours to choose.
+    pub in_use: Option<u32>,
     /// Requests for a connection.
     pub acquires: u64,
     /// Leases that ended.
@@ -70,10 +109,24 @@ impl Measured {
         if measured.levels.is_empty() || !rising || !measured.levels.iter().all(sound) {
             return Err("level: at least one, in rising order of in_use (1 to 4096), each with seconds and completions above 0".to_owned());
         }
+        let Facts { rate, hold_cv2, login, login_work, memory, stalls, open, .. } = &measured.facts;
+        let pauses = [stalls.map(|stalls| stalls.rate), stalls.map(|stalls| stalls.mean)];
+        let mut numbers =
+            [*rate, *hold_cv2, *login, *login_work, *memory, *open].into_iter().chain(pauses).flatten();
+        if !numbers.all(|number| (0.0..1e9).contains(&number)) {
+            return Err("facts: numbers are 0 to a thousand million".to_owned());
+        }
         if !(0.0..0.5).contains(&measured.spread) {
             return Err("spread: 0 to 0.5".to_owned());
         }
         Ok(measured)
+    }
+
+    /// The same as TOML, for [`Measured::from_toml`].
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // Numbers, words and tables of them: there is nothing that TOML could not say.
+        toml::to_string(self).unwrap_or_default()
     }
 
     /// The fitted curve.
@@ -82,15 +135,47 @@ impl Measured {
         fitted(&self.levels)
     }
 
-    /// The knee in words.
-    pub(crate) fn words(&self) -> String {
-        let Some(knee) = knee(&self.levels, self.spread, 1) else { return String::new() };
+    /// The knee in words, and what was found besides.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let Facts { about, hold_cv2, login, login_work, memory, load_cpu, stalls, .. } = &self.facts;
+        let mut words: Vec<String> = about.iter().map(|about| format!("measured: {about}")).collect();
+        words.extend(self.knee_in_words());
+        let length = 1.0 / self.curve().rate(1);
+        words.extend(hold_cv2.map(|cv2| {
+            let (length, deviation) = (text(length), text(length * cv2.sqrt()));
+            format!("measured: a connection is held for {length} by one at a time, deviation {deviation}")
+        }));
+        words.extend(login.map(|login| {
+            let work = login_work.map(|work| format!(", {} of a core", text(work))).unwrap_or_default();
+            let memory = memory.map(|mib| format!(", and the connection {mib:.1} MiB")).unwrap_or_default();
+            format!("measured: a login takes {}{work}{memory}", text(login))
+        }));
+        words.extend(stalls.map(|stalls| {
+            format!(
+                "measured: {:.1} pauses a second of {}, in which nobody is served",
+                stalls.rate,
+                text(stalls.mean)
+            )
+        }));
+        words.extend(load_cpu.map(|share| {
+            format!("the load itself took {:.0} % of the machine, which the database had not", 100.0 * share)
+        }));
+        words
+    }
+
+    fn knee_in_words(&self) -> Option<String> {
+        let knee = knee(&self.levels, self.spread, 1)?;
         let (low, high) = knee.interval;
         let beyond = if knee.at_least { "; it may lie beyond what was measured" } else { "" };
         let (connections, peak) = (knee.connections, knee.curve.peak());
-        format!(
+        Some(format!(
             "measured: the knee is at {connections} connections ({low} to {high}), the peak {peak:.0}/s{beyond}"
-        )
+        ))
+    }
+
+    /// The share of the time in which nobody is served. The curve has it in it: between the pauses it is faster.
+    pub(crate) fn still(&self) -> f64 {
+        self.facts.stalls.map_or(0.0, |stalls| (stalls.rate * stalls.mean).clamp(0.0, 0.5))
     }
 
     /// A curve that chance might have led to as well.
@@ -103,10 +188,17 @@ impl Measured {
     pub fn doubts(&self) -> Vec<String> {
         let windows = &self.windows;
         let mut doubts = Vec::new();
+        if let Some(ended) = &self.facts.ended {
+            doubts.push(format!("the measurement is not complete: {ended}"));
+        }
         let sum = |of: fn(&Window) -> f64| windows.iter().map(of).sum::<f64>();
         let (held, in_use) = (sum(|w| w.hold_time), sum(|w| w.time_in_use));
         let mismatch = (held - in_use).abs() / in_use.max(held);
-        if mismatch > MISMATCH {
+        if mismatch > MISMATCH && windows.iter().all(|w| w.in_use.is_some()) {
+            doubts.push(format!(
+                "who made the load was too slow: connections were used for {held:.1} s of {in_use:.1} s"
+            ));
+        } else if mismatch > MISMATCH {
             doubts.push(format!(
                 "counters are broken: leases add up to {held:.1} s, connections in use to {in_use:.1} s (Little's law)"
             ));
@@ -116,18 +208,29 @@ impl Measured {
         if mean > FOREIGN {
             doubts.push(format!("{:.0} % of the machine worked for others; 2 % is the most", 100.0 * mean));
         }
-        let rates: Vec<f64> = windows.iter().map(|w| w.acquires as f64).collect();
-        if drifts(&rates) {
+        if drifts(&self.beside_equals(|w| w.acquires as f64)) {
             doubts.push("the load was not the same all along: take hours apart".to_owned());
         }
-        let holds: Vec<f64> = windows.iter().map(|w| w.hold_time / w.holds.max(1) as f64).collect();
-        if drifts(&holds) {
+        if drifts(&self.beside_equals(|w| w.hold_time / w.holds.max(1) as f64)) {
             doubts.push(
                 "connections were not held equally long all along: the work or the machine changed"
                     .to_owned(),
             );
         }
         doubts
+    }
+
+    /// A figure of each window, relative to its mean over windows with as many connections in use: those differ.
+    fn beside_equals(&self, figure: impl Fn(&Window) -> f64) -> Vec<f64> {
+        let mean = |in_use| {
+            let equals = || self.windows.iter().filter(|w| w.in_use == in_use);
+            equals().map(&figure).sum::<f64>() / equals().count() as f64
+        };
+        let relative = |window: &Window| match mean(window.in_use) {
+            mean if mean > 0.0 => figure(window) / mean,
+            _ => 1.0,
+        };
+        self.windows.iter().map(relative).collect()
     }
 }
 
@@ -170,6 +273,7 @@ mod tests {
             let outcome = simulate(&scenario, seed * 1000 + u64::from(number));
             let held = outcome.total.responses.mean() * 1e-9 - outcome.total.mean_wait();
             Window {
+                in_use: None,
                 acquires: outcome.total.waits.len(),
                 holds: outcome.total.served,
                 hold_time: held * outcome.total.served as f64,
@@ -181,7 +285,7 @@ mod tests {
     }
 
     fn doubts(windows: Vec<Window>) -> Vec<String> {
-        Measured { levels: Vec::new(), windows, spread: 0.01 }.doubts()
+        Measured { windows, spread: 0.01, ..Measured::default() }.doubts()
     }
 
     /// S12: what must not be trusted is said to be so, and what is clean is not (19 of 20 each).

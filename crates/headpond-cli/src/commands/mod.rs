@@ -2,6 +2,8 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+mod measure;
+mod page;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod size;

@@ -1,7 +1,5 @@
-//! `headpond size`: without a database.
+//! `headpond size`: how large a pool should be, with a database to measure or without.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -10,6 +8,9 @@ use headpond_sizing::measured::Measured;
 use headpond_sizing::scenario::Objective;
 use headpond_sizing::time::seconds;
 
+use super::measure::Source;
+use super::page::page;
+
 /// No size meets what was asked for.
 const NO_SIZE: u8 = 3;
 
@@ -17,7 +18,7 @@ const NO_SIZE: u8 = 3;
 #[derive(clap::Args)]
 pub(crate) struct Load {
     /// Users at work at the same time, at the peak
-    #[arg(long, required_unless_present = "rate", conflicts_with = "rate", value_parser = amount)]
+    #[arg(long, required_unless_present_any = ["rate", "measured", "from"], conflicts_with = "rate", value_parser = amount)]
     users: Option<f64>,
     /// What a user does between two pages
     #[arg(long, default_value = "8s", value_parser = time)]
@@ -40,9 +41,8 @@ pub(crate) struct Load {
     /// Cores of a database node; without them the knee is not known
     #[arg(long, value_parser = amount)]
     cores: Option<f64>,
-    /// What was measured of a node, in place of --hold and --work-share: TOML, see docs/sizing.md
-    #[arg(long)]
-    measured: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// Database nodes that share the load
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     nodes: u32,
@@ -79,9 +79,9 @@ pub(crate) struct Load {
     /// Application servers may take this long to start
     #[arg(long, default_value = "10s", value_parser = time)]
     boot: f64,
-    /// MiB that one connection takes on the server
-    #[arg(long, default_value_t = 5.0, value_parser = amount)]
-    memory_per_connection: f64,
+    /// MiB that one connection takes on the server [default: as measured, or 5]
+    #[arg(long, value_parser = amount)]
+    memory_per_connection: Option<f64>,
     /// Price of one connection, in any unit
     #[arg(long, value_parser = amount)]
     cost_per_connection: Option<f64>,
@@ -101,6 +101,8 @@ enum Form {
     Text,
     Toml,
     Json,
+    /// One file with plots, for a browser
+    Html,
 }
 
 /// Says how large a pool should be.
@@ -108,11 +110,14 @@ enum Form {
 /// # Errors
 /// What is wrong with the question.
 pub(crate) fn size(load: &Load) -> Result<ExitCode, String> {
-    let answer = advise(&load.question()?, !load.no_trials);
+    let measured = load.source.measured(load.seed)?;
+    let question = load.question(measured)?;
+    let answer = advise(&question, !load.no_trials);
     match load.output {
         Form::Text => print!("{answer}"),
         Form::Toml => print!("{}", answer.to_toml()),
         Form::Json => println!("{}", json(&answer)?),
+        Form::Html => print!("{}", page(&question, &answer)?),
     }
     Ok(if answer.shortfall.is_some() { ExitCode::from(NO_SIZE) } else { ExitCode::SUCCESS })
 }
@@ -122,13 +127,14 @@ fn json(answer: &Answer) -> Result<String, String> {
 }
 
 impl Load {
-    fn question(&self) -> Result<Question, String> {
-        let rate = match (self.rate, self.users) {
-            (Some(rate), _) => rate,
-            (None, Some(users)) => users / self.think.max(1e-3) * self.requests_per_page,
-            (None, None) => return Err("--users or --rate is needed".to_owned()),
+    fn question(&self, measured: Option<Measured>) -> Result<Question, String> {
+        let facts = measured.as_ref().map(|measured| measured.facts.clone()).unwrap_or_default();
+        let rate = match (self.rate, self.users, facts.rate) {
+            (Some(rate), _, _) | (None, None, Some(rate)) => rate,
+            (None, Some(users), _) => users / self.think.max(1e-3) * self.requests_per_page,
+            (None, None, None) => return Err("--users or --rate is needed".to_owned()),
         };
-        let limit = self.max_connections.map(|all| {
+        let limit = self.max_connections.or(facts.max_connections).map(|all| {
             let reserve = self.reserve.unwrap_or((all / 10).max(5));
             all.saturating_sub(reserve)
         });
@@ -136,13 +142,16 @@ impl Load {
         if !sound || limit == Some(0) || self.late == 0.0 || self.deadline == 0.0 {
             return Err("the rate lies above 0 and up to a million/s, --growth is 0.1 at least, --late between 0 and 1, --deadline above 0, and --max-connections leaves something".to_owned());
         }
-        let measured = self.measured.as_deref().map(measured).transpose()?;
         let usual = Question::about(rate);
+        let login_work = facts.login_work.unwrap_or(usual.login_work);
         Ok(Question {
             hold: self.hold.unwrap_or(usual.hold),
             work_share: self.work_share.unwrap_or(usual.work_share),
             cores: self.cores.filter(|cores| *cores > 0.0),
             measured,
+            hold_cv2: facts.hold_cv2.unwrap_or(usual.hold_cv2),
+            login_work,
+            login_latency: facts.login.map_or(usual.login_latency, |all| (all - login_work).max(0.0)),
             batch: self.batch.unwrap_or(usual.batch),
             growth: self.growth,
             objective: Objective { wait: self.wait, late: self.late },
@@ -154,7 +163,7 @@ impl Load {
             limit,
             boot: self.boot,
             deadline: self.deadline,
-            memory: self.memory_per_connection,
+            memory: self.memory_per_connection.or(facts.memory).unwrap_or(usual.memory),
             cost: self.cost_per_connection,
             seed: self.seed,
             ..usual
@@ -162,17 +171,11 @@ impl Load {
     }
 }
 
-fn measured(file: &Path) -> Result<Measured, String> {
-    let about = |error: String| format!("{}: {error}", file.display());
-    let text = fs::read_to_string(file).map_err(|error| about(error.to_string()))?;
-    Measured::from_toml(&text).map_err(about)
-}
-
-fn time(text: &str) -> Result<f64, String> {
+pub(super) fn time(text: &str) -> Result<f64, String> {
     seconds(text)
 }
 
-fn amount(text: &str) -> Result<f64, String> {
+pub(super) fn amount(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
     number.ok_or_else(|| "a number, not below 0, is needed".to_owned())
 }

@@ -3,6 +3,7 @@
 
 mod files;
 mod leaks;
+mod measures;
 mod members;
 mod program;
 mod sizes;

@@ -49,8 +49,9 @@ impl Program {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("headpond.toml");
         let (host, port, user) = (server.host(), server.port(), server.user());
+        let http = if settings.contains("http_listen") { "" } else { "http_listen = \"\"" };
         let text = format!(
-            "listen = [\"127.0.0.1:0\"]\nhttp_listen = \"\"\nlog_format = \"text\"\npool_mode = \"transaction\"\n{settings}
+            "listen = [\"127.0.0.1:0\"]\n{http}\nlog_format = \"text\"\npool_mode = \"transaction\"\n{settings}
              [data_source.postgres]\nhost = \"{host}\"\nport = {port}\nuser = \"{user}\"\n{pool}"
         );
         fs::write(&file, text).unwrap();

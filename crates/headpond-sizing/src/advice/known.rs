@@ -99,10 +99,12 @@ impl Known {
                 time(question.hold)
             ));
         }
-        words.push(match (&question.measured, question.cores) {
+        words.extend(match (&question.measured, question.cores) {
             (Some(measured), _) => measured.words(),
-            (None, Some(cores)) => format!("{cores} cores in each of {} database node(s)", question.nodes),
-            (None, None) => "the database's cores are not known, nor is its knee: --cores".to_owned(),
+            (None, Some(cores)) => {
+                vec![format!("{cores} cores in each of {} database node(s)", question.nodes)]
+            }
+            (None, None) => vec!["the database's cores are not known, nor is its knee: --cores".to_owned()],
         });
         if question.batch.0 > 0 {
             words.push(format!(

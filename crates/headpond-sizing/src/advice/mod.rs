@@ -216,6 +216,8 @@ pub struct WhatIf {
 pub struct Answer {
     /// Why none of this is to be trusted: what was measured was disturbed.
     pub doubts: Vec<String>,
+    /// What is wrong with what was measured, or with the pool as it runs.
+    pub audit: Vec<String>,
     /// What was assumed, in words.
     pub assumed: Vec<String>,
     /// Leases at once at the peak, on average, of a node.
@@ -250,6 +252,7 @@ pub fn advise(question: &Question, trials: bool) -> Answer {
     }
     Answer {
         doubts: question.measured.as_ref().map(Measured::doubts).unwrap_or_default(),
+        audit: question.measured.as_ref().map(|measured| measured.facts.audit.clone()).unwrap_or_default(),
         assumed: known.words(question),
         in_use: sizes.in_use,
         sizes: sizes.rows(question, &drawn),

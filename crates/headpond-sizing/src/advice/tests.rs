@@ -146,10 +146,22 @@ fn the_same_question_has_the_same_answer_in_every_form() {
 /// A measured curve takes the place of what is assumed, and what is wrong with it is said first.
 #[test]
 fn a_measured_curve_binds_and_a_disturbed_one_is_doubted() {
-    let level = |n: u32| Level { in_use: n, seconds: 10.0, completions: 1000 * u64::from(n.min(8)) };
-    let window = Window { acquires: 500, holds: 500, hold_time: 5.0, time_in_use: 6.0, foreign_cpu: None };
-    let measured =
-        Measured { levels: [1, 2, 4, 8, 16, 32].map(level).to_vec(), windows: vec![window], spread: 0.01 };
+    let level =
+        |n: u32| Level { in_use: n, seconds: 10.0, completions: 1000 * u64::from(n.min(8)), hold_p99: None };
+    let window = Window {
+        in_use: None,
+        acquires: 500,
+        holds: 500,
+        hold_time: 5.0,
+        time_in_use: 6.0,
+        foreign_cpu: None,
+    };
+    let measured = Measured {
+        levels: [1, 2, 4, 8, 16, 32].map(level).to_vec(),
+        windows: vec![window],
+        spread: 0.01,
+        ..Measured::default()
+    };
     let ask = |rate| {
         let measured = Some(measured.clone());
         advise(&Question { measured, ..plant(rate, 1.0) }, true)

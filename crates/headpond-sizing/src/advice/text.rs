@@ -40,8 +40,14 @@ impl fmt::Display for Answer {
         for doubt in &self.doubts {
             writeln!(f, "NOT TRUSTWORTHY: {doubt}")?;
         }
+        for finding in &self.audit {
+            writeln!(f, "audit: {finding}")?;
+        }
         for line in &self.assumed {
-            writeln!(f, "assumed: {line}")?;
+            match line.strip_prefix("measured: ") {
+                Some(found) => writeln!(f, "measured: {found}")?,
+                None => writeln!(f, "assumed: {line}")?,
+            }
         }
         writeln!(f, "in use at once on one node, on average, besides batch: {:.1}\n", self.in_use)?;
         if let Some(missing) = &self.shortfall {

@@ -7,6 +7,7 @@ use headpond_core::PoolSettings;
 use super::known::Known;
 use super::sizes::Sizes;
 use super::{Price, Question, WhatIf};
+use crate::measured::Measured;
 use crate::scenario::{Amount, Application, Arrivals, Database, Event, EventKind, Scenario, Speed};
 use crate::sim::{Recovery, simulate};
 use crate::time::text;
@@ -73,7 +74,11 @@ fn scenario(question: &Question, known: &Known, sizes: &Sizes, duration: f64) ->
     // Batch is simulated: of the cores it takes its part by itself.
     let speed = match (&known.speed, question.cores) {
         (Speed::Cores(_), Some(cores)) => Speed::Cores(cores),
-        (speed, _) => speed.clone(),
+        (Speed::Curve(points), _) => {
+            let still = question.measured.as_ref().map_or(0.0, Measured::still);
+            Speed::Curve(points.iter().map(|(n, rate)| (*n, rate / (1.0 - still))).collect())
+        }
+        (speed, None) => speed.clone(),
     };
     // Work and thinking vary on their own: each more than their sum.
     let share = known.work / (known.work + known.think);
@@ -117,6 +122,7 @@ fn scenario(question: &Question, known: &Known, sizes: &Sizes, duration: f64) ->
             login_work: question.login_work,
             login_latency: question.login_latency,
             max_connections: question.limit,
+            stalls: question.measured.as_ref().and_then(|measured| measured.facts.stalls),
             ..Database::with_cores(1.0)
         },
         applications,

@@ -1,6 +1,6 @@
 //! The knee of a measured curve, and how sure it is.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Curve, KNEE_SHARE, unimodal};
 use crate::sim::Stream;
@@ -13,7 +13,7 @@ const SURE: f64 = 0.9;
 
 /// What was measured while exactly so many connections were in use: by an experiment, or by counters in production (a
 /// birth-death pool's maximum-likelihood estimate of X(n) is completions over time).
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Level {
     /// Connections.
@@ -22,6 +22,8 @@ pub struct Level {
     pub seconds: f64,
     /// How many leases ended.
     pub completions: u64,
+    /// 99 % of the leases were no longer, in seconds; absent while not known.
+    pub hold_p99: Option<f64>,
 }
 
 impl Level {

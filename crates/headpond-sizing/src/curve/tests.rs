@@ -12,7 +12,7 @@ fn measured(truth: impl Fn(f64) -> f64, levels: &[u32], seed: u64) -> Vec<Level>
     let mut chance = Stream::new(seed, 5);
     let level = |n: &u32| {
         let rate = truth(f64::from(*n)) * (1.0 + 0.01 * chance.normal());
-        Level { in_use: *n, seconds: 5.0, completions: (5.0 * rate) as u64 }
+        Level { in_use: *n, seconds: 5.0, completions: (5.0 * rate) as u64, hold_p99: None }
     };
     levels.iter().map(level).collect()
 }

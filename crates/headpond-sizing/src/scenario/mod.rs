@@ -8,6 +8,7 @@ mod tests;
 use std::sync::Arc;
 
 use headpond_core::PoolSettings;
+use serde::{Deserialize, Serialize};
 
 /// A simulated situation. Times are seconds.
 #[derive(Clone, Debug)]
@@ -99,7 +100,8 @@ impl Speed {
 }
 
 /// Pauses in which a node does nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stalls {
     /// 1/s, at random.
     pub rate: f64,

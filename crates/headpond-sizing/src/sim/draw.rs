@@ -11,6 +11,7 @@ use crate::scenario::Amount;
 pub(super) const SECOND: f64 = 1e9;
 
 /// One stream of random numbers.
+#[derive(Debug)]
 pub(crate) struct Stream(Xoshiro256PlusPlus);
 
 impl Stream {

@@ -1,0 +1,118 @@
+//! The experiment, and what follows from it.
+
+use std::time::{Duration, Instant};
+
+use headpond::Connector;
+use headpond_measure::{Options, Target, experiment};
+use headpond_sizing::climb::ladder;
+use headpond_sizing::curve::knee;
+use headpond_sizing::forecast::{Forecast, Point, Trouble, forecast, never_recovers};
+use headpond_sizing::measured::Measured;
+use headpond_sizing::passive::{Counters, learn};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use crate::open::Open;
+use crate::workloads::{Bench, Workload};
+use crate::{Arguments, say};
+
+/// Everything that is said of one workload on one server before it is looked at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Predicted {
+    pub(crate) database: String,
+    pub(crate) version: String,
+    pub(crate) workload: String,
+    pub(crate) measured: Measured,
+    pub(crate) doubts: Vec<String>,
+    /// The recommended maximum where demand does not bind: the knee, and its interval.
+    pub(crate) best: u32,
+    pub(crate) best_interval: (u32, u32),
+    pub(crate) points: Vec<(Point, Forecast)>,
+    /// What may outlast its cause, and in how many of 100 cases it does.
+    pub(crate) troubles: Vec<(Point, Trouble, f64)>,
+}
+
+pub(crate) async fn predict<T: Target, C: Connector<Connection = T::Connection> + Clone>(
+    bench: &Bench<T, C>,
+    workload: &Workload,
+    arguments: &Arguments,
+    begun: Instant,
+) -> Predicted {
+    let name = format!("{} {}", bench.name, workload.name);
+    let options = |levels: Vec<u32>, rounds, seed| Options {
+        levels: Some(levels),
+        rounds,
+        look: Duration::from_secs_f64(arguments.look),
+        share: 1.0,
+        longest: 2.0,
+        seed,
+    };
+    say(begun, &format!("{name}: experiment"));
+    let wanted = options(ladder(arguments.most), arguments.rounds, arguments.seed);
+    let never = std::future::pending();
+    let script = Some(workload.script.clone());
+    let mut measured = experiment(&bench.target, script, &wanted, |_| {}, never).await.unwrap();
+    let doubts = measured.doubts();
+    for doubt in &doubts {
+        say(begun, &format!("{name}: not to be trusted: {doubt}"));
+    }
+    let found = knee(&measured.levels, measured.spread, 1).unwrap();
+    let best = found.connections;
+    say(begun, &format!("{name}: the knee is {best} of {:.0}/s; practice", found.curve.peak()));
+    let practice = Point {
+        connections: 2 * best,
+        rate: 0.6 * found.curve.rate(best),
+        seconds: arguments.seconds.min(10.0),
+    };
+    let (_, looks) = Open::new(bench, workload, practice, None, arguments.seed + 5).await.run().await;
+    measured.facts.open = gap(&measured, &looks);
+    say(
+        begun,
+        &format!("{name}: random requests find it at {:.2?} of its speed; predictions", measured.facts.open),
+    );
+    let mut chance = Xoshiro256PlusPlus::seed_from_u64(arguments.seed ^ u64::from(name.len() as u32));
+    let sizes = [best.div_ceil(2), best, best + 1, 2 * best];
+    let point = |_| {
+        let connections = sizes[chance.random_range(0..sizes.len())].min(arguments.most);
+        let load = chance.random_range(0.5..0.85);
+        let rate = load * found.curve.rate(connections);
+        Point { connections, rate, seconds: arguments.seconds }
+    };
+    let points: Vec<Point> = (0..arguments.points).map(point).collect();
+    let forecasts = points.iter().map(|point| (*point, forecast(&measured, *point, arguments.seed)));
+    let troubles = troubles(found.curve.rate(best), best, arguments.seconds).into_iter();
+    Predicted {
+        database: bench.name.to_owned(),
+        version: bench.version.clone(),
+        workload: workload.name.to_owned(),
+        best,
+        best_interval: found.interval,
+        points: forecasts.collect(),
+        troubles: troubles
+            .map(|(point, trouble)| {
+                (point, trouble, never_recovers(&measured, point, trouble, arguments.seed))
+            })
+            .collect(),
+        doubts,
+        measured,
+    }
+}
+
+/// What random requests find of the speed that the experiment saw, by the counters of the pool.
+fn gap(measured: &Measured, looks: &[Counters]) -> Option<f64> {
+    let curve = measured.curve();
+    let levels = learn(looks).ok()?.levels;
+    let all = levels.iter().map(|level| level.completions as f64).sum::<f64>();
+    let weighed =
+        levels.iter().map(|level| level.completions as f64 * level.rate() / curve.rate(level.in_use));
+    Some(weighed.sum::<f64>() / all)
+}
+
+/// A stall with patient clients, with impatient ones on a calm database, and with impatient ones on a busy one.
+fn troubles(peak: f64, connections: u32, seconds: f64) -> Vec<(Point, Trouble)> {
+    let seconds = seconds.max(15.0);
+    let trouble = |retries| Trouble { timeout: 0.25, retries, backoff: 0.02, at: 4.0, stall: 1.5 };
+    let at = |share: f64| Point { connections, rate: share * peak, seconds };
+    vec![(at(0.7), trouble(0)), (at(0.2), trouble(2)), (at(0.75), trouble(4))]
+}

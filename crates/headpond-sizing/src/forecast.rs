@@ -1,0 +1,208 @@
+//! What a measured database is expected to do at one size and one rate, as bands that a verifying run can miss.
+
+use std::time::Duration;
+
+use headpond_core::PoolSettings;
+use serde::{Deserialize, Serialize};
+
+use crate::measured::Measured;
+use crate::queues::variability;
+use crate::scenario::{
+    Amount, Application, Arrivals, Database, Event, EventKind, Objective, Scenario, Speed,
+};
+use crate::sim::{Recovery, Stream, simulate};
+
+/// Runs behind a band, each with a curve that chance might have led to as well.
+const DRAWS: u64 = 60;
+
+/// Requests of a run, at most.
+const REQUESTS: f64 = 60_000.0;
+
+/// Random requests find a database slower than a closed loop does, which never lets it fall asleep: by so much, and a
+/// deviation of so much (both as logarithms; the trials that led to this found 0 to 20 %).
+const OPEN: (f64, f64) = (-0.05, 0.05);
+
+/// The deviation where it was measured.
+const OPEN_MEASURED: f64 = 0.02;
+
+/// One situation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The pool's `max_size`.
+    pub connections: u32,
+    /// Requests per second, at random.
+    pub rate: f64,
+    /// For how long.
+    pub seconds: f64,
+}
+
+/// 90 % of what chance may bring lies between its ends; in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Band {
+    /// The lower end.
+    pub low: f64,
+    /// Half are below.
+    pub middle: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+impl Band {
+    /// Of some values, at least one.
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+        Self { low: at(0.05), middle: at(0.5), high: at(0.95) }
+    }
+
+    /// Whether a value lies in it.
+    #[must_use]
+    pub fn contains(&self, value: f64) -> bool {
+        (self.low..=self.high).contains(&value)
+    }
+}
+
+/// What is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Half of the requests wait no longer.
+    pub wait_p50: Band,
+    /// 99 % wait no longer.
+    pub wait_p99: Band,
+    /// 99 % are done, waiting included.
+    pub response_p99: Band,
+    /// The p99 wait by the formula for load-dependent pools, for comparison; absent: it grows without end.
+    pub formula_p99: Option<f64>,
+}
+
+/// What is expected at a point.
+#[must_use]
+pub fn forecast(measured: &Measured, point: Point, seed: u64) -> Forecast {
+    let mut chance = Stream::new(seed, 3);
+    let runs: Vec<[f64; 3]> = (0..DRAWS)
+        .map(|number| {
+            let scenario = scenario(measured, point, &mut chance);
+            let outcome = simulate(&scenario, seed.wrapping_mul(1000) + number);
+            let web = &outcome.applications[0];
+            [web.wait(0.5), web.wait(0.99), web.response(0.99)]
+        })
+        .collect();
+    let band = |which: usize| Band::of(runs.iter().map(|run| run[which]).collect());
+    let z = variability(1.0, measured.facts.hold_cv2.unwrap_or(1.0));
+    let waits = measured.curve().waits(point.connections, point.rate, z);
+    Forecast {
+        wait_p50: band(0),
+        wait_p99: band(1),
+        response_p99: band(2),
+        formula_p99: (waits.decay > 0.0).then(|| waits.quantile(0.99)),
+    }
+}
+
+/// Clients who give up and ask again, and a database that stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// A client gives up after so long, in seconds.
+    pub timeout: f64,
+    /// How often it asks again.
+    pub retries: u32,
+    /// The pause before it does, doubled each time, in seconds.
+    pub backoff: f64,
+    /// The database stands still from then on.
+    pub at: f64,
+    /// For how long.
+    pub stall: f64,
+}
+
+/// In how many of 100 cases the trouble outlasts its cause to the end.
+#[must_use]
+pub fn never_recovers(measured: &Measured, point: Point, trouble: Trouble, seed: u64) -> f64 {
+    let mut chance = Stream::new(seed, 4);
+    let never = |number| {
+        let mut scenario = scenario(measured, point, &mut chance);
+        (scenario.duration, scenario.warm_up) = (point.seconds, 0.5);
+        let web = &mut scenario.applications[0];
+        (web.timeout, web.retries, web.backoff) = (Some(trouble.timeout), trouble.retries, trouble.backoff);
+        scenario.objective.wait = trouble.timeout;
+        scenario.events = vec![Event { at: trouble.at, lasts: trouble.stall, kind: EventKind::Stall(0) }];
+        simulate(&scenario, seed + number).recoveries[0] == Recovery::Never
+    };
+    (0..DRAWS).map(never).filter(|never| *never).count() as f64 * 100.0 / DRAWS as f64
+}
+
+/// A pool of one size, full from the start, in front of a database that the measurement allows.
+fn scenario(measured: &Measured, point: Point, chance: &mut Stream) -> Scenario {
+    let stalls = measured.facts.stalls;
+    let open = measured.facts.open.map_or(OPEN, |open| (open.max(0.1).ln(), OPEN_MEASURED));
+    let open = (open.0 + open.1 * chance.normal()).exp();
+    let curve = measured.drawn(chance).times(open / (1.0 - measured.still()));
+    let size = point.connections.max(1);
+    let duration = point.seconds.min(REQUESTS / point.rate.max(1e-6));
+    let cv2 = measured.facts.hold_cv2.unwrap_or(1.0);
+    Scenario {
+        duration,
+        warm_up: 0.05 * duration,
+        seed: 1,
+        servers: 1,
+        pool: PoolSettings {
+            max_size: size,
+            max_idle: size,
+            min_idle: 0,
+            initial_size: size,
+            min_size: size,
+            acquire_timeout: Duration::ZERO,
+            max_waiters: 1_000_000,
+            max_lifetime: Duration::ZERO,
+            check: false,
+            ..PoolSettings::named()
+        },
+        database: Database { speed: Speed::Curve(curve.points()), stalls, ..Database::with_cores(1.0) },
+        applications: vec![Application {
+            arrivals: Arrivals::Open { rate: point.rate, profile: Vec::new(), dispersion: 1.0 },
+            work: Amount { mean: 1.0 / curve.rate(1), cv2 },
+            ..Application::plain("web", point.rate, 0.0)
+        }],
+        events: Vec::new(),
+        objective: Objective::USUAL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::Level;
+
+    /// A database of 4 cores and 10 ms of work.
+    fn measured() -> Measured {
+        let level = |n: u32| Level {
+            in_use: n,
+            seconds: 20.0,
+            completions: 2000 * u64::from(n.min(4)),
+            hold_p99: None,
+        };
+        Measured { spread: 0.01, levels: [1, 2, 3, 4, 6, 8].map(level).to_vec(), ..Measured::default() }
+    }
+
+    #[test]
+    fn the_band_holds_what_the_formula_says_and_widens_with_the_load() {
+        let at = |rate| forecast(&measured(), Point { connections: 4, rate, seconds: 60.0 }, 1);
+        let (calm, busy) = (at(200.0), at(340.0));
+        for one in [calm, busy] {
+            // The formula does not know that random requests find a slower database.
+            assert!(one.wait_p99.low < 1.3 * one.formula_p99.unwrap(), "{one:?}");
+            assert!(one.wait_p99.high > one.formula_p99.unwrap(), "{one:?}");
+            assert!(one.response_p99.middle > one.wait_p99.middle);
+        }
+        assert!(calm.wait_p99.high < busy.wait_p99.low);
+        assert!(busy.wait_p99.high / busy.wait_p99.low > calm.wait_p99.high / calm.wait_p99.low);
+    }
+
+    /// Three times 100/s is less than the 400/s that it delivers, three times 360/s is not.
+    #[test]
+    fn retries_on_a_busy_database_outlast_a_stall_and_on_a_calm_one_they_do_not() {
+        let trouble = Trouble { timeout: 0.3, retries: 2, backoff: 0.02, at: 5.0, stall: 2.0 };
+        let at =
+            |rate| never_recovers(&measured(), Point { connections: 8, rate, seconds: 30.0 }, trouble, 1);
+        assert!(at(100.0) < 5.0, "{}", at(100.0));
+        assert!(at(360.0) > 95.0, "{}", at(360.0));
+    }
+}
