@@ -15,7 +15,7 @@ import rows
 import sample
 
 RESULTS = Path(__file__).with_name("results")
-TRIES = 4
+TRIES = 6
 """Samples taken at most of one cell: a disturbed one is repeated."""
 
 
@@ -68,10 +68,10 @@ def undisturbed(row, contender, server, options):
     while len(taken) < TRIES:
         machine.wait_until_quiet(options.patience)
         taken.append(sample.take(row, contender, server, options.seconds))
-        if taken[-1]["foreign"] <= sample.FOREIGN_MAX:
+        if sample.disturbance(taken[-1]) <= sample.DISTURBANCE_MAX:
             break
-    best = min(taken, key=lambda one: one["foreign"])
-    return {**best, "disturbed": best["foreign"] > sample.FOREIGN_MAX, "tries": len(taken)}
+    best = min(taken, key=sample.disturbance)
+    return {**best, "disturbed": sample.disturbance(best) > sample.DISTURBANCE_MAX, "tries": len(taken)}
 
 
 def measure(plan, all_contenders, options, keep):

@@ -41,6 +41,7 @@ def sit(row, server, port, pid, seconds):
             "cpu_share": seen["cpu"] / seen["length"],
             "clock": seen["clock"],
             "foreign": seen["foreign"],
+            "stolen": seen["stolen"],
         }
     finally:
         for client in clients:

@@ -105,9 +105,9 @@ def wait_until_quiet(patience, limit=0.15):
     """Waits while others use more than a bit of one CPU, for so many seconds at most."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        before, _ = busy_seconds()
+        before = sum(busy_seconds())
         time.sleep(0.5)
-        if busy_seconds()[0] - before < 0.5 * limit:
+        if sum(busy_seconds()) - before < 0.5 * limit:
             return
 
 

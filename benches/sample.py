@@ -12,8 +12,13 @@ import load
 import perf
 import storm
 
-FOREIGN_MAX = 0.10
-"""CPUs that others may use during an undisturbed window."""
+DISTURBANCE_MAX = 0.06
+"""CPUs that others may use, or the host of a virtual machine take away, during an undisturbed window."""
+
+
+def disturbance(taken):
+    """What a process is charged for counts time that was stolen from it, so that disturbs as much as others do."""
+    return max(taken["foreign"], 0) + taken.get("stolen", 0)
 
 
 def take(row, contender, server, seconds):
