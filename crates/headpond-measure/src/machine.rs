@@ -8,8 +8,10 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Cpu {
     at: Instant,
-    /// Seconds of one core, whoever used it: what the hypervisor took away counts too.
-    all: f64,
+    /// Seconds of one core, whoever used it.
+    busy: f64,
+    /// What the hypervisor took away. Whoever ran is charged for it, so `ours` and `server` have it too.
+    stolen: f64,
     ours: f64,
     server: f64,
 }
@@ -19,7 +21,7 @@ pub struct Cpu {
 pub struct Shares {
     /// Of this process.
     pub ours: f64,
-    /// Neither ours nor the server's.
+    /// Neither ours nor the server's: other processes', or taken away by the hypervisor.
     pub foreign: f64,
 }
 
@@ -30,16 +32,12 @@ impl Cpu {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         let fields: Vec<f64> = numbers(stat.lines().next()?.strip_prefix("cpu ")?);
         // user nice system idle iowait irq softirq steal: proc(5)
-        let all = fields.first()?
-            + fields.get(1)?
-            + fields.get(2)?
-            + fields.get(5)?
-            + fields.get(6)?
-            + fields.get(7)?;
+        let busy = fields.first()? + fields.get(1)? + fields.get(2)? + fields.get(5)? + fields.get(6)?;
         let inherited = server.first().map_or(0.0, |parent| ended(*parent));
         Some(Self {
             at: Instant::now(),
-            all: all / ticks(),
+            busy: busy / ticks(),
+            stolen: fields.get(7)? / ticks(),
             ours: used(std::process::id()),
             server: server.iter().map(|pid| used(*pid)).sum::<f64>() + inherited,
         })
@@ -50,7 +48,8 @@ impl Cpu {
     pub fn since(&self, before: &Self) -> Shares {
         let machine = cores() * self.at.duration_since(before.at).as_secs_f64().max(1e-3);
         let ours = self.ours - before.ours;
-        let foreign = (self.all - before.all) - ours - (self.server - before.server);
+        let others = (self.busy - before.busy) - ours - (self.server - before.server);
+        let foreign = others.max(0.0) + (self.stolen - before.stolen);
         Shares { ours: (ours / machine).clamp(0.0, 1.0), foreign: (foreign / machine).clamp(0.0, 1.0) }
     }
 
@@ -142,13 +141,17 @@ mod tests {
 
     #[test]
     fn shares_of_the_machine_are_those_of_ours_the_server_and_others() {
-        let moment = |at, all, ours, server| Cpu { at, all, ours, server };
+        let moment = |at, busy, stolen, ours, server| Cpu { at, busy, stolen, ours, server };
         let begin = Instant::now();
-        let before = moment(begin, 100.0, 5.0, 7.0);
+        let before = moment(begin, 100.0, 3.0, 5.0, 7.0);
         let elapsed = std::time::Duration::from_secs(10);
         let machine = 10.0 * cores();
-        let after = moment(begin + elapsed, 100.0 + machine, 5.0 + 0.2 * machine, 7.0 + 0.5 * machine);
+        let share = |of: f64| of * machine;
+        let after = moment(begin + elapsed, 100.0 + machine, 3.0, 5.0 + share(0.2), 7.0 + share(0.5));
         let shares = after.since(&before);
         assert!((shares.ours - 0.2).abs() < 1e-9 && (shares.foreign - 0.3).abs() < 1e-9);
+        // The server is charged for what was taken away while it ran.
+        let robbed = Cpu { stolen: 3.0 + share(0.1), server: 7.0 + share(0.9), ..after };
+        assert!((robbed.since(&before).foreign - 0.1).abs() < 1e-9);
     }
 }

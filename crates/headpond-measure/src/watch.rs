@@ -1,17 +1,22 @@
 //! Looks at a pooler that runs, over its HTTP API, and at looks that were saved.
 
+use std::error::Error;
 use std::time::Duration;
 
 use headpond_sizing::passive::Counters;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Where the API has its figures.
 const PATH: &str = "/api/v1/snapshot";
 
 /// The longest that an answer may take, and the most bytes of one.
-const LIMIT: (Duration, u64) = (Duration::from_secs(5), 64 << 20);
+const LIMIT: (Duration, usize) = (Duration::from_secs(5), 64 << 20);
 
 /// The figures of a pooler, as JSON.
 ///
@@ -22,25 +27,28 @@ pub async fn fetch(url: &str, secret: Option<&str>) -> Result<Value, String> {
     let address = rest.split('/').next().unwrap_or(rest);
     let answer = tokio::time::timeout(LIMIT.0, get(address, secret)).await;
     let answer = answer.map_err(|_| format!("{address} does not answer"))?;
-    let answer = answer.map_err(|error| format!("{address}: {error}"))?;
-    let (head, body) =
-        answer.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
-    let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        return Err(format!("{address} answers `{status}`: {}", body.trim_end()));
+    let (status, body) = answer.map_err(|error| format!("{address}: {error}"))?;
+    if status != StatusCode::OK {
+        return Err(format!("{address} answers `{status}`: {}", String::from_utf8_lossy(&body).trim_end()));
     }
-    serde_json::from_str(body).map_err(|error| format!("{address}: {error}"))
+    serde_json::from_slice(&body).map_err(|error| format!("{address}: {error}"))
 }
 
-/// An HTTP/1.0 exchange: its answer is never in pieces, and ends with the connection (RFC 1945, section 7.2.2).
-async fn get(address: &str, secret: Option<&str>) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let secret = secret.map(|secret| format!("Authorization: Bearer {secret}\r\n")).unwrap_or_default();
-    let request = format!("GET {PATH} HTTP/1.0\r\nHost: {address}\r\n{secret}\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.take(LIMIT.1).read_to_string(&mut answer).await?;
-    Ok(answer)
+async fn get(
+    address: &str,
+    secret: Option<&str>,
+) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    // It ends with its sender, who hears what becomes of the request.
+    tokio::spawn(connection);
+    let mut request = Request::get(PATH).header(HOST, address);
+    if let Some(secret) = secret {
+        request = request.header(AUTHORIZATION, format!("Bearer {secret}"));
+    }
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let status = response.status();
+    Ok((status, Limited::new(response.into_body(), LIMIT.1).collect().await?.to_bytes()))
 }
 
 /// Looks that were saved, one after the other in one text.

@@ -28,7 +28,13 @@ const SILENCE: u32 = 1;
 struct DeferAccept;
 
 #[cfg(target_os = "linux")]
-nix::setsockopt_impl!(DeferAccept, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32, nix::sys::socket::sockopt::SetStruct<'_, u32>);
+nix::setsockopt_impl!(
+    DeferAccept,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    u32,
+    nix::sys::socket::sockopt::SetStruct<'_, u32>
+);
 
 /// How far from a taken port the next free one is looked for.
 const PORTS: u16 = 100;
