@@ -1,7 +1,7 @@
 //! Predicts, writes the predictions down, and only then looks whether they were right:
 //!
 //! ```text
-//! MARIADB_ROOT=$(scripts/mariadb.sh) cargo run --release -p headpond-cli --example calibrate -- --seconds 20
+//! MARIADB_ROOT=$(scripts/mariadb.sh) cargo run --release -p headpond-cli --features calibrate --example calibrate -- --seconds 20
 //! ```
 //!
 //! On a private PostgreSQL and a private MariaDB: the load experiment of `headpond size` on each workload; predictions of
