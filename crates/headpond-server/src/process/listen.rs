@@ -4,7 +4,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 
-#[cfg(target_os = "linux")]
 use nix::sys::socket::setsockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -20,14 +19,11 @@ pub(super) const BACKLOG: i32 = 4096;
 const UNASKED: &str = "/tmp";
 
 /// Seconds for which the kernel keeps a client that says nothing to itself: clients speak first.
-#[cfg(target_os = "linux")]
 const SILENCE: u32 = 1;
 
-#[cfg(target_os = "linux")]
 #[derive(Clone, Debug)]
 struct DeferAccept;
 
-#[cfg(target_os = "linux")]
 nix::setsockopt_impl!(
     DeferAccept,
     libc::IPPROTO_TCP,
@@ -115,7 +111,6 @@ pub(super) fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListene
     socket.set_reuse_port(shared)?;
     // What is accepted inherits them.
     prepare(&socket, address);
-    #[cfg(target_os = "linux")]
     let _ = setsockopt(&socket, DeferAccept, &SILENCE);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -124,12 +119,15 @@ pub(super) fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListene
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use socket2::SockRef;
 
     #[test]
     fn what_is_accepted_sends_at_once_and_unpaced_and_notices_a_peer_that_vanished() {
         let listener = super::listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
-        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"hello").unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());

@@ -137,7 +137,7 @@ impl Worker {
             self.count_client_out();
             return;
         }
-        // Who comes from a TCP listener has spoken already.
+        // Who comes from a TCP listener has spoken already, unless it has been silent for long.
         let spoke = !held.is_empty() || counts && peer.is_some();
         if !held.is_empty() {
             conn.held = Some(Box::new(Held(held)));
