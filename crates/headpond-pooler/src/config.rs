@@ -212,7 +212,7 @@ pub struct DataSource {
     /// The password of `user` on the server (or of the client's own user, where the users file has none).
     pub password: Option<Secret>,
     /// Where whoever reads the configuration got `user` and `password`; to the machine it means nothing.
-    pub credentials: Option<String>,
+    pub credentials: Option<Secret>,
     /// How users that are not listed are looked up.
     pub lookup: LookupBy,
     /// The most server connections of all pools together on this server; `None`: what it leaves to this login
@@ -257,7 +257,7 @@ impl Default for LookupBy {
 const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL \
     ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
 
-/// A password in clear. Never shown: its `Debug` hides it.
+/// A password in clear, or what leads to one, such as a command with its arguments. Never shown: its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(pub String);
 

@@ -623,7 +623,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     .database("password"),
     setting(
         "credentials",
-        Source(|s| Slot::Name(&mut s.credentials)),
+        Source(|s| Slot::Password(&mut s.credentials)),
         "Where the password on the server comes from, or the user and the password on two lines: \"file:PATH\", \
          \"env:NAME\", or \"command:COMMAND LINE\" for the shell. Asked again at a reload, and when the server refuses them; \
          \"\": nowhere.",

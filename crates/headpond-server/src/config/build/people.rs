@@ -22,7 +22,7 @@ impl Builder<'_> {
         if source.password.is_some() {
             return self.errors.push(at.says("credentials", "cannot stand beside password; one of them"));
         }
-        if Source::parse(text).is_none() {
+        if Source::parse(&text.0).is_none() {
             return self.errors.push(at.says("credentials", format!("no source; {RIGHT}")));
         }
         if self.asks
@@ -207,7 +207,9 @@ fn asked_by(config: &Config) -> AuthMethod {
 
 /// The user and the password of a data source, as their source says now, if they have one: both or neither.
 fn obtain(source: &mut DataSource, folder: &Path) -> Result<(), String> {
-    let Some(from) = source.credentials.as_deref().and_then(Source::parse) else { return Ok(()) };
+    let Some(from) = source.credentials.as_ref().and_then(|text| Source::parse(&text.0)) else {
+        return Ok(());
+    };
     let (user, password) = sources::pair(&from.read(folder)?)?;
     if let Some(user) = user {
         source.user = Some(user);

@@ -316,6 +316,8 @@ fn credentials_are_a_source_and_stand_alone() {
         "[data_source.a]\ncredentials = \"env:PW\"\npassword = \"secret\"",
         "f.toml:2: credentials: cannot stand beside password; one of them",
     );
+    let config = good("[data_source.a]\ncredentials = \"command:echo whispered\"");
+    assert!(!format!("{config:?}").contains("whispered"));
     for (text, expected) in [
         ("unix_socket_mode = \"0999\"", "f.toml:1: unix_socket_mode: not octal digits; like 0770"),
         (
