@@ -1,6 +1,7 @@
 //! The whole process: listeners, workers, control plane, signals.
 
 mod listen;
+mod runtime;
 mod unix;
 
 use std::io;
@@ -195,7 +196,7 @@ struct Stage {
 
 impl Stage {
     fn set(server: Server) -> io::Result<(Self, Arc<Control>)> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime::runtime()?;
         let prepared = (0..server.config.workers).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes: Arc<[_]> = prepared.iter().map(|one| one.mailbox.clone()).collect();
         let (consoles_in, consoles) = mpsc::unbounded_channel();

@@ -41,7 +41,8 @@ pub(crate) struct Done {
     pub(crate) inside: Vec<u8>,
 }
 
-/// How many handshakes may do their public-key work at once: the others' processors are for the workers.
+/// How many handshakes may do their public-key work at once: the others' processors are for the workers, who go first
+/// on these too.
 pub(crate) fn places() -> Semaphore {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Semaphore::new((processors / 2).clamp(1, 8))
