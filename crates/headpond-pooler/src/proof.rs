@@ -125,8 +125,10 @@ impl Proof {
         end_point: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Option<Self> {
+        if method == AuthMethod::Trust {
+            return None;
+        }
         let stage = match (method, found.measure(method, name, seed)) {
-            (AuthMethod::Trust, _) => return None,
             (AuthMethod::Password, measure) => {
                 encode::authentication_cleartext_password(out);
                 match measure {
@@ -134,12 +136,12 @@ impl Proof {
                     Measure::Md5(hash, password) => Stage::Compares(hash, password),
                 }
             }
-            (AuthMethod::Md5 | AuthMethod::ScramSha256, Measure::Scram(secret)) => {
+            (_, Measure::Scram(secret)) => {
                 let offer = if end_point.is_some() { &[MECHANISM_PLUS, MECHANISM][..] } else { &[MECHANISM] };
                 encode::authentication_sasl(out, offer);
                 Stage::Offered(secret, STANDARD.encode(fresh))
             }
-            (AuthMethod::Md5 | AuthMethod::ScramSha256, Measure::Md5(secret, _)) => {
+            (_, Measure::Md5(secret, _)) => {
                 let [a, b, c, d, ..] = fresh;
                 encode::authentication_md5_password(out, [a, b, c, d]);
                 Stage::Salted(secret, [a, b, c, d])

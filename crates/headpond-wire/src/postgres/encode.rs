@@ -301,7 +301,12 @@ fn fields(out: &mut Vec<u8>, report: &Report<'_>) {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
-    out.extend(text.bytes().filter(|byte| *byte != 0));
+    let text = text.as_bytes();
+    if text.contains(&0) {
+        out.extend(text.iter().filter(|byte| **byte != 0));
+    } else {
+        out.extend_from_slice(text);
+    }
     out.push(0);
 }
 
