@@ -68,7 +68,7 @@ OTHERS = [
     *(Bar(row, "cpu") for row in ("tpcb", "function", "trigger", "pools-50", "pools-2")),
     Bar("pools-2", "tps", least=True, contender="headpond-2"),
     *(Bar(row, "cpu") for row in ("unix-50", "unix-500", "tls-50", "tls-both-50", "connect-tls")),
-    Bar("tls-large", "cpu_mb"),
+    *(Bar(row, "cpu_mb") for row in ("tls-large", "tls-both-large")),
     Bar("burst", "all_in"),
     Bar("burst", "cpu_login"),
     Bar("login-storm", "cpu_login"),

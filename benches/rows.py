@@ -92,6 +92,7 @@ ROWS = [
     Row("tls-50", "SELECT 1, 50 clients in TLS", 50, ONE, tls="client", without=FLOORS),
     Row("tls-both-50", "SELECT 1, 50 clients, TLS on both legs", 50, ONE, tls="both", without=FLOORS),
     Row("tls-large", "10 MB results, 2 clients in TLS", 2, LARGE, sampling=1, megabytes=10, tls="client", without=FLOORS),
+    Row("tls-both-large", "10 MB results, 2 clients, TLS on both legs", 2, LARGE, sampling=1, megabytes=10, tls="both", without=FLOORS),
     Row("connect-tls", "SELECT 1, 20 clients, a connection in TLS for each, trust", 20, ONE, arguments=("-C",), sampling=1,
         tls="client", without=FLOORS),
     Row("unix-50", "SELECT 1, 50 clients, Unix socket to the server", 50, ONE, unix=True, without=FLOORS),
