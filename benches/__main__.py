@@ -15,7 +15,7 @@ import rows
 import sample
 
 RESULTS = Path(__file__).with_name("results")
-TRIES = 6
+TRIES = 3
 """Samples taken at most of one cell: a disturbed one is repeated."""
 
 

@@ -59,6 +59,9 @@ class Window:
             if counted:
                 seen |= {"cpu": counted["task-clock"] / 1e3, "switches": counted["context-switches"], "clock": "task-clock"}
         (busy, stolen), ours = machine.busy_seconds(), machine.tree_seconds(self.known)
-        length = seen["end"] - seen["start"]
-        used = busy - self.busy - (ours - self.ours) - (seen["cpu"] or 0)
-        return {**seen, "length": length, "foreign": used / length, "stolen": (stolen - self.stolen) / length}
+        busy, stolen, length = busy - self.busy, stolen - self.stolen, seen["end"] - seen["start"]
+        if seen["clock"] == "task-clock":
+            # The clock of a task goes on while the host runs somebody else; whoever runs much is stolen from much.
+            seen["cpu"] *= busy / (busy + stolen)
+        used = busy - (ours - self.ours) - (seen["cpu"] or 0)
+        return {**seen, "length": length, "foreign": used / length, "stolen": stolen / length}

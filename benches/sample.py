@@ -13,12 +13,12 @@ import perf
 import storm
 
 DISTURBANCE_MAX = 0.06
-"""CPUs that others may use, or the host of a virtual machine take away, during an undisturbed window."""
+"""CPUs that others may use during an undisturbed window; of what the host of a virtual machine takes away, a third counts, for
+most of its effect is known."""
 
 
 def disturbance(taken):
-    """What a process is charged for counts time that was stolen from it, so that disturbs as much as others do."""
-    return max(taken["foreign"], 0) + taken.get("stolen", 0)
+    return max(taken["foreign"], 0) + taken.get("stolen", 0) / 3
 
 
 def take(row, contender, server, seconds):
