@@ -1,4 +1,4 @@
-//! `cargo +nightly miri test -p headpond --lib`
+//! `./test miri`
 
 use std::pin::pin;
 use std::sync::Mutex;
