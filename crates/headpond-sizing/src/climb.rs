@@ -202,13 +202,15 @@ impl Climb {
     #[must_use]
     pub fn spread(&self) -> f64 {
         let (mut beyond, mut degrees) = (0.0, 0.0);
+        // A renewal process: the number of ends varies by its mean times what the square of their lengths does.
+        let cv2 = self.looks.first().map_or(1.0, |look| look.hold_cv2);
         for level in self.reachable() {
             let rates: Vec<f64> =
                 self.looks.iter().filter(|look| look.in_use == level).map(Look::rate).collect();
             let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
             if rates.len() > 1 && mean > 0.0 {
                 let counted = self.looks.iter().filter(|look| look.in_use == level);
-                let chance = counted.map(|look| 1.0 / look.completions.max(1) as f64).sum::<f64>();
+                let chance = counted.map(|look| cv2 / look.completions.max(1) as f64).sum::<f64>();
                 let squares = rates.iter().map(|rate| (rate / mean - 1.0).powi(2)).sum::<f64>();
                 beyond += squares - chance * (rates.len() - 1) as f64 / rates.len() as f64;
                 degrees += (rates.len() - 1) as f64;
