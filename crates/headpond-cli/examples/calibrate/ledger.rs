@@ -196,8 +196,8 @@ fn misses(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
             if !came.clean || said.wait_p99.contains(came.wait_p99) {
                 continue;
             }
-            let (foretold, speed) = (one.measured.facts.open.unwrap_or(1.0), came.speed.unwrap_or(f64::NAN));
-            let inside = came.band_at_speed.is_some_and(|band| band.contains(came.wait_p99));
+            let (foretold, speed) = (one.measured.facts.open.unwrap_or(1.0), came.speed);
+            let inside = came.band_at_speed.contains(came.wait_p99);
             let why = if inside {
                 "explained by that"
             } else if came.lag_p99 > 0.3 * came.wait_p99 {
@@ -207,13 +207,14 @@ fn misses(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
             };
             let _ = writeln!(
                 text,
-                "- {} {}, {} connections, {:.0}/s: {:.2} ms. The database was {:+.0} % faster than in the practice run: {why}. Its requests and holds, replayed: {:.2} ms; requests sent late by {:.2} ms.",
+                "- {} {}, {} connections, {:.0}/s: {:.2} ms. The database was {:.0} % {} than in the practice run: {why}. Its requests and holds, replayed: {:.2} ms; requests sent late by {:.2} ms.",
                 one.database,
                 one.workload,
                 point.connections,
                 point.rate,
                 1e3 * came.wait_p99,
-                100.0 * (speed / foretold - 1.0),
+                100.0 * (speed / foretold - 1.0).abs(),
+                if speed < foretold { "slower" } else { "faster" },
                 1e3 * came.replayed_p99,
                 1e3 * came.lag_p99,
             );

@@ -40,6 +40,15 @@ pub(crate) struct Seen {
     pub(crate) lag_p99: f64,
 }
 
+impl Seen {
+    /// Connections in use on average, the first twentieth left out as in a forecast.
+    pub(crate) fn in_use(&self, point: Point) -> f64 {
+        let from = 0.05 * point.seconds;
+        let within = |one: &Attempt| one.ended.min(point.seconds) - (one.born + one.wait).max(from);
+        self.attempts.iter().map(|one| within(one).max(0.0)).sum::<f64>() / (point.seconds - from)
+    }
+}
+
 /// A load.
 pub(crate) struct Open<T: Target, C: Connector<Connection = T::Connection>> {
     pool: Pool<C>,

@@ -7,10 +7,9 @@ use headpond_measure::{Options, Target, experiment};
 use headpond_sizing::climb::ladder;
 use headpond_sizing::curve::knee;
 use headpond_sizing::forecast::{
-    Aftermath, Forecast, Point, Spike, Trouble, forecast, never_recovers, spiked,
+    Aftermath, Forecast, Point, Spike, Trouble, forecast, never_recovers, speed, spiked,
 };
 use headpond_sizing::measured::Measured;
-use headpond_sizing::passive::{Counters, learn};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use crate::workloads::{Bench, Workload};
 use crate::{Arguments, Spare, say};
 
 /// How long the open load lasts that shows what random requests find, in seconds.
-pub(crate) const PRACTICE: f64 = 8.0;
+pub(crate) const PRACTICE: f64 = 10.0;
 
 /// How long a trouble lasts, and all of one workload together.
 const TROUBLE: f64 = 13.0;
@@ -77,10 +76,10 @@ pub(crate) async fn predict<T: Target, C: Connector<Connection = T::Connection> 
     let found = knee(&measured.levels, measured.spread, 1).unwrap();
     let best = found.connections;
     say(begun, &format!("{name}: the knee is {best} of {:.0}/s; practice", found.curve.peak()));
-    let practice = Point { connections: 2 * best, rate: 0.6 * found.curve.rate(best), seconds: PRACTICE };
+    let practice = Point { connections: 2 * best, rate: 0.7 * found.curve.rate(best), seconds: PRACTICE };
     loop {
-        let (seen, looks) = Open::new(bench, workload, practice, None, arguments.seed + 5).await.run().await;
-        measured.facts.open = gap(&measured, &looks);
+        let (seen, _) = Open::new(bench, workload, practice, None, arguments.seed + 5).await.run().await;
+        measured.facts.open = Some(speed(&measured, practice, seen.in_use(practice), arguments.seed));
         if seen.foreign <= CLEAN || !spare.take(PRACTICE) {
             break;
         }
@@ -88,7 +87,10 @@ pub(crate) async fn predict<T: Target, C: Connector<Connection = T::Connection> 
     }
     say(
         begun,
-        &format!("{name}: random requests find it at {:.2?} of its speed; predictions", measured.facts.open),
+        &format!(
+            "{name}: random requests find it at {:.2} of its speed; predictions",
+            measured.facts.open.unwrap_or(1.0)
+        ),
     );
     let mut chance = Xoshiro256PlusPlus::seed_from_u64(arguments.seed ^ u64::from(name.len() as u32));
     let sizes = [best.div_ceil(2), best, best + 1, 2 * best];
@@ -128,16 +130,6 @@ pub(crate) async fn predict<T: Target, C: Connector<Connection = T::Connection> 
         doubts,
         measured: measured.clone(),
     }
-}
-
-/// What random requests find of the speed that the experiment saw, by the counters of the pool.
-pub(crate) fn gap(measured: &Measured, looks: &[Counters]) -> Option<f64> {
-    let curve = measured.curve();
-    let levels = learn(looks).ok()?.levels;
-    let all = levels.iter().map(|level| level.completions as f64).sum::<f64>();
-    let weighed =
-        levels.iter().map(|level| level.completions as f64 * level.rate() / curve.rate(level.in_use));
-    Some(weighed.sum::<f64>() / all)
 }
 
 /// A stall with patient clients, with impatient ones on a calm database, and with impatient ones on a busy one.

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use headpond::Connector;
 use headpond_measure::{Options, Target, experiment};
 use headpond_sizing::curve::KNEE_SHARE;
-use headpond_sizing::forecast::{Band, Point, Spike, forecast, replayed};
+use headpond_sizing::forecast::{Band, Point, Spike, forecast, replayed, speed};
 use headpond_sizing::passive::{Counters, learn};
 use serde::{Deserialize, Serialize};
 
 use crate::open::{Attempt, CLEAN, Open, Seen};
-use crate::predict::{Predicted, gap};
+use crate::predict::Predicted;
 use crate::workloads::{Bench, Workload};
 use crate::{Arguments, Spare, say};
 
@@ -33,10 +33,10 @@ pub(crate) struct Came {
     pub(crate) lag_p99: f64,
     /// Levels that the counters of the pool tell: connections, and by what factor their rate is off the experiment's.
     pub(crate) passive: Vec<(u32, f64)>,
-    /// By what factor the database was as fast as in the experiment, by these counters, and the p99 wait that would have
-    /// been foretold with it.
-    pub(crate) speed: Option<f64>,
-    pub(crate) band_at_speed: Option<Band>,
+    /// By what factor the database was faster than in the experiment, by how many connections were in use, and the p99 wait
+    /// that would have been foretold with that.
+    pub(crate) speed: f64,
+    pub(crate) band_at_speed: Band,
     /// The p99 wait that the pool's policy has with the requests and holds as they came.
     pub(crate) replayed_p99: f64,
     /// Runs before that others disturbed: their share of the machine, and the p99 wait.
@@ -91,7 +91,7 @@ where
         say(
             begun,
             &format!(
-                "{name}: {} connections, {:.0}/s: p99 wait {:.2} ms, predicted {:.2} to {:.2}: {inside}; foreign {:.1} %, lag {:.2} ms, speed {:.2?}, replayed {:.2} ms",
+                "{name}: {} connections, {:.0}/s: p99 wait {:.2} ms, predicted {:.2} to {:.2}: {inside}; foreign {:.1} %, lag {:.2} ms, speed {:.2}, replayed {:.2} ms",
                 point.connections,
                 point.rate,
                 1e3 * came.wait_p99,
@@ -122,8 +122,15 @@ where
     }
     let mut spike = None;
     if let Some((point, what, said)) = &predicted.spike {
-        let load = Open::new(bench, workload, *point, None, arguments.seed * 3000).await.spiked(*what);
-        let (seen, _) = load.run().await;
+        let mut tries = 0;
+        let seen = loop {
+            let load = Open::new(bench, workload, *point, None, arguments.seed * 3000).await.spiked(*what);
+            let (seen, _) = load.run().await;
+            tries += 1;
+            if seen.foreign <= CLEAN || tries > AGAIN || !spare.take(point.seconds) {
+                break seen;
+            }
+        };
         let (wait, after) = aftermath(&seen.attempts, *point, *what);
         say(
             begun,
@@ -173,12 +180,10 @@ fn came(seen: &Seen, point: Point, predicted: &Predicted, looks: &[Counters]) ->
     let curve = predicted.measured.curve();
     let told = learn(looks).map(|learnt| learnt.levels).unwrap_or_default();
     let enough = told.into_iter().filter(|level| level.completions >= 1000);
-    let speed = gap(&predicted.measured, looks);
-    let band_at_speed = speed.map(|speed| {
-        let mut measured = predicted.measured.clone();
-        measured.facts.open = Some(speed);
-        forecast(&measured, point, 1).wait_p99
-    });
+    let mut measured = predicted.measured.clone();
+    let speed = speed(&measured, point, seen.in_use(point), 1);
+    measured.facts.open = Some(speed);
+    let band_at_speed = forecast(&measured, point, 1).wait_p99;
     let mut trace: Vec<(f64, f64)> =
         seen.attempts.iter().map(|one| (one.born, one.ended - one.born - one.wait)).collect();
     trace.sort_by(|a, b| a.0.total_cmp(&b.0));
