@@ -17,7 +17,7 @@ pub enum Error {
     NoPort,
     /// A program ended when it should not have; `log` holds the last lines it wrote.
     Ended {
-        /// `initdb` or `postgres`.
+        /// Such as `initdb` or `postgres`.
         program: &'static str,
         /// Its last lines.
         log: String,
@@ -51,12 +51,12 @@ impl fmt::Display for Error {
                 "PostgreSQL refuses to run as root, and there is neither a user `postgres` nor `nobody`: \
                  add one, or start as an ordinary user",
             ),
-            Self::NoPort => f.write_str("no free port on 127.0.0.1 for the embedded PostgreSQL"),
+            Self::NoPort => f.write_str("no free port on 127.0.0.1 for the private PostgreSQL"),
             Self::Ended { program, log } => write!(f, "{program} ended unexpectedly; its last lines:\n{log}"),
             Self::TimedOut { awaited, log } => {
-                write!(f, "the embedded PostgreSQL was not {awaited} in time; its last lines:\n{log}")
+                write!(f, "the private server was not {awaited} in time; its last lines:\n{log}")
             }
-            Self::Io(error) => write!(f, "embedded PostgreSQL: {error}"),
+            Self::Io(error) => write!(f, "private server: {error}"),
         }
     }
 }

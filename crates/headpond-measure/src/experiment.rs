@@ -122,16 +122,13 @@ pub async fn experiment<T: Target>(
         }
         Ok(measured)
     };
-    let interrupted = async {
-        stop.await;
-        told.store(true, Ordering::Relaxed);
-        // What is under way ends by itself.
-        std::future::pending::<()>().await;
-    };
+    let mut all = std::pin::pin!(all);
     tokio::select! {
-        measured = all => measured,
-        () = interrupted => Err("stopped".to_owned()),
+        measured = &mut all => return measured,
+        () = stop => told.store(true, Ordering::Relaxed),
     }
+    // What is under way ends by itself.
+    all.await
 }
 
 /// How long a login takes, and its work on the server, both in seconds.

@@ -15,6 +15,9 @@ use crate::target::Target;
 /// A pause in which nobody of several is served for so many times as long as usual is one of the whole server.
 const PAUSE: f64 = 12.0;
 
+/// Connections that do the same may do it in step: only what is longer than this many of their transactions is a pause.
+const IN_STEP: f64 = 2.0;
+
 /// With fewer connections a pause may be that of one transaction.
 const SEVERAL: u32 = 4;
 
@@ -138,7 +141,8 @@ fn pauses<C>(seconds: f64, loops: &[Loop<C>]) -> (u32, f64) {
     let mut gaps: Vec<f64> = ends.windows(2).map(|pair| pair[1] - pair[0]).collect();
     gaps.sort_by(f64::total_cmp);
     let usual = seconds / ends.len().max(1) as f64;
-    let long = gaps.iter().rev().take_while(|gap| **gap > PAUSE * usual);
+    let shortest = usual * PAUSE.max(IN_STEP * loops.len() as f64);
+    let long = gaps.iter().rev().take_while(|gap| **gap > shortest);
     long.fold((0, 0.0), |(count, sum), gap| (count + 1, sum + gap))
 }
 
@@ -169,6 +173,8 @@ mod tests {
         let (count, long) = pauses(2.0, &loops);
         assert_eq!(count, 1);
         assert!((long - 0.4).abs() < 0.02);
+        let in_step: Vec<_> = (0..24).map(|_| looped(ends(0).map(|end| (0.0, end)).collect())).collect();
+        assert_eq!(pauses(2.0, &in_step), (0, 0.0));
         assert_eq!(pauses(2.0, &[looped(ends(0).map(|end| (0.0, end)).collect())]), (0, 0.0));
     }
 }

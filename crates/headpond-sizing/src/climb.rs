@@ -17,6 +17,9 @@ const FALLEN: f64 = 0.85;
 /// A level varies by at least this from run to run, and is not believed to vary by more than that.
 const SPREAD: (f64, f64) = (0.005, 0.2);
 
+/// A look in which others took more than this share of the machine is one of something else: it is taken again.
+const DISTURBED: f64 = 0.03;
+
 /// What is to be measured.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -67,6 +70,8 @@ pub struct Climb {
     rest: Vec<u32>,
     round: u32,
     looks: Vec<Look>,
+    /// How often a disturbed look may still be taken again: half as often as there are looks.
+    again: usize,
     /// Nothing from this level on is measured any more, and why.
     ceiling: Option<(u32, String)>,
     chance: Stream,
@@ -78,7 +83,8 @@ impl Climb {
     pub fn new(plan: Plan) -> Self {
         let rest = plan.levels.iter().rev().copied().collect();
         let chance = Stream::new(plan.seed, 9);
-        Self { plan, rest, round: 0, looks: Vec::new(), ceiling: None, chance }
+        let again = plan.levels.len() * plan.rounds as usize / 2;
+        Self { plan, rest, round: 0, looks: Vec::new(), again, ceiling: None, chance }
     }
 
     /// The level to measure now; `None`: it is over.
@@ -87,7 +93,7 @@ impl Climb {
         self.rest.last().copied()
     }
 
-    /// How many looks are to come, at most.
+    /// How many looks are to come, at most, if nobody disturbs them.
     #[must_use]
     pub fn left(&self) -> usize {
         let rounds = self.plan.rounds.saturating_sub(self.round + 1) as usize;
@@ -108,6 +114,10 @@ impl Climb {
 
     /// Takes note of what was seen at [`Climb::level`].
     pub fn saw(&mut self, look: Look) {
+        if self.again > 0 && look.foreign_cpu.is_some_and(|share| share > DISTURBED) {
+            self.again -= 1;
+            return;
+        }
         self.rest.pop();
         if let Some(ceiling) = self.objection(&look) {
             self.ceiling = Some(ceiling);
@@ -192,13 +202,15 @@ impl Climb {
     #[must_use]
     pub fn spread(&self) -> f64 {
         let (mut beyond, mut degrees) = (0.0, 0.0);
+        // A renewal process: the number of ends varies by its mean times what the square of their lengths does.
+        let cv2 = self.looks.first().map_or(1.0, |look| look.hold_cv2);
         for level in self.reachable() {
             let rates: Vec<f64> =
                 self.looks.iter().filter(|look| look.in_use == level).map(Look::rate).collect();
             let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
             if rates.len() > 1 && mean > 0.0 {
                 let counted = self.looks.iter().filter(|look| look.in_use == level);
-                let chance = counted.map(|look| 1.0 / look.completions.max(1) as f64).sum::<f64>();
+                let chance = counted.map(|look| cv2 / look.completions.max(1) as f64).sum::<f64>();
                 let squares = rates.iter().map(|rate| (rate / mean - 1.0).powi(2)).sum::<f64>();
                 beyond += squares - chance * (rates.len() - 1) as f64 / rates.len() as f64;
                 degrees += (rates.len() - 1) as f64;
@@ -285,6 +297,20 @@ mod tests {
         assert!(level.stopped().unwrap().contains("500 errors at 2 connections: no"));
         let (measured, level) = climb(3, |n| at(n, 0.001));
         assert_eq!((measured, level.levels().len()), (vec![1], 0));
+    }
+
+    #[test]
+    fn a_look_that_others_disturbed_is_taken_again_but_not_for_ever() {
+        let disturbed = |n| Look { foreign_cpu: Some(0.05), ..at(n, 100.0) };
+        let mut climb = Climb::new(Plan { levels: vec![1, 2, 3, 4], rounds: 2, longest: 1.0, seed: 3 });
+        climb.saw(disturbed(1));
+        assert_eq!((climb.level(), climb.looks().len()), (Some(1), 0));
+        let mut taken = 1;
+        while let Some(level) = climb.level() {
+            climb.saw(disturbed(level));
+            taken += 1;
+        }
+        assert_eq!((taken, climb.looks().len()), (12, 8));
     }
 
     #[test]

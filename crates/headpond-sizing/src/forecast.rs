@@ -5,6 +5,7 @@ use std::time::Duration;
 use headpond_core::PoolSettings;
 use serde::{Deserialize, Serialize};
 
+use crate::curve::{Curve, Level, resampled};
 use crate::measured::Measured;
 use crate::queues::variability;
 use crate::scenario::{
@@ -22,8 +23,12 @@ const REQUESTS: f64 = 60_000.0;
 /// deviation of so much (both as logarithms; the trials that led to this found 0 to 20 %).
 const OPEN: (f64, f64) = (-0.05, 0.05);
 
-/// The deviation where it was measured.
-const OPEN_MEASURED: f64 = 0.02;
+/// The deviation where it was measured for some seconds, besides what the machine itself varies by.
+const OPEN_MEASURED: f64 = 0.03;
+
+/// Speeds among which [`speed`] looks, and the runs behind each.
+const SPEEDS: (f64, f64) = (0.3, 1.7);
+const SPEED_RUNS: u64 = 10;
 
 /// One situation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +86,7 @@ pub fn forecast(measured: &Measured, point: Point, seed: u64) -> Forecast {
     let mut chance = Stream::new(seed, 3);
     let runs: Vec<[f64; 3]> = (0..DRAWS)
         .map(|number| {
-            let scenario = scenario(measured, point, &mut chance);
+            let scenario = scenario(measured, point, &drawn(measured, &mut chance));
             let outcome = simulate(&scenario, seed.wrapping_mul(1000) + number);
             let web = &outcome.applications[0];
             [web.wait(0.5), web.wait(0.99), web.response(0.99)]
@@ -118,7 +123,7 @@ pub struct Trouble {
 pub fn never_recovers(measured: &Measured, point: Point, trouble: Trouble, seed: u64) -> f64 {
     let mut chance = Stream::new(seed, 4);
     let never = |number| {
-        let mut scenario = scenario(measured, point, &mut chance);
+        let mut scenario = scenario(measured, point, &drawn(measured, &mut chance));
         (scenario.duration, scenario.warm_up) = (point.seconds, 0.5);
         let web = &mut scenario.applications[0];
         (web.timeout, web.retries, web.backoff) = (Some(trouble.timeout), trouble.retries, trouble.backoff);
@@ -129,12 +134,99 @@ pub fn never_recovers(measured: &Measured, point: Point, trouble: Trouble, seed:
     (0..DRAWS).map(never).filter(|never| *never).count() as f64 * 100.0 / DRAWS as f64
 }
 
-/// A pool of one size, full from the start, in front of a database that the measurement allows.
-fn scenario(measured: &Measured, point: Point, chance: &mut Stream) -> Scenario {
-    let stalls = measured.facts.stalls;
+/// A load that is so many times as high for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spike {
+    /// By what it is multiplied.
+    pub factor: f64,
+    /// When it begins, in seconds.
+    pub at: f64,
+    /// How long it lasts, in seconds.
+    pub lasts: f64,
+    /// Who waits longer is late, in seconds.
+    pub late: f64,
+}
+
+/// What a spike leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Aftermath {
+    /// 99 % of those who come from its beginning on wait no longer.
+    pub wait_p99: Band,
+    /// Until less than a tenth are late again, from its end on; the rest of the run where that does not come.
+    pub recovers_in: Band,
+}
+
+/// What is expected of a spike.
+#[must_use]
+pub fn spiked(measured: &Measured, point: Point, spike: Spike, seed: u64) -> Aftermath {
+    let mut chance = Stream::new(seed, 5);
+    let runs: Vec<(f64, f64)> = (0..DRAWS)
+        .map(|number| {
+            let mut scenario = scenario(measured, point, &drawn(measured, &mut chance));
+            (scenario.duration, scenario.warm_up) = (point.seconds, spike.at);
+            scenario.objective.wait = spike.late;
+            let kind = EventKind::Spike(spike.factor);
+            scenario.events = vec![Event { at: spike.at, lasts: spike.lasts, kind }];
+            let outcome = simulate(&scenario, seed + number);
+            let recovers_in = match outcome.recoveries[0] {
+                Recovery::After(seconds) => seconds,
+                Recovery::Never => point.seconds - spike.at - spike.lasts,
+            };
+            (outcome.total.wait(0.99), recovers_in)
+        })
+        .collect();
+    Aftermath {
+        wait_p99: Band::of(runs.iter().map(|run| run.0).collect()),
+        recovers_in: Band::of(runs.iter().map(|run| run.1).collect()),
+    }
+}
+
+/// The p99 wait of a run, from when its requests came and how long each held its connection (seconds, in the order of
+/// the former): what is left of an error of a forecast if these are known lies in the pool.
+#[must_use]
+pub fn replayed(point: Point, warm_up: f64, trace: Vec<(f64, f64)>) -> f64 {
+    let full = Level { in_use: 1, seconds: 1.0, completions: 1, hold_p99: None };
+    let measured = Measured { levels: vec![full], ..Measured::default() };
+    let mut scenario = scenario(&measured, point, &measured.curve());
+    (scenario.duration, scenario.warm_up) = (point.seconds, warm_up);
+    scenario.applications[0].arrivals = Arrivals::Trace(trace.into());
+    simulate(&scenario, 0).total.wait(0.99)
+}
+
+/// By what factor random requests found the database faster than the experiment, from how many connections they had in use
+/// on average. Rates at each number in use would not tell: with few of several in use, these are the long ones.
+#[must_use]
+pub fn speed(measured: &Measured, point: Point, in_use: f64, seed: u64) -> f64 {
+    let mean = |factor: f64| {
+        let scenario = scenario(measured, point, &at_speed(measured, measured.curve(), factor));
+        (0..SPEED_RUNS).map(|number| simulate(&scenario, seed + number).mean_in_use).sum::<f64>()
+            / SPEED_RUNS as f64
+    };
+    let (mut low, mut high) = SPEEDS;
+    for _ in 0..9 {
+        let middle = f64::midpoint(low, high);
+        if mean(middle) > in_use { low = middle } else { high = middle }
+    }
+    f64::midpoint(low, high)
+}
+
+/// A database that the measurement allows.
+fn drawn(measured: &Measured, chance: &mut Stream) -> Curve {
     let open = measured.facts.open.map_or(OPEN, |open| (open.max(0.1).ln(), OPEN_MEASURED));
-    let open = (open.0 + open.1 * chance.normal()).exp();
-    let curve = measured.drawn(chance).times(open / (1.0 - measured.still()));
+    // A machine that is faster or slower by then is so with any number of connections.
+    let open = (open.0 + open.1.hypot(measured.spread) * chance.normal()).exp();
+    let curve = resampled(&measured.levels, &measured.curve(), measured.spread / 2.0, chance);
+    at_speed(measured, curve, open)
+}
+
+/// The curve between pauses, of a database that is so many times as fast.
+fn at_speed(measured: &Measured, curve: Curve, factor: f64) -> Curve {
+    curve.times(factor / (1.0 - measured.still()))
+}
+
+/// A pool of one size, full from the start, in front of this database.
+fn scenario(measured: &Measured, point: Point, curve: &Curve) -> Scenario {
+    let stalls = measured.facts.stalls;
     let size = point.connections.max(1);
     let duration = point.seconds.min(REQUESTS / point.rate.max(1e-6));
     let cv2 = measured.facts.hold_cv2.unwrap_or(1.0);
@@ -169,7 +261,6 @@ fn scenario(measured: &Measured, point: Point, chance: &mut Stream) -> Scenario 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::curve::Level;
 
     /// A database of 4 cores and 10 ms of work.
     fn measured() -> Measured {
@@ -194,6 +285,41 @@ mod tests {
         }
         assert!(calm.wait_p99.high < busy.wait_p99.low);
         assert!(busy.wait_p99.high / busy.wait_p99.low > calm.wait_p99.high / calm.wait_p99.low);
+    }
+
+    /// For 2 s 500/s come and 400/s are served: 200 are left over, which 300/s of what is free then serve in 2/3 s.
+    #[test]
+    fn a_spike_leaves_what_the_database_could_not_serve_behind() {
+        let spike = Spike { factor: 5.0, at: 3.0, lasts: 2.0, late: 0.05 };
+        let point = Point { connections: 4, rate: 100.0, seconds: 15.0 };
+        let mut measured = measured();
+        measured.facts.open = Some(1.0);
+        let after = spiked(&measured, point, spike, 1);
+        assert!((after.wait_p99.middle - 0.5).abs() < 0.15, "{after:?}");
+        assert!((after.recovers_in.middle - 0.6).abs() < 0.3, "{after:?}");
+        assert!(after.wait_p99.low < after.wait_p99.middle && after.recovers_in.high < 2.0);
+    }
+
+    /// Long leases make high numbers in use look slow; the mean number in use is not taken in.
+    #[test]
+    fn a_slower_database_is_recognised_by_how_many_connections_it_takes() {
+        let mut measured = measured();
+        measured.facts.hold_cv2 = Some(2.0);
+        let point = Point { connections: 8, rate: 220.0, seconds: 60.0 };
+        for slower in [0.75, 1.0] {
+            let scenario = scenario(&measured, point, &measured.curve().times(slower));
+            let seen: Vec<f64> = (0..5).map(|seed| simulate(&scenario, 900 + seed).mean_in_use).collect();
+            let found = speed(&measured, point, seen.iter().sum::<f64>() / 5.0, 1);
+            assert!((found / slower - 1.0).abs() < 0.03, "{slower}: {found}");
+        }
+    }
+
+    /// Two at once on one connection, each for 10 ms, every 30 ms: the second waits for 10 ms.
+    #[test]
+    fn a_replayed_run_has_the_waits_that_its_holds_lead_to() {
+        let trace = (0..100).flat_map(|n| [(0.03 * f64::from(n), 0.01); 2]).collect();
+        let point = Point { connections: 1, rate: 67.0, seconds: 3.0 };
+        assert!((replayed(point, 0.1, trace) - 0.01).abs() < 1e-4);
     }
 
     /// Three times 100/s is less than the 400/s that it delivers, three times 360/s is not.

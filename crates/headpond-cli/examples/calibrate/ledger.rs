@@ -2,52 +2,115 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use headpond_sizing::forecast::Band;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
 use crate::predict::Predicted;
+use crate::score;
 use crate::verify::Outcome;
 
 /// The book that each calibration adds to.
 const BOOK: &str = "ledger.md";
 
+/// A moment, for `date`.
+const SECOND: &str = "+%Y-%m-%dT%H:%M:%SZ";
+
+/// A line of the predictions.
+#[derive(Deserialize, Serialize)]
+struct Said {
+    written: String,
+    prediction: Predicted,
+}
+
+/// A line of the outcomes.
+#[derive(Deserialize, Serialize)]
+struct Came {
+    /// SHA-256 of the line of the prediction, taken before the verifying runs began, and when that was.
+    prediction: String,
+    begun: String,
+    outcome: Outcome,
+}
+
 pub(crate) struct Ledger {
     folder: PathBuf,
     /// When it began: the name of its files.
     when: String,
+    begun: String,
+    pairs: Vec<(Predicted, Outcome)>,
+}
+
+fn now(format: &str) -> String {
+    let date = Command::new("date").args(["-u", format]).output().unwrap();
+    String::from_utf8(date.stdout).unwrap().trim().to_owned()
 }
 
 impl Ledger {
-    /// Writes the predictions, before anything is verified.
-    pub(crate) fn begin(folder: &Path, predicted: &[Predicted]) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
-        let date = Command::new("date").args(["-u", "+%Y-%m-%d-%H%M"]).output().unwrap();
-        let when = String::from_utf8(date.stdout).unwrap().trim().to_owned();
-        let ledger = Self { folder: folder.to_owned(), when };
-        let file = ledger.file("predictions");
-        fs::write(&file, serde_json::to_string_pretty(predicted).unwrap()).unwrap();
-        eprintln!("the predictions are in {}", file.display());
-        ledger
+        let when = now("+%Y-%m-%d-%H%M");
+        Self { folder: folder.to_owned(), when, begun: String::new(), pairs: Vec::new() }
     }
 
-    fn file(&self, what: &str) -> PathBuf {
-        self.folder.join(format!("{}.{what}.json", self.when))
+    /// Writes a prediction down; the hash of its line.
+    pub(crate) fn foretell(&mut self, predicted: &Predicted) -> String {
+        let said = Said { written: now(SECOND), prediction: predicted.clone() };
+        let line = serde_json::to_string(&said).unwrap();
+        self.add("predictions", &line);
+        self.begun = now(SECOND);
+        Sha256::digest(&line).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub(crate) fn keep(&self, outcomes: &[Outcome]) {
-        fs::write(self.file("outcomes"), serde_json::to_string_pretty(outcomes).unwrap()).unwrap();
+    pub(crate) fn keep(&mut self, predicted: Predicted, outcome: Outcome, prediction: String) {
+        let came = Came { prediction, begun: self.begun.clone(), outcome: outcome.clone() };
+        self.add("outcomes", &serde_json::to_string(&came).unwrap());
+        self.pairs.push((predicted, outcome));
     }
 
-    /// Adds a chapter to the book.
-    pub(crate) fn finish(&self, predicted: &[Predicted], outcomes: &[Outcome]) {
+    fn add(&self, what: &str, line: &str) {
+        let file = self.folder.join(format!("{}.{what}.jsonl", self.when));
+        let file = fs::File::options().create(true).append(true).open(file);
+        writeln!(file.unwrap(), "{line}").unwrap();
+    }
+
+    /// All pairs that the folder has, of all calibrations.
+    fn all(&self) -> Vec<(Predicted, Outcome)> {
+        let files = fs::read_dir(&self.folder).unwrap().map(|file| file.unwrap().path());
+        let mut files: Vec<PathBuf> =
+            files.filter(|file| file.to_str().unwrap().ends_with(".outcomes.jsonl")).collect();
+        files.sort();
+        let pair = |(said, came): (&str, &str)| {
+            let (said, came): (Said, Came) =
+                (serde_json::from_str(said).unwrap(), serde_json::from_str(came).unwrap());
+            (said.prediction, came.outcome)
+        };
+        let pairs = files.iter().flat_map(|file| {
+            let said =
+                fs::read_to_string(file.to_str().unwrap().replace(".outcomes.", ".predictions.")).unwrap();
+            let came = fs::read_to_string(file).unwrap();
+            said.lines().zip(came.lines()).map(pair).collect::<Vec<_>>()
+        });
+        pairs.collect()
+    }
+
+    /// Adds a chapter to the book, and writes the score of all chapters for the report.
+    pub(crate) fn finish(&self) {
         let file = self.folder.join(BOOK);
         let before = fs::read_to_string(&file).unwrap_or_else(|_| {
             "# Predictions and what came\n\nEach chapter is one run of the example `calibrate`; the predictions were written \
              before the verifying runs. Runs in which others took more than 2 % of the machine are marked ~ and do not count.\n"
                 .to_owned()
         });
-        let chapter = self.chapter(predicted, outcomes);
+        let (predicted, outcomes): (Vec<_>, Vec<_>) = self.pairs.iter().cloned().unzip();
+        let chapter = self.chapter(&predicted, &outcomes);
         fs::write(&file, before + &chapter).unwrap();
+        let score = score::summary(&self.all());
+        fs::write(self.folder.join("score.json"), serde_json::to_string_pretty(&score).unwrap() + "\n")
+            .unwrap();
         println!("{chapter}");
     }
 
@@ -59,11 +122,11 @@ impl Ledger {
         versions.dedup();
         // A String takes whatever is written to it.
         let _ = writeln!(text, " {}.\n", versions.join(", "));
-        text += &score(predicted, outcomes);
+        text += &score::table(predicted, outcomes);
         text += "\n| database, workload | size | rate/s | p99 wait, ms | predicted (90 %) | | p99 response, ms | predicted | formula | foreign |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
         for (one, outcome) in predicted.iter().zip(outcomes) {
             for ((point, said), came) in one.points.iter().zip(&outcome.points) {
-                let band = |band: headpond_sizing::forecast::Band| {
+                let band = |band: Band| {
                     format!("{:.2} ({:.2} to {:.2})", 1e3 * band.middle, 1e3 * band.low, 1e3 * band.high)
                 };
                 let _ = writeln!(
@@ -84,7 +147,8 @@ impl Ledger {
                 );
             }
         }
-        text += "\n| database, workload | recommended | best of all sizes | delivers | stalls: never recovers, predicted in % of draws |\n| --- | --- | --- | --- | --- |\n";
+        text += &misses(predicted, outcomes);
+        text += "\n| database, workload | recommended | best of all sizes | delivers | stalls: never recovers, predicted in % of draws | spike x5: p99 wait, over in (predicted) |\n| --- | --- | --- | --- | --- | --- |\n";
         for (one, outcome) in predicted.iter().zip(outcomes) {
             let troubles = one.troubles.iter().zip(&outcome.never_recovered);
             let troubles: Vec<String> = troubles
@@ -96,7 +160,7 @@ impl Ledger {
             let doubt = if one.doubts.is_empty() && outcome.sweep_doubts.is_empty() { "" } else { " ~" };
             let _ = writeln!(
                 text,
-                "| {} {}{doubt} | {} ({} to {}) | {} | {:.0} % | {} |",
+                "| {} {}{doubt} | {} ({} to {}) | {} | {:.0} % | {} | {} |",
                 one.database,
                 one.workload,
                 one.best,
@@ -104,99 +168,57 @@ impl Ledger {
                 one.best_interval.1,
                 outcome.best,
                 100.0 * outcome.delivers,
-                troubles.join("; ")
+                troubles.join("; "),
+                spike(one, outcome).unwrap_or_default()
             );
         }
         text
     }
 }
 
-/// What was aimed at, and what came; of clean runs only.
-fn score(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
-    let pairs = || predicted.iter().zip(outcomes);
-    let runs = || {
-        pairs().flat_map(|(one, outcome)| {
-            one.points.iter().map(|(_, said)| *said).zip(outcome.points.iter().cloned())
-        })
-    };
-    let clean: Vec<_> = runs().filter(|(_, came)| came.clean).collect();
-    let share = |good: usize, all: usize| match all {
-        0 => "none".to_owned(),
-        all => format!("{good} of {all} ({:.0} %)", 100.0 * good as f64 / all as f64),
-    };
-    let count = |good: &dyn Fn(&(headpond_sizing::forecast::Forecast, crate::verify::Came)) -> bool| {
-        share(clean.iter().filter(|pair| good(pair)).count(), clean.len())
-    };
-    let off = |middle: f64, came: f64| (middle / came.max(1e-5) - 1.0).abs();
-    let waits = || clean.iter().map(|(said, came)| off(said.wait_p99.middle, came.wait_p99)).collect();
-    let responses =
-        clean.iter().map(|(said, came)| off(said.response_p99.middle, came.response_p99)).collect();
-    let ratios = clean.iter().map(|(said, _)| said.wait_p99.high / said.wait_p99.low.max(1e-5)).collect();
-    let quiet = || pairs().filter(|(one, outcome)| one.doubts.is_empty() && outcome.sweep_doubts.is_empty());
-    let near = |one: &Predicted, outcome: &Outcome| {
-        f64::from(one.best.abs_diff(outcome.best)) <= (0.15 * f64::from(outcome.best)).max(1.0)
-    };
-    let known = quiet().filter(|(one, outcome)| near(one, outcome)).count();
-    let delivers = quiet().filter(|(_, outcome)| outcome.delivers >= 0.93).count();
-    let passive =
-        clean.iter().flat_map(|(_, came)| came.passive.iter().map(|(_, factor)| (factor - 1.0).abs()));
-    let troubles = || {
-        pairs()
-            .flat_map(|(one, outcome)| one.troubles.iter().zip(&outcome.never_recovered))
-            .filter(|(_, came)| came.1)
-    };
-    let right = troubles().filter(|((_, _, percent), (never, _))| (*percent > 50.0) == *never).count();
-    let rows = [
-        (
-            "S2 p99 wait inside its 90 % band",
-            "85-97 %",
-            count(&|(said, came)| said.wait_p99.contains(came.wait_p99)),
-        ),
-        (
-            "S2 p50 wait inside (or within 0.2 ms)",
-            "85-97 %",
-            count(&|(said, came)| {
-                said.wait_p50.contains(came.wait_p50) || (said.wait_p50.middle - came.wait_p50).abs() < 2e-4
-            }),
-        ),
-        (
-            "S2 p99 response inside",
-            "85-97 %",
-            count(&|(said, came)| said.response_p99.contains(came.response_p99)),
-        ),
-        ("S2 median ratio of the ends of the band", "at most 2.5", format!("{:.2}", quantile(ratios, 0.5))),
-        ("S3 p99 wait, median error", "15 %", percent(quantile(waits(), 0.5))),
-        ("S3 p99 wait, 90 % of errors below", "35 %", percent(quantile(waits(), 0.9))),
-        ("S3 p99 response, median error", "10 %", percent(quantile(responses, 0.5))),
-        (
-            "S3 better than the formula",
-            "70 %",
-            count(&|(said, came)| {
-                off(said.wait_p99.middle, came.wait_p99)
-                    <= said.formula_p99.map_or(f64::INFINITY, |p99| off(p99, came.wait_p99))
-            }),
-        ),
-        ("S4 recommended maximum within 15 % or 1", "95 %", share(known, quiet().count())),
-        ("S4 it delivers 93 % of the most", "all", share(delivers, quiet().count())),
-        ("S6 passive curve, median error", "10 %", percent(quantile(passive.collect(), 0.5))),
-        ("S7 never recovers, yes or no", "all", share(right, troubles().count())),
-    ];
-    let mut text = format!(
-        "{} of {} runs clean.\n\n| what | aim | came |\n| --- | --- | --- |\n",
-        clean.len(),
-        runs().count()
-    );
-    for (what, aim, came) in rows {
-        let _ = writeln!(text, "| {what} | {aim} | {came} |");
+/// What came of a spike.
+fn spike(said: &Predicted, came: &Outcome) -> Option<String> {
+    let ((_, _, said), (wait, over, clean)) = (said.spike.as_ref()?, came.spike?);
+    let band = |band: Band| format!("{:.2}: {:.2} to {:.2}", band.middle, band.low, band.high);
+    let disturbed = if clean { "" } else { " ~" };
+    Some(format!(
+        "{wait:.2} s ({}), {over:.2} s ({}){disturbed}",
+        band(said.wait_p99),
+        band(said.recovers_in)
+    ))
+}
+
+/// The clean runs outside their bands, and how far each is explained.
+fn misses(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    for (one, outcome) in predicted.iter().zip(outcomes) {
+        for ((point, said), came) in one.points.iter().zip(&outcome.points) {
+            if !came.clean || said.wait_p99.contains(came.wait_p99) {
+                continue;
+            }
+            let (foretold, speed) = (one.measured.facts.open.unwrap_or(1.0), came.speed);
+            let inside = came.band_at_speed.contains(came.wait_p99);
+            let why = if inside {
+                "explained by that"
+            } else if came.lag_p99 > 0.3 * came.wait_p99 {
+                "the load came late"
+            } else {
+                "that does not explain it"
+            };
+            let _ = writeln!(
+                text,
+                "- {} {}, {} connections, {:.0}/s: {:.2} ms. The database was {:.0} % {} than in the practice run: {why}. Its requests and holds, replayed: {:.2} ms; requests sent late by {:.2} ms.",
+                one.database,
+                one.workload,
+                point.connections,
+                point.rate,
+                1e3 * came.wait_p99,
+                100.0 * (speed / foretold - 1.0).abs(),
+                if speed < foretold { "slower" } else { "faster" },
+                1e3 * came.replayed_p99,
+                1e3 * came.lag_p99,
+            );
+        }
     }
-    text
-}
-
-fn percent(share: f64) -> String {
-    if share.is_nan() { "none".to_owned() } else { format!("{:.0} %", 100.0 * share) }
-}
-
-fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get((values.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
+    if text.is_empty() { text } else { format!("\nMissed:\n\n{text}") }
 }

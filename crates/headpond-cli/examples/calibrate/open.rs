@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use headpond::{Connector, Pool, State};
 use headpond_measure::machine::{Cpu, family};
 use headpond_measure::{Script, Target};
-use headpond_sizing::forecast::{Point, Trouble};
+use headpond_sizing::forecast::{Point, Spike, Trouble};
 use headpond_sizing::passive::Counters;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::go_first;
 use crate::workloads::{Bench, Workload};
+
+/// More foreign work than this makes a run one of something else.
+pub(crate) const CLEAN: f64 = 0.02;
 
 /// How long the last requests may take.
 const LAST: Duration = Duration::from_secs(20);
@@ -36,12 +40,22 @@ pub(crate) struct Seen {
     pub(crate) lag_p99: f64,
 }
 
+impl Seen {
+    /// Connections in use on average, the first twentieth left out as in a forecast.
+    pub(crate) fn in_use(&self, point: Point) -> f64 {
+        let from = 0.05 * point.seconds;
+        let within = |one: &Attempt| one.ended.min(point.seconds) - (one.born + one.wait).max(from);
+        self.attempts.iter().map(|one| within(one).max(0.0)).sum::<f64>() / (point.seconds - from)
+    }
+}
+
 /// A load.
 pub(crate) struct Open<T: Target, C: Connector<Connection = T::Connection>> {
     pool: Pool<C>,
     script: Arc<Script>,
     point: Point,
     trouble: Option<Trouble>,
+    spike: Option<Spike>,
     parent: u32,
     seed: u64,
     target: PhantomData<T>,
@@ -72,7 +86,13 @@ impl<T: Target, C: Connector<Connection = T::Connection>> Open<T, C> {
     {
         let pool = full_pool(&bench.connector, point.connections).await;
         let script = Arc::new(workload.script.clone());
-        Self { pool, script, point, trouble, parent: bench.parent, seed, target: PhantomData }
+        let parent = bench.parent;
+        Self { pool, script, point, trouble, spike: None, parent, seed, target: PhantomData }
+    }
+
+    /// With a spike.
+    pub(crate) fn spiked(self, spike: Spike) -> Self {
+        Self { spike: Some(spike), ..self }
     }
 
     /// Runs it to its end: what clients saw, and what a pool counts of it.
@@ -97,13 +117,17 @@ impl<T: Target, C: Connector<Connection = T::Connection>> Open<T, C> {
         let runtime = tokio::runtime::Handle::current();
         let shared = Arc::new((self.pool, self.script, self.trouble));
         let (point, seed, kept) = (self.point, self.seed, Arc::clone(&attempts));
+        let spike = self.spike;
         // The runtime's own clock has steps of a millisecond.
         let dispatcher = std::thread::spawn(move || {
+            go_first();
             let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
             let (mut due, mut lags) = (0.0, Vec::new());
             let mut number = seed << 32;
             loop {
-                due += -(1.0 - chance.random::<f64>()).ln() / point.rate;
+                let higher = spike.filter(|spike| (spike.at..spike.at + spike.lasts).contains(&due));
+                let rate = point.rate * higher.map_or(1.0, |spike| spike.factor);
+                due += -(1.0 - chance.random::<f64>()).ln() / rate;
                 if due > point.seconds {
                     return lags;
                 }

@@ -19,6 +19,8 @@ pub(crate) struct Bench<T, C> {
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) script: Script,
+    /// Stalls and a spike are tried with it too.
+    pub(crate) troubled: bool,
 }
 
 impl Workload {
@@ -28,13 +30,17 @@ impl Workload {
                 "SELECT sum(v) FROM (SELECT v FROM numbers WHERE id >= {{1..60000}} ORDER BY id LIMIT {rows}) x"
             )
         };
-        let workload = |name, script: String| Self { name, script: Script::parse(&script).unwrap() };
+        let workload = |name, script: String| Self {
+            name,
+            script: Script::parse(&script).unwrap(),
+            troubled: ["read", "think"].contains(&name),
+        };
         vec![
             workload("read", sum(4000)),
             // One in ten takes ten times as long.
             workload("mix", [vec![sum(2000); 9], vec![sum(20_000)]].concat().join("\n")),
             // The connection is held while the application thinks.
-            workload("think", format!("{}; \\sleep 6ms; {}", sum(1000), sum(1000))),
+            workload("think", format!("{}; \\sleep 3ms; {}", sum(1000), sum(1000))),
             workload(
                 "write",
                 format!(

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 mod measure;
 mod page;
+mod score;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod size;

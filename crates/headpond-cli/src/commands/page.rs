@@ -6,20 +6,21 @@ use headpond_sizing::measured::Measured;
 use headpond_sizing::time::text;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Waits beyond so many times what is asked are not plotted.
 const FAR: f64 = 10.0;
 
 /// Points on the screen.
-const PLOT: (u32, u32) = (760, 340);
+const PLOT: (u32, u32) = (900, 340);
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:58rem;margin:2rem auto;padding:0 1rem;color:#1d2733}
+const STYLE: &str = ":root{color-scheme:light}body{font:15px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733;background:#fff}
 table{border-collapse:collapse;margin:.6rem 0 1.4rem}td,th{padding:.2rem .9rem .2rem 0;text-align:left;vertical-align:top;border-bottom:1px solid #e3e7ec}
-.n{text-align:right;white-space:nowrap}.bad{background:#fdecea;padding:.4rem .8rem}.best{font-weight:600;background:#eaf5ee}
+.n{text-align:right}.n,.w{white-space:nowrap}.bad{background:#fdecea;padding:.4rem .8rem}.best{font-weight:600;background:#eaf5ee}
 svg{max-width:100%;height:auto}h2{margin-top:2rem}";
 
 const BLUE: RGBColor = RGBColor(31, 95, 164);
-const GREY: RGBColor = RGBColor(150, 158, 168);
+const GREY: RGBColor = RGBColor(104, 112, 122);
 const GREEN: RGBColor = RGBColor(46, 139, 87);
 
 /// The page.
@@ -87,24 +88,25 @@ fn sizes(sizes: &[Size]) -> Markup {
 }
 
 fn prices(prices: &[Price]) -> Markup {
+    let priced = prices.iter().any(|price| price.cost.is_some());
     html! {
         table {
             tr {
                 th.n { "connections" } th.n { "late" } th.n { "p99 wait" } th { "simulated (90 %)" }
-                th.n { "memory" } th.n { "cost" } th { "" }
+                th.n { "memory" } @if priced { th.n { "cost" } } th { "" }
             }
             @for price in prices {
                 tr class=[(price.verdict == "recommended").then_some("best")] {
                     td.n { (price.connections) }
                     td.n { (format!("{:.2} %", 100.0 * price.late)) }
                     td.n { (price.wait_p99.map_or_else(|| "no end".to_owned(), text)) }
-                    td {
+                    td.w {
                         @if let Some([middle, low, high]) = price.simulated {
                             (text(middle)) " (" (text(low)) " to " (text(high)) ")"
                         }
                     }
                     td.n { (format!("{:.0} MiB", price.memory)) }
-                    td.n { @if let Some(cost) = price.cost { (format!("{cost:.0}")) } }
+                    @if let Some(cost) = price.cost { td.n { (format!("{cost:.0}")) } }
                     td { (price.verdict) }
                 }
             }
@@ -152,6 +154,8 @@ fn capacity(measured: &Measured) -> Drawn {
         chart
             .configure_mesh()
             .light_line_style(WHITE)
+            .label_style(("sans-serif", 13))
+            .axis_desc_style(("sans-serif", 14))
             .x_label_formatter(&tick)
             .y_label_formatter(&tick)
             .x_desc("connections in use")
@@ -163,8 +167,12 @@ fn capacity(measured: &Measured) -> Drawn {
         let at = f64::from(knee.connections);
         chart.draw_series(LineSeries::new([(at, 0.0), (at, highest * 1.15)], GREEN.stroke_width(2)))?;
         let name = format!("knee: {} ({} to {})", knee.connections, knee.interval.0, knee.interval.1);
-        let place = (at + 0.01 * f64::from(most), highest * 1.12);
-        chart.draw_series([Text::new(name, place, ("sans-serif", 14).into_font().color(&GREEN))])?;
+        // Beside the line, on the side where there is room.
+        let (aside, side) =
+            if at > 0.6 * f64::from(most) { (-0.01, HPos::Right) } else { (0.01, HPos::Left) };
+        let style = ("sans-serif", 14).into_font().color(&GREEN).pos(Pos::new(side, VPos::Top));
+        let place = (at + aside * f64::from(most), highest * 1.12);
+        chart.draw_series([Text::new(name, place, style)])?;
         let fitted = (1..=most).map(|n| (f64::from(n), knee.curve.rate(n)));
         chart.draw_series(LineSeries::new(fitted, BLUE.stroke_width(2)))?;
         let seen = measured.levels.iter();
@@ -203,6 +211,8 @@ fn waits(answer: &Answer, asked: f64) -> Drawn {
         chart
             .configure_mesh()
             .light_line_style(WHITE)
+            .label_style(("sans-serif", 13))
+            .axis_desc_style(("sans-serif", 14))
             .x_label_formatter(&tick)
             .y_label_formatter(&tick)
             .x_desc("connections")

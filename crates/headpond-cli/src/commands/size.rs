@@ -10,6 +10,7 @@ use headpond_sizing::time::seconds;
 
 use super::measure::Source;
 use super::page::page;
+use super::score::score;
 
 /// No size meets what was asked for.
 const NO_SIZE: u8 = 3;
@@ -112,7 +113,8 @@ enum Form {
 pub(crate) fn size(load: &Load) -> Result<ExitCode, String> {
     let measured = load.source.measured(load.seed)?;
     let question = load.question(measured)?;
-    let answer = advise(&question, !load.no_trials);
+    let mut answer = advise(&question, !load.no_trials);
+    answer.notes.push(score());
     match load.output {
         Form::Text => print!("{answer}"),
         Form::Toml => print!("{}", answer.to_toml()),

@@ -3,7 +3,10 @@
 
 mod files;
 mod leaks;
+mod ledger;
 mod measures;
+#[cfg(feature = "calibrate")]
+mod measures_mariadb;
 mod members;
 mod program;
 mod sizes;

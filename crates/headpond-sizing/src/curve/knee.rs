@@ -8,9 +8,6 @@ use crate::sim::Stream;
 /// Resamples of the bootstrap.
 const RESAMPLES: u64 = 200;
 
-/// A knee is where this share of the resamples has it.
-const SURE: f64 = 0.9;
-
 /// What was measured while exactly so many connections were in use: by an experiment, or by counters in production (a
 /// birth-death pool's maximum-likelihood estimate of X(n) is completions over time).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,9 +34,9 @@ impl Level {
 /// Where more connections stop to deliver more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Knee {
-    /// The fewest connections that deliver 95 % of the peak in 90 % of the resamples.
+    /// The fewest connections that deliver 95 % of the fitted curve's peak.
     pub connections: u32,
-    /// A 90 % interval of the fewest that do.
+    /// A 90 % interval of that, by resamples.
     pub interval: (u32, u32),
     /// The peak was at the largest level that was measured: the knee may lie beyond it.
     pub at_least: bool,
@@ -64,9 +61,10 @@ pub fn knee(levels: &[Level], spread: f64, seed: u64) -> Option<Knee> {
         .collect();
     knees.sort_unstable();
     let at = |share: f64| knees[((knees.len() - 1) as f64 * share).round() as usize];
+    let interval = (at(0.05), at(0.95));
     Some(Knee {
-        connections: at(SURE).min(most),
-        interval: (at(0.05), at(0.95)),
+        connections: curve.knee().clamp(interval.0, interval.1),
+        interval,
         at_least: curve.rate(most) >= curve.peak() && curve.rate(most - most / 4) < KNEE_SHARE * curve.peak(),
         curve,
     })

@@ -1,24 +1,27 @@
 //! MariaDB, a private one.
 
-mod server;
-
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use headpond::drivers::Mysql;
 use headpond::{AcquireError, FailureClass, Pool, State};
+use headpond_embedded::Mariadb;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts};
-use server::Server;
+use mysql_async::{Conn, Opts, OptsBuilder};
 
 /// The one that tests share.
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| Server::start(40))
+fn server() -> &'static Mariadb {
+    static SERVER: OnceLock<Mariadb> = OnceLock::new();
+    SERVER.get_or_init(|| Mariadb::start(40).unwrap())
 }
 
-fn mysql(server: &Server) -> Mysql {
-    Mysql::new(Opts::from(server.opts()))
+fn opts(server: &Mariadb) -> OptsBuilder {
+    let opts = OptsBuilder::default().socket(server.socket().to_str());
+    opts.user(Some("root")).db_name(Some("mysql"))
+}
+
+fn mysql(server: &Mariadb) -> Mysql {
+    Mysql::new(Opts::from(opts(server)))
 }
 
 async fn id(conn: &mut Conn) -> u64 {
@@ -62,7 +65,7 @@ async fn a_connection_that_was_killed_is_not_handed_out_again() {
 
 #[tokio::test]
 async fn the_pool_never_asks_for_more_than_the_server_has() {
-    let server = Server::start(15);
+    let server = Mariadb::start(15).unwrap();
     let pool = Pool::builder(mysql(&server)).max_size(100).reserve(5).build();
     let mut leases = Vec::new();
     while let Ok(lease) = pool.acquire().within(Duration::from_secs(2)).await {
@@ -74,7 +77,7 @@ async fn the_pool_never_asks_for_more_than_the_server_has() {
 
 #[tokio::test]
 async fn a_user_whom_the_server_does_not_know_is_told_at_once() {
-    let opts = server().opts().user(Some("nobody")).pass(Some("wrong"));
+    let opts = opts(server()).user(Some("nobody")).pass(Some("wrong"));
     let pool = Pool::builder(Mysql::new(Opts::from(opts))).build();
     for _ in 0..10 {
         let Err(AcquireError::Login(failure)) = pool.acquire().await else { panic!("it is wrong") };
