@@ -87,7 +87,8 @@ def report_of(results):
         ("Other figures", [one for bar in bars.OTHERS if (one := judged(bar, results)).verdict != "not measured"]),
     ]
     findings = [one.bar for _, group in groups for one in group]
-    text = [origin(result) for result in used(findings, results)]
+    # Runs that differ in nothing but their rows are told once.
+    text = list(dict.fromkeys(origin(result) for result in used(findings, results)))
     text += [f"### {title}\n\n{table(group)}" for title, group in groups if group]
     return "\n\n".join(text), groups[0][1]
 
