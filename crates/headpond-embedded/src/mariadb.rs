@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::watcher::POLL;
 
 /// Runs a server until its input ends, which it does with the process that holds the other end; then nothing is left.
 const WATCHED: &str = r#"folder=$1; shift; "$@" 2>"$folder/log" & echo started; cat >/dev/null
@@ -90,7 +91,7 @@ impl Mariadb {
                 let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
                 return Err(Error::TimedOut { awaited: "ready", log });
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(POLL);
         }
         Ok(())
     }

@@ -97,8 +97,8 @@ impl Ledger {
         pairs.collect()
     }
 
-    /// Adds a chapter to the book, and writes the score of all chapters for the report.
-    pub(crate) fn finish(&self) {
+    /// Adds a chapter to the book, and writes the `score` of all chapters, for the report.
+    pub(crate) fn finish(&self, score: &Path) {
         let file = self.folder.join(BOOK);
         let before = fs::read_to_string(&file).unwrap_or_else(|_| {
             "# Predictions and what came\n\nEach chapter is one run of the example `calibrate`; the predictions were written \
@@ -108,9 +108,8 @@ impl Ledger {
         let (predicted, outcomes): (Vec<_>, Vec<_>) = self.pairs.iter().cloned().unzip();
         let chapter = self.chapter(&predicted, &outcomes);
         fs::write(&file, before + &chapter).unwrap();
-        let score = score::summary(&self.all());
-        fs::write(self.folder.join("score.json"), serde_json::to_string_pretty(&score).unwrap() + "\n")
-            .unwrap();
+        let sum = score::summary(&self.all());
+        fs::write(score, serde_json::to_string_pretty(&sum).unwrap() + "\n").unwrap();
         println!("{chapter}");
     }
 

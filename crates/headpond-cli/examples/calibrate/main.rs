@@ -63,6 +63,9 @@ struct Arguments {
     /// Where the ledger is
     #[arg(long, default_value = "docs/calibration")]
     ledger: PathBuf,
+    /// Where the score of the whole ledger is, which reports repeat
+    #[arg(long, default_value = "crates/headpond-cli/src/commands/score.json")]
+    score: PathBuf,
 }
 
 fn main() {
@@ -139,7 +142,7 @@ async fn calibrate(
             one(bench, workload, arguments, &mut spare, &mut ledger, begun).await;
         }
     }
-    ledger.finish();
+    ledger.finish(&arguments.score);
 }
 
 /// One workload on one server: what is foretold is written down before it is looked after.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Written by the example `calibrate`, from the rows of the ledger.
-const SCORE: &str = include_str!("../../../../docs/calibration/score.json");
+const SCORE: &str = include_str!("score.json");
 
 /// In words, misses included.
 pub(super) fn score() -> String {

@@ -6,22 +6,20 @@ use tokio::runtime::{Builder, Runtime};
 
 /// How much lower than the workers' the priority of a helper is: where processors are short it gets a third of a worker's
 /// share, so that logins take longer and queries hardly do.
-#[cfg(target_os = "linux")]
 const NICER: i32 = 5;
 
 pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().on_thread_start(come_second).build()
 }
 
-/// Whoever is in goes before whoever comes in. Only Linux gives each thread a priority of its own.
+/// Whoever is in goes before whoever comes in. On Linux each thread has a priority of its own.
 fn come_second() {
-    #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICER) {
         tracing::debug!("helpers have the workers' priority: {error}");
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::{NICER, runtime};
 
