@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use headpond_sizing::climb::{Climb, Look, Plan, ladder};
-use headpond_sizing::measured::{Facts, Measured};
+use headpond_sizing::curve::knee;
+use headpond_sizing::forecast::{Point, speed};
+use headpond_sizing::measured::{Facts, Measured, Open};
 use headpond_sizing::scenario::Stalls;
 
 use crate::load::{Load, Looked};
@@ -25,6 +27,15 @@ const WARM_UP: f64 = 0.2;
 /// The most connections unless levels are given.
 const USUAL_MOST: u32 = 64;
 
+/// Requests at random are tried at these shares of the rate at the knee: what a database bears of them is mostly less.
+const RANDOM: [f64; 2] = [0.3, 0.6];
+
+/// Looks that one of these lasts as long as.
+const RANDOM_LOOKS: u32 = 4;
+
+/// One in which others took more than this share of the machine is tried again, so often at most.
+const DISTURBED: (f64, usize) = (0.03, 2);
+
 /// How to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -38,6 +49,8 @@ pub struct Options {
     pub share: f64,
     /// It goes no further where 1 % of the transactions take longer, in seconds.
     pub longest: f64,
+    /// Requests at random are tried, too: they find a database slower than connections that never rest.
+    pub random: bool,
     /// Feeds orders and drawn numbers.
     pub seed: u64,
 }
@@ -112,9 +125,13 @@ pub async fn experiment<T: Target>(
             load_cpu: Vec::new(),
             pauses: (0, 0.0, 0.0),
         };
-        experiment.run(&Arc::new(script), &stopped, &mut show).await;
+        let script = Arc::new(script);
+        experiment.run(&script, &stopped, &mut show).await;
         let mut measured = experiment.told(stopped.load(Ordering::Relaxed))?;
         (measured.facts.login, measured.facts.login_work) = (login, login_work);
+        if options.random {
+            experiment.try_random(&mut measured, &script, &stopped, &mut show).await;
+        }
         if left_out > 0 {
             measured.facts.audit.push(format!(
                 "levels above {most} were not measured: that is the share that may be taken of the free connections"
@@ -152,7 +169,9 @@ impl<T: Target> Experiment<'_, T> {
         let warm_up = self.options.look.mul_f64(WARM_UP);
         let mut last = None;
         while let Some(level) = self.climb.level().filter(|_| !stop.load(Ordering::Relaxed)) {
-            let (done, left) = (self.climb.looks().len(), self.climb.left());
+            let done = self.climb.looks().len();
+            let left = self.climb.left()
+                + if self.options.random { RANDOM_LOOKS as usize * RANDOM.len() } else { 0 };
             let time_left = (self.options.look + warm_up) * u32::try_from(left).unwrap_or(u32::MAX);
             show(&Progress { done, left, time_left, level, last });
             let load = Load {
@@ -161,6 +180,7 @@ impl<T: Target> Experiment<'_, T> {
                 lasts: self.options.look,
                 seed: self.options.seed ^ (done as u64) << 8,
                 stop: Arc::clone(stop),
+                rate: None,
             };
             let look = match self.open(level).await {
                 Ok(()) => self.look(level, &load).await,
@@ -173,6 +193,49 @@ impl<T: Target> Experiment<'_, T> {
             }
             last = Some((level, look.completions as f64 / look.seconds));
             self.climb.saw(look);
+        }
+    }
+
+    /// How fast random requests find what was measured.
+    async fn try_random(
+        &mut self,
+        measured: &mut Measured,
+        script: &Arc<Script>,
+        stop: &Arc<AtomicBool>,
+        show: &mut impl FnMut(&Progress),
+    ) {
+        let Some(found) = knee(&measured.levels, measured.spread, self.options.seed) else { return };
+        let level = (2 * found.connections).min(self.connections.len() as u32);
+        let lasts = self.options.look * RANDOM_LOOKS;
+        for (number, share) in RANDOM.into_iter().enumerate() {
+            let rate = share * found.curve.rate(found.connections);
+            let mut tries = 0;
+            let look = loop {
+                let (done, left) =
+                    (self.climb.looks().len(), RANDOM_LOOKS as usize * (RANDOM.len() - number));
+                let time_left = lasts * (RANDOM.len() - number) as u32;
+                show(&Progress { done, left, time_left, level, last: None });
+                let load = Load {
+                    script: Arc::clone(script),
+                    warm_up: self.options.look.mul_f64(WARM_UP),
+                    lasts,
+                    seed: self.options.seed ^ ((done + 8 * number + tries) as u64) << 8,
+                    stop: Arc::clone(stop),
+                    rate: Some(rate),
+                };
+                let look = self.look(level, &load).await;
+                tries += 1;
+                if tries > DISTURBED.1 || look.foreign_cpu.is_none_or(|share| share <= DISTURBED.0) {
+                    break look;
+                }
+            };
+            if stop.load(Ordering::Relaxed) || look.completions == 0 || look.errors > 0 {
+                return;
+            }
+            let rate = look.completions as f64 / look.seconds;
+            let point = Point { connections: level, rate, seconds: look.seconds };
+            let speed = speed(measured, point, look.busy / look.seconds, self.options.seed);
+            measured.facts.open.push(Open { rate, speed });
         }
     }
 
@@ -211,7 +274,7 @@ impl<T: Target> Experiment<'_, T> {
     }
 
     /// What was measured.
-    fn told(self, interrupted: bool) -> Result<Measured, String> {
+    fn told(&self, interrupted: bool) -> Result<Measured, String> {
         let levels = self.climb.levels();
         let first = self.climb.looks().first();
         if levels.is_empty() {

@@ -1,12 +1,14 @@
-//! A closed loop on some connections, and what it saw.
+//! A closed loop on some connections, or requests at random on them, and what it saw.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use headpond_sizing::climb::Look;
-use rand::SeedableRng;
+use rand::{RngExt as _, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::script::Script;
@@ -24,7 +26,11 @@ const SEVERAL: u32 = 4;
 /// How a loop ends that was told to: it may finish its transaction within this time.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Feeds the moments of requests, apart from what they draw.
+const MOMENTS: u64 = 0x5bd1_e995;
+
 /// How long to look, what comes before that, and with what.
+#[derive(Clone)]
 pub(crate) struct Load {
     pub(crate) script: Arc<Script>,
     pub(crate) warm_up: Duration,
@@ -32,7 +38,12 @@ pub(crate) struct Load {
     pub(crate) seed: u64,
     /// Told to end early.
     pub(crate) stop: Arc<AtomicBool>,
+    /// Requests per second, at random, each on whichever connection is free; `None`: every connection is always in use.
+    pub(crate) rate: Option<f64>,
 }
+
+/// Requests that have come and are not begun.
+type Requests = Mutex<UnboundedReceiver<()>>;
 
 /// What one connection did.
 struct Loop<C> {
@@ -54,15 +65,21 @@ pub(crate) struct Looked<C> {
 }
 
 impl Load {
-    /// Keeps all these connections in use.
+    /// Uses these connections.
     pub(crate) async fn look<T: Target>(&self, connections: Vec<T::Connection>) -> Looked<T::Connection> {
         let in_use = connections.len() as u32;
         let begins = Instant::now() + self.warm_up;
+        let requests = self.rate.map(|rate| {
+            let (send, requests) = unbounded_channel();
+            let (load, ends) = (self.clone(), begins + self.lasts);
+            // The runtime's own clock has steps of a millisecond.
+            tokio::task::spawn_blocking(move || load.come(rate, ends, &send));
+            Arc::new(Mutex::new(requests))
+        });
         let mut tasks = JoinSet::new();
         for (number, connection) in (0..).zip(connections) {
             let chance = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (number << 32));
-            let (script, stop) = (Arc::clone(&self.script), Arc::clone(&self.stop));
-            tasks.spawn(keep_in_use::<T>(connection, script, chance, begins, self.lasts, stop));
+            tasks.spawn(use_it::<T>(connection, self.clone(), requests.clone(), chance, begins));
         }
         let mut loops = Vec::new();
         let longest = self.warm_up + self.lasts + crate::target::LONGEST + GRACE;
@@ -79,25 +96,43 @@ impl Load {
         let connections = loops.into_iter().filter_map(|one| one.connection).collect();
         Looked { look, connections, pauses }
     }
+
+    /// Requests come at random until the look is over.
+    fn come(&self, rate: f64, ends: Instant, send: &UnboundedSender<()>) {
+        let mut chance = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ MOMENTS);
+        let mut due = Instant::now();
+        while due < ends && !self.stop.load(Ordering::Relaxed) {
+            due += Duration::from_secs_f64(-(1.0 - chance.random::<f64>()).ln() / rate);
+            std::thread::sleep(due.min(ends).saturating_duration_since(Instant::now()));
+            if send.send(()).is_err() {
+                return;
+            }
+        }
+    }
 }
 
-async fn keep_in_use<T: Target>(
+async fn use_it<T: Target>(
     mut connection: T::Connection,
-    script: Arc<Script>,
+    load: Load,
+    requests: Option<Arc<Requests>>,
     mut chance: Xoshiro256PlusPlus,
     begins: Instant,
-    lasts: Duration,
-    stop: Arc<AtomicBool>,
 ) -> Loop<T::Connection> {
     let since = |moment: Instant| match moment.checked_duration_since(begins) {
         Some(after) => after.as_secs_f64(),
         None => -(begins - moment).as_secs_f64(),
     };
     let (mut leases, mut errors, mut error) = (Vec::new(), 0, None);
-    let ends = begins + lasts;
+    let ends = begins + load.lasts;
     let mut now = Instant::now();
-    while now < ends && !stop.load(Ordering::Relaxed) {
-        let done = T::run(&mut connection, script.draw(&mut chance), &mut chance).await;
+    while now < ends && !load.stop.load(Ordering::Relaxed) {
+        if let Some(requests) = &requests {
+            if requests.lock().await.recv().await.is_none() {
+                break;
+            }
+            now = Instant::now();
+        }
+        let done = T::run(&mut connection, load.script.draw(&mut chance), &mut chance).await;
         let began = std::mem::replace(&mut now, Instant::now());
         match done {
             Ok(Ok(())) => leases.push((since(began), since(now))),

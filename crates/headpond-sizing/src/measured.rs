@@ -59,14 +59,25 @@ pub struct Facts {
     pub max_connections: Option<u32>,
     /// Share of the machine that made the load, if that was the same machine.
     pub load_cpu: Option<f64>,
-    /// By what factor random requests find the database faster than connections that are never given back do (mostly
-    /// below 1: it falls asleep between them).
-    pub open: Option<f64>,
+    /// How random requests find the database, in rising order of their rate.
+    #[serde(default)]
+    pub open: Vec<Open>,
     /// Pauses in which nobody was served.
     pub stalls: Option<Stalls>,
     /// What is wrong with the pool that was watched.
     #[serde(default)]
     pub audit: Vec<String>,
+}
+
+/// How fast requests that come at random find the database. Connections that are never given back do not let it rest;
+/// between requests its caches are taken and its cores fall asleep: the less there is to do, the slower it does it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Open {
+    /// Requests per second.
+    pub rate: f64,
+    /// By what factor it is faster then than by the levels: mostly below 1.
+    pub speed: f64,
 }
 
 /// Counters of a stretch of time.
@@ -112,9 +123,13 @@ impl Measured {
         let Facts { rate, hold_cv2, login, login_work, memory, stalls, open, .. } = &measured.facts;
         let pauses = [stalls.map(|stalls| stalls.rate), stalls.map(|stalls| stalls.mean)];
         let mut numbers =
-            [*rate, *hold_cv2, *login, *login_work, *memory, *open].into_iter().chain(pauses).flatten();
+            [*rate, *hold_cv2, *login, *login_work, *memory].into_iter().chain(pauses).flatten();
         if !numbers.all(|number| (0.0..1e9).contains(&number)) {
             return Err("facts: numbers are 0 to a thousand million".to_owned());
+        }
+        let found = |open: &Open| (0.0..1e9).contains(&open.rate) && (0.1..10.0).contains(&open.speed);
+        if !open.iter().all(found) || !open.is_sorted_by(|one, next| one.rate < next.rate) {
+            return Err("facts.open: in rising order of rate, speeds 0.1 to 10".to_owned());
         }
         if !(0.0..0.5).contains(&measured.spread) {
             return Err("spread: 0 to 0.5".to_owned());
@@ -137,7 +152,7 @@ impl Measured {
 
     /// The knee in words, and what was found besides.
     pub(crate) fn words(&self) -> Vec<String> {
-        let Facts { about, hold_cv2, login, login_work, memory, load_cpu, stalls, .. } = &self.facts;
+        let Facts { about, hold_cv2, login, login_work, memory, load_cpu, stalls, open, .. } = &self.facts;
         let mut words: Vec<String> = about.iter().map(|about| format!("measured: {about}")).collect();
         words.extend(self.knee_in_words());
         let length = 1.0 / self.curve().rate(1);
@@ -157,6 +172,9 @@ impl Measured {
                 text(stalls.mean)
             )
         }));
+        words.extend(open.iter().map(|Open { rate, speed }| {
+            format!("measured: {rate:.0} requests/s at random find it at {speed:.2} of its speed")
+        }));
         words.extend(load_cpu.map(|share| {
             format!("the load itself took {:.0} % of the machine, which the database had not", 100.0 * share)
         }));
@@ -171,6 +189,28 @@ impl Measured {
         Some(format!(
             "measured: the knee is at {connections} connections ({low} to {high}), the peak {peak:.0}/s{beyond}"
         ))
+    }
+
+    /// By what factor requests that come at random at this rate find the database faster; `None`: nobody has tried.
+    /// Between two rates that were tried it lies on a line; beyond them it is the last.
+    #[must_use]
+    pub fn speed_at(&self, rate: f64) -> Option<f64> {
+        let tried = &self.facts.open;
+        let above = tried.partition_point(|open| open.rate < rate);
+        let (low, high) = (tried.get(above.saturating_sub(1))?, tried.get(above).or(tried.last())?);
+        if high.rate <= low.rate {
+            return Some(low.speed);
+        }
+        let share = ((rate - low.rate) / (high.rate - low.rate)).clamp(0.0, 1.0);
+        Some(low.speed + share * (high.speed - low.speed))
+    }
+
+    /// The rate of random requests that takes this share of what so many connections deliver to them.
+    #[must_use]
+    pub fn rate_at(&self, connections: u32, share: f64) -> f64 {
+        let most = share * self.curve().rate(connections);
+        // Their speed depends on their rate, which depends on it.
+        (0..8).fold(most, |rate, _| most * self.speed_at(rate).unwrap_or(1.0))
     }
 
     /// The share of the time in which nobody is served. The curve has it in it: between the pauses it is faster.
@@ -308,14 +348,35 @@ mod tests {
     }
 
     #[test]
+    fn random_requests_find_a_speed_between_those_that_were_tried() {
+        let mut measured = Measured::default();
+        assert_eq!(measured.speed_at(10.0), None);
+        measured.facts.open = vec![Open { rate: 100.0, speed: 0.6 }];
+        assert_eq!((measured.speed_at(10.0), measured.speed_at(200.0)), (Some(0.6), Some(0.6)));
+        measured.facts.open.push(Open { rate: 300.0, speed: 0.8 });
+        let found =
+            [50.0, 100.0, 200.0, 300.0, 900.0].map(|rate| measured.speed_at(rate).unwrap_or_default());
+        let wanted = [0.6, 0.6, 0.7, 0.8, 0.8];
+        assert!(found.iter().zip(wanted).all(|(one, other)| (one - other).abs() < 1e-9), "{found:?}");
+        measured.levels = vec![Level { in_use: 1, seconds: 1.0, completions: 400, hold_p99: None }];
+        let rate = measured.rate_at(1, 0.7);
+        assert!((rate - 280.0 * measured.speed_at(rate).unwrap()).abs() < 0.1, "{rate}");
+    }
+
+    #[test]
     fn a_measurement_without_sense_is_refused() {
         let level = |n: u32, completions: u32| {
             format!("[[level]]\nin_use = {n}\nseconds = 5\ncompletions = {completions}\n")
         };
         assert!(Measured::from_toml(&(level(1, 500) + &level(2, 900))).is_ok());
-        for wrong in
-            [String::new(), level(2, 900) + &level(1, 500), level(1, 0), level(0, 5), "x = 1".to_owned()]
-        {
+        for wrong in [
+            String::new(),
+            level(2, 900) + &level(1, 500),
+            level(1, 0),
+            level(0, 5),
+            "x = 1".to_owned(),
+            level(1, 5) + "[[facts.open]]\nrate = 1\nspeed = 0\n",
+        ] {
             assert!(Measured::from_toml(&wrong).is_err(), "{wrong}");
         }
     }

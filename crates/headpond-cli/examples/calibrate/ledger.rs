@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use headpond_sizing::forecast::Band;
+use headpond_sizing::forecast::{Band, Forecast, Point};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -25,6 +25,17 @@ const SECOND: &str = "+%Y-%m-%dT%H:%M:%SZ";
 struct Said {
     written: String,
     prediction: Predicted,
+}
+
+/// A line of the predictions, too: what is expected of one run.
+#[derive(Serialize)]
+struct SaidOfPoint<'a> {
+    written: String,
+    database: &'a str,
+    workload: &'a str,
+    point: Point,
+    pace: f64,
+    forecast: Forecast,
 }
 
 /// A line of the outcomes.
@@ -60,9 +71,26 @@ impl Ledger {
     pub(crate) fn foretell(&mut self, predicted: &Predicted) -> String {
         let said = Said { written: now(SECOND), prediction: predicted.clone() };
         let line = serde_json::to_string(&said).unwrap();
-        self.add("predictions", &line);
         self.begun = now(SECOND);
-        Sha256::digest(&line).iter().map(|byte| format!("{byte:02x}")).collect()
+        self.write_down(&line)
+    }
+
+    /// Writes down what is expected of one run on a machine that is so fast; the hash of its line.
+    pub(crate) fn foretell_point(
+        &self,
+        of: &Predicted,
+        point: Point,
+        pace: f64,
+        forecast: Forecast,
+    ) -> String {
+        let (database, workload) = (of.database.as_str(), of.workload.as_str());
+        let said = SaidOfPoint { written: now(SECOND), database, workload, point, pace, forecast };
+        self.write_down(&serde_json::to_string(&said).unwrap())
+    }
+
+    fn write_down(&self, line: &str) -> String {
+        self.add("predictions", line);
+        Sha256::digest(line).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     pub(crate) fn keep(&mut self, predicted: Predicted, outcome: Outcome, prediction: String) {
@@ -83,16 +111,16 @@ impl Ledger {
         let mut files: Vec<PathBuf> =
             files.filter(|file| file.to_str().unwrap().ends_with(".outcomes.jsonl")).collect();
         files.sort();
-        let pair = |(said, came): (&str, &str)| {
-            let (said, came): (Said, Came) =
-                (serde_json::from_str(said).unwrap(), serde_json::from_str(came).unwrap());
+        let pair = |(said, came): (Said, &str)| {
+            let came: Came = serde_json::from_str(came).unwrap();
             (said.prediction, came.outcome)
         };
         let pairs = files.iter().flat_map(|file| {
             let said =
                 fs::read_to_string(file.to_str().unwrap().replace(".outcomes.", ".predictions.")).unwrap();
             let came = fs::read_to_string(file).unwrap();
-            said.lines().zip(came.lines()).map(pair).collect::<Vec<_>>()
+            let said = said.lines().filter_map(|line| serde_json::from_str(line).ok());
+            said.zip(came.lines()).map(pair).collect::<Vec<_>>()
         });
         pairs.collect()
     }
@@ -102,7 +130,7 @@ impl Ledger {
         let file = self.folder.join(BOOK);
         let before = fs::read_to_string(&file).unwrap_or_else(|_| {
             "# Predictions and what came\n\nEach chapter is one run of the example `calibrate`; the predictions were written \
-             before the verifying runs. Runs in which others took more than 2 % of the machine are marked ~ and do not count.\n"
+             before the verifying runs. Runs in which others took more than 2 % of the machine, or before and after which it was not equally fast (within 6 %), are marked ~ and do not count.\n"
                 .to_owned()
         });
         let (predicted, outcomes): (Vec<_>, Vec<_>) = self.pairs.iter().cloned().unzip();
@@ -122,15 +150,16 @@ impl Ledger {
         // A String takes whatever is written to it.
         let _ = writeln!(text, " {}.\n", versions.join(", "));
         text += &score::table(predicted, outcomes);
-        text += "\n| database, workload | size | rate/s | p99 wait, ms | predicted (90 %) | | p99 response, ms | predicted | formula | foreign |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+        text += "\n| database, workload | size | rate/s | p99 wait, ms | predicted (90 %) | | p99 response, ms | predicted | formula | foreign | pace |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
         for (one, outcome) in predicted.iter().zip(outcomes) {
-            for ((point, said), came) in one.points.iter().zip(&outcome.points) {
+            for (point, came) in one.points.iter().zip(&outcome.points) {
+                let said = came.forecast;
                 let band = |band: Band| {
                     format!("{:.2} ({:.2} to {:.2})", 1e3 * band.middle, 1e3 * band.low, 1e3 * band.high)
                 };
                 let _ = writeln!(
                     text,
-                    "| {} {}{} | {} | {:.0} | {:.2} | {} | {} | {:.2} | {} | {} | {:.1} % |",
+                    "| {} {}{} | {} | {:.0} | {:.2} | {} | {} | {:.2} | {} | {} | {:.1} % | {:.2}, {:.2} |",
                     one.database,
                     one.workload,
                     if came.clean { "" } else { " ~" },
@@ -138,11 +167,13 @@ impl Ledger {
                     point.rate,
                     1e3 * came.wait_p99,
                     band(said.wait_p99),
-                    if said.wait_p99.contains(came.wait_p99) { "in" } else { "**out**" },
+                    if came.inside() { "in" } else { "**out**" },
                     1e3 * came.response_p99,
                     band(said.response_p99),
                     said.formula_p99.map_or_else(|| "no end".to_owned(), |p99| format!("{:.2}", 1e3 * p99)),
-                    100.0 * came.foreign
+                    100.0 * came.foreign,
+                    came.pace.0,
+                    came.pace.1
                 );
             }
         }
@@ -191,11 +222,12 @@ fn spike(said: &Predicted, came: &Outcome) -> Option<String> {
 fn misses(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     for (one, outcome) in predicted.iter().zip(outcomes) {
-        for ((point, said), came) in one.points.iter().zip(&outcome.points) {
-            if !came.clean || said.wait_p99.contains(came.wait_p99) {
+        for (point, came) in one.points.iter().zip(&outcome.points) {
+            if !came.clean || came.inside() {
                 continue;
             }
-            let (foretold, speed) = (one.measured.facts.open.unwrap_or(1.0), came.speed);
+            let (foretold, speed) =
+                (one.measured.speed_at(point.rate).unwrap_or(1.0) * came.pace.0, came.speed);
             let inside = came.band_at_speed.contains(came.wait_p99);
             let why = if inside {
                 "explained by that"
@@ -206,7 +238,7 @@ fn misses(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
             };
             let _ = writeln!(
                 text,
-                "- {} {}, {} connections, {:.0}/s: {:.2} ms. The database was {:.0} % {} than in the practice run: {why}. Its requests and holds, replayed: {:.2} ms; requests sent late by {:.2} ms.",
+                "- {} {}, {} connections, {:.0}/s: {:.2} ms. The database was {:.0} % {} than expected: {why}. Its requests and holds, replayed: {:.2} ms; requests sent late by {:.2} ms.",
                 one.database,
                 one.workload,
                 point.connections,

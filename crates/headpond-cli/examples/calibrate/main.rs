@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Blind points for each workload
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 6)]
     points: u32,
     /// Connections at most
     #[arg(long, default_value_t = 24)]
@@ -55,7 +55,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "read,mix,think,write")]
     workloads: Vec<String>,
     /// For doing again what others disturbed, in all
-    #[arg(long, default_value_t = 150.0)]
+    #[arg(long, default_value_t = 240.0)]
     spare: f64,
     /// Draws points and orders
     #[arg(long, default_value_t = 1)]
@@ -95,8 +95,8 @@ fn go_first() {
 impl Arguments {
     /// How long all of it takes, in seconds.
     fn lasts(&self, workloads: &[&Workload]) -> f64 {
-        let looks = f64::from(self.rounds) * self.look * 1.2 * 9.0;
-        let each = looks + predict::PRACTICE + 12.0 + f64::from(self.points) * (self.seconds + 0.5) + 30.0;
+        let looks = f64::from(self.rounds) * self.look * 1.2 * 9.0 + 8.5 * self.look;
+        let each = looks + 12.0 + f64::from(self.points) * (self.seconds + 1.2 * self.look + 1.5) + 30.0;
         let troubled = workloads.iter().filter(|workload| workload.troubled).count() as f64;
         let all = each * workloads.len() as f64 + troubled * predict::TROUBLES;
         all * self.databases.len() as f64 + self.spare
@@ -157,7 +157,7 @@ async fn one<T: Target, C: Connector<Connection = T::Connection> + Clone>(
     let predicted = predict::predict(bench, workload, arguments, spare, begun).await;
     let hash = ledger.foretell(&predicted);
     say(begun, &format!("{} {}: predictions written, SHA-256 {hash}", bench.name, workload.name));
-    let outcome = verify::verify(bench, workload, &predicted, arguments, spare, begun).await;
+    let outcome = verify::verify(bench, workload, &predicted, arguments, spare, ledger, begun).await;
     ledger.keep(predicted, outcome, hash);
 }
 

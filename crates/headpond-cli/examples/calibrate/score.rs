@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
-use headpond_sizing::forecast::Forecast;
+use headpond_sizing::forecast::{Band, Forecast};
 use serde::Serialize;
 
 use crate::predict::Predicted;
 use crate::verify::{Came, Outcome};
+
+/// What the load itself comes late by, mostly, in seconds.
+const LATE: f64 = 2e-4;
 
 /// What the report of `headpond size` says of all calibrations: of clean runs only.
 #[derive(Serialize)]
@@ -27,9 +30,9 @@ pub(crate) struct Summary {
 }
 
 pub(crate) fn summary(pairs: &[(Predicted, Outcome)]) -> Summary {
-    let points = || pairs.iter().flat_map(|(one, outcome)| one.points.iter().zip(&outcome.points));
-    let clean = || points().filter(|(_, came)| came.clean).map(|((_, said), came)| (said.wait_p99, came));
-    let ratios: Vec<f64> = clean().map(|(band, _)| band.high / band.low.max(1e-5)).collect();
+    let points = || pairs.iter().flat_map(|(_, outcome)| &outcome.points);
+    let clean = || points().filter(|came| came.clean).map(|came| (came.forecast.wait_p99, came));
+    let ratios: Vec<f64> = clean().map(|(band, _)| ratio(band)).collect();
     let quiet =
         || pairs.iter().filter(|(one, outcome)| one.doubts.is_empty() && outcome.sweep_doubts.is_empty());
     let stalls = || {
@@ -43,13 +46,18 @@ pub(crate) fn summary(pairs: &[(Predicted, Outcome)]) -> Summary {
         databases,
         blind: points().count(),
         clean: clean().count(),
-        inside: clean().filter(|(band, came)| band.contains(came.wait_p99)).count(),
+        inside: clean().filter(|(_, came)| came.inside()).count(),
         band_ratio: if ratios.is_empty() { 0.0 } else { (100.0 * quantile(ratios, 0.5)).round() / 100.0 },
         sizes: quiet().count(),
         sizes_right: quiet().filter(|(one, outcome)| near(one, outcome)).count(),
         stalls: stalls().count(),
         stalls_right: stalls().filter(|((_, _, percent), (never, _))| (*percent > 50.0) == *never).count(),
     }
+}
+
+/// The upper end of a band over the lower one. Waits below what a load comes late by are all the same.
+fn ratio(band: Band) -> f64 {
+    band.high.max(LATE) / band.low.max(LATE)
 }
 
 /// Whether the recommended maximum is the best one, within 15 % or 1.
@@ -60,11 +68,8 @@ fn near(one: &Predicted, outcome: &Outcome) -> bool {
 /// What was aimed at, and what came; of clean runs only.
 pub(crate) fn table(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
     let pairs = || predicted.iter().zip(outcomes);
-    let runs = || {
-        pairs().flat_map(|(one, outcome)| {
-            one.points.iter().map(|(_, said)| *said).zip(outcome.points.iter().cloned())
-        })
-    };
+    let runs =
+        || outcomes.iter().flat_map(|outcome| &outcome.points).map(|came| (came.forecast, came.clone()));
     let clean: Vec<_> = runs().filter(|(_, came)| came.clean).collect();
     let share = |good: usize, all: usize| match all {
         0 => "none".to_owned(),
@@ -77,7 +82,7 @@ pub(crate) fn table(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
     let waits = || clean.iter().map(|(said, came)| off(said.wait_p99.middle, came.wait_p99)).collect();
     let responses =
         clean.iter().map(|(said, came)| off(said.response_p99.middle, came.response_p99)).collect();
-    let ratios = clean.iter().map(|(said, _)| said.wait_p99.high / said.wait_p99.low.max(1e-5)).collect();
+    let ratios = clean.iter().map(|(said, _)| ratio(said.wait_p99)).collect();
     let quiet = || pairs().filter(|(one, outcome)| one.doubts.is_empty() && outcome.sweep_doubts.is_empty());
     let known = quiet().filter(|(one, outcome)| near(one, outcome)).count();
     let delivers = quiet().filter(|(_, outcome)| outcome.delivers >= 0.93).count();
@@ -106,16 +111,12 @@ pub(crate) fn table(predicted: &[Predicted], outcomes: &[Outcome]) -> String {
         })
         .count();
     let rows = [
-        (
-            "S2 p99 wait inside its 90 % band",
-            "85-97 %",
-            count(&|(said, came)| said.wait_p99.contains(came.wait_p99)),
-        ),
+        ("S2 p99 wait inside its 90 % band", "85-97 %", count(&|(_, came)| came.inside())),
         (
             "S2 p50 wait inside (or within 0.2 ms)",
             "85-97 %",
             count(&|(said, came)| {
-                said.wait_p50.contains(came.wait_p50) || (said.wait_p50.middle - came.wait_p50).abs() < 2e-4
+                said.wait_p50.contains(came.wait_p50) || (said.wait_p50.middle - came.wait_p50).abs() < LATE
             }),
         ),
         (

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use headpond::Connector;
 use headpond_measure::{Options, Target, experiment};
 use headpond_sizing::curve::KNEE_SHARE;
-use headpond_sizing::forecast::{Band, Point, Spike, forecast, replayed, speed};
+use headpond_sizing::forecast::{Band, Forecast, Point, Spike, forecast, replayed, speed};
+use headpond_sizing::measured::Open as Found;
 use headpond_sizing::passive::{Counters, learn};
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Ledger;
 use crate::open::{Attempt, CLEAN, Open, Seen};
-use crate::predict::Predicted;
+use crate::predict::{Predicted, SAME_PACE, expect, pace};
 use crate::workloads::{Bench, Workload};
 use crate::{Arguments, Spare, say};
 
@@ -23,6 +25,11 @@ const AGAIN: usize = 2;
 /// What came of one point.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Came {
+    /// What was expected, and the SHA-256 of the line in which that was written before the run.
+    pub(crate) forecast: Forecast,
+    pub(crate) foretold: String,
+    /// How fast the machine was before the run and after it, as a factor of what it was in the experiment.
+    pub(crate) pace: (f64, f64),
     pub(crate) wait_p50: f64,
     pub(crate) wait_p99: f64,
     pub(crate) response_p99: f64,
@@ -41,6 +48,14 @@ pub(crate) struct Came {
     pub(crate) replayed_p99: f64,
     /// Runs before that others disturbed: their share of the machine, and the p99 wait.
     pub(crate) disturbed: Vec<(f64, f64)>,
+}
+
+impl Came {
+    /// Whether the p99 wait lies in its band, but for what the load itself came late by.
+    pub(crate) fn inside(&self) -> bool {
+        let band = self.forecast.wait_p99;
+        band.low <= self.wait_p99 && self.wait_p99 - self.lag_p99 <= band.high
+    }
 }
 
 /// What came of one workload on one server.
@@ -67,6 +82,7 @@ pub(crate) async fn verify<T, C>(
     predicted: &Predicted,
     arguments: &Arguments,
     spare: &mut Spare,
+    ledger: &Ledger,
     begun: Instant,
 ) -> Outcome
 where
@@ -75,29 +91,37 @@ where
 {
     let name = format!("{} {}", bench.name, workload.name);
     let mut points = Vec::new();
-    for (number, (point, forecast)) in (0..).zip(&predicted.points) {
+    let mut before = pace(bench, workload, predicted, arguments).await;
+    for (number, point) in (0..).zip(&predicted.points) {
         let seed = arguments.seed * 1000 + number;
         let mut disturbed = Vec::new();
         let mut came = loop {
+            let forecast = expect(predicted, *point, before, seed);
+            let foretold = ledger.foretell_point(predicted, *point, before, forecast);
             let (seen, looks) = Open::new(bench, workload, *point, None, seed).await.run().await;
-            let came = came(&seen, *point, predicted, &looks);
+            let after = pace(bench, workload, predicted, arguments).await;
+            let pace = (std::mem::replace(&mut before, after), after);
+            let came = came(&seen, *point, predicted, &looks, (forecast, foretold, pace));
             if came.clean || disturbed.len() >= AGAIN || !spare.take(point.seconds) {
                 break came;
             }
             disturbed.push((came.foreign, came.wait_p99));
         };
         came.disturbed = disturbed;
-        let inside = if forecast.wait_p99.contains(came.wait_p99) { "inside" } else { "MISSED" };
+        let forecast = came.forecast;
+        let inside = if came.inside() { "inside" } else { "MISSED" };
         say(
             begun,
             &format!(
-                "{name}: {} connections, {:.0}/s: p99 wait {:.2} ms, predicted {:.2} to {:.2}: {inside}; foreign {:.1} %, lag {:.2} ms, speed {:.2}, replayed {:.2} ms",
+                "{name}: {} connections, {:.0}/s: p99 wait {:.2} ms, predicted {:.2} to {:.2}: {inside}; foreign {:.1} %, pace {:.2} and {:.2}, lag {:.2} ms, speed {:.2}, replayed {:.2} ms",
                 point.connections,
                 point.rate,
                 1e3 * came.wait_p99,
                 1e3 * forecast.wait_p99.low,
                 1e3 * forecast.wait_p99.high,
                 100.0 * came.foreign,
+                came.pace.0,
+                came.pace.1,
                 1e3 * came.lag_p99,
                 came.speed,
                 1e3 * came.replayed_p99
@@ -145,6 +169,7 @@ where
         look: Duration::from_secs_f64(arguments.look / 2.0),
         share: 1.0,
         longest: 2.0,
+        random: false,
         seed: arguments.seed + 77,
     };
     let never = std::future::pending();
@@ -169,7 +194,13 @@ where
     }
 }
 
-fn came(seen: &Seen, point: Point, predicted: &Predicted, looks: &[Counters]) -> Came {
+fn came(
+    seen: &Seen,
+    point: Point,
+    predicted: &Predicted,
+    looks: &[Counters],
+    (expected, foretold, pace): (Forecast, String, (f64, f64)),
+) -> Came {
     let warm_up = WARM_UP * point.seconds;
     let counted = || seen.attempts.iter().filter(|one| one.born > warm_up);
     let quantile = |share: f64, of: fn(&Attempt) -> f64| {
@@ -182,12 +213,15 @@ fn came(seen: &Seen, point: Point, predicted: &Predicted, looks: &[Counters]) ->
     let enough = told.into_iter().filter(|level| level.completions >= 1000);
     let mut measured = predicted.measured.clone();
     let speed = speed(&measured, point, seen.in_use(point), 1);
-    measured.facts.open = Some(speed);
+    measured.facts.open = vec![Found { rate: point.rate, speed }];
     let band_at_speed = forecast(&measured, point, 1).wait_p99;
     let mut trace: Vec<(f64, f64)> =
         seen.attempts.iter().map(|one| (one.born, one.ended - one.born - one.wait)).collect();
     trace.sort_by(|a, b| a.0.total_cmp(&b.0));
     Came {
+        forecast: expected,
+        foretold,
+        pace,
         speed,
         band_at_speed,
         replayed_p99: replayed(point, warm_up, trace),
@@ -197,7 +231,7 @@ fn came(seen: &Seen, point: Point, predicted: &Predicted, looks: &[Counters]) ->
         response_p99: quantile(0.99, |one| one.ended - one.born),
         requests: counted().count(),
         foreign: seen.foreign,
-        clean: seen.foreign <= CLEAN,
+        clean: seen.foreign <= CLEAN && (pace.1 / pace.0 - 1.0).abs() <= SAME_PACE,
         lag_p99: seen.lag_p99,
         passive: enough.map(|level| (level.in_use, level.rate() / curve.rate(level.in_use))).collect(),
     }

@@ -114,6 +114,7 @@ impl Source {
             look: Duration::from_secs_f64(self.seconds),
             share: self.share,
             longest: self.longest,
+            random: true,
             seed,
         })
     }

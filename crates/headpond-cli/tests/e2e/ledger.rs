@@ -1,5 +1,6 @@
 //! The ledger of predictions: what the report says of it is what its rows say.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::{Value, json};
@@ -7,22 +8,31 @@ use sha2::{Digest as _, Sha256};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/calibration");
 
-/// Each prediction, and what came.
+/// Each prediction, and what came. What is expected of one run is said right before it, in a line of its own.
 fn pairs() -> Vec<(Value, Value)> {
     let files = fs::read_dir(FOLDER).unwrap().map(|file| file.unwrap().path());
     let outcomes = files.filter(|file| file.to_str().unwrap().ends_with(".outcomes.jsonl"));
-    let pair = |(said, came): (&str, &str)| {
-        let hash: String = Sha256::digest(said).iter().map(|byte| format!("{byte:02x}")).collect();
-        let (said, came): (Value, Value) =
-            (serde_json::from_str(said).unwrap(), serde_json::from_str(came).unwrap());
-        assert_eq!(came["prediction"], hash, "a prediction was changed afterwards");
-        assert!(said["written"].as_str().unwrap() <= came["begun"].as_str().unwrap());
-        (said["prediction"].clone(), came["outcome"].clone())
+    let hashed = |line: &str| -> (String, Value) {
+        let hash = Sha256::digest(line).iter().map(|byte| format!("{byte:02x}")).collect();
+        (hash, serde_json::from_str(line).unwrap())
     };
     let all = outcomes.flat_map(|file| {
         let said = fs::read_to_string(file.to_str().unwrap().replace(".outcomes.", ".predictions.")).unwrap();
+        let (whole, of_runs): (Vec<_>, Vec<_>) =
+            said.lines().map(hashed).partition(|(_, said)| said.get("prediction").is_some());
+        let of_runs: BTreeMap<String, Value> = of_runs.into_iter().collect();
         let came = fs::read_to_string(&file).unwrap();
-        said.lines().zip(came.lines()).map(pair).collect::<Vec<_>>()
+        let came: Vec<Value> = came.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let pair = |((hash, said), came): ((String, Value), Value)| {
+            assert_eq!(came["prediction"], hash, "a prediction was changed afterwards");
+            assert!(said["written"].as_str().unwrap() <= came["begun"].as_str().unwrap());
+            for run in came["outcome"]["points"].as_array().unwrap() {
+                let said = &of_runs[run["foretold"].as_str().unwrap()];
+                assert_eq!(said["forecast"], run["forecast"], "a prediction was changed afterwards");
+            }
+            (said["prediction"].clone(), came["outcome"].clone())
+        };
+        whole.into_iter().zip(came).map(pair).collect::<Vec<_>>()
     });
     all.collect()
 }
@@ -34,10 +44,12 @@ fn the_score_of_the_report_is_that_of_the_rows_and_predictions_were_left_as_they
     let (mut sizes, mut sizes_right, mut stalls, mut stalls_right) = (0, 0, 0, 0);
     for (one, outcome) in pairs() {
         assert_eq!((&one["database"], &one["workload"]), (&outcome["database"], &outcome["workload"]));
-        for (point, came) in list(&one["points"]).iter().zip(&list(&outcome["points"])) {
+        for came in list(&outcome["points"]) {
             blind += 1;
-            let (band, wait) = (&point[1]["wait_p99"], came["wait_p99"].as_f64());
-            let within = band["low"].as_f64() <= wait && wait <= band["high"].as_f64();
+            let (band, wait) = (&came["forecast"]["wait_p99"], came["wait_p99"].as_f64().unwrap());
+            // What the load came late by is no wait of the pool's.
+            let least = wait - came["lag_p99"].as_f64().unwrap();
+            let within = band["low"].as_f64() <= Some(wait) && Some(least) <= band["high"].as_f64();
             clean += u64::from(came["clean"] == true);
             inside += u64::from(came["clean"] == true && within);
         }

@@ -48,6 +48,9 @@ impl Known {
         let load = rate * question.growth;
         let batch = question.batch.0.div_ceil(bearing);
         let cores = question.cores.map(|cores| (cores - f64::from(batch) * share).max(0.05 * cores));
+        let arrivals = load / f64::from(bearing) * sticks(bearing);
+        let found = question.measured.as_ref().and_then(|measured| measured.speed_at(arrivals));
+        let measured = measured.map(|curve| curve.times(found.unwrap_or(1.0)));
         let (work, think) = match &measured {
             // What slows leases down is in the curve, thinking included.
             Some(curve) => (1.0 / curve.rate(1), 0.0),
@@ -66,7 +69,7 @@ impl Known {
             (None, None) => (Speed::Cores(1e9), straight(hold)),
         };
         Self {
-            arrivals: load / f64::from(bearing) * sticks(bearing),
+            arrivals,
             usual: load / f64::from(nodes) * sticks(nodes),
             work,
             think,
