@@ -30,11 +30,19 @@ const USUAL_MOST: u32 = 64;
 /// Requests at random are tried at these shares of the rate at the knee: what a database bears of them is mostly less.
 const RANDOM: [f64; 2] = [0.3, 0.6];
 
-/// Looks that one of these lasts as long as.
-const RANDOM_LOOKS: u32 = 4;
+/// One of these lasts as long as so many looks, the one after it included.
+const RANDOM_LOOKS: u32 = 5;
 
-/// One in which others took more than this share of the machine is tried again, so often at most.
-const DISTURBED: (f64, usize) = (0.03, 2);
+/// One in which others took more than this share of the machine is tried again, and so is one before and after which it
+/// was not equally fast.
+const DISTURBED: f64 = 0.03;
+const SAME_PACE: f64 = 0.1;
+
+/// So often at most.
+const TRIES: usize = 3;
+
+/// Tells their draws from those of the levels.
+const RANDOM_SEED: u64 = 0x5eed;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -196,7 +204,8 @@ impl<T: Target> Experiment<'_, T> {
         }
     }
 
-    /// How fast random requests find what was measured.
+    /// How fast random requests find what was measured. The machine need not be as fast now as it was: a look at the knee
+    /// before each of these loads and after it tells.
     async fn try_random(
         &mut self,
         measured: &mut Measured,
@@ -205,37 +214,46 @@ impl<T: Target> Experiment<'_, T> {
         show: &mut impl FnMut(&Progress),
     ) {
         let Some(found) = knee(&measured.levels, measured.spread, self.options.seed) else { return };
-        let level = (2 * found.connections).min(self.connections.len() as u32);
-        let lasts = self.options.look * RANDOM_LOOKS;
+        let best = found.connections.min(self.connections.len() as u32);
+        let level = (2 * best).min(self.connections.len() as u32);
+        let closed = Load {
+            script: Arc::clone(script),
+            warm_up: self.options.look.mul_f64(WARM_UP),
+            lasts: self.options.look,
+            seed: self.options.seed ^ RANDOM_SEED,
+            stop: Arc::clone(stop),
+            rate: None,
+        };
+        let mut before = self.look(best, &closed).await;
         for (number, share) in RANDOM.into_iter().enumerate() {
-            let rate = share * found.curve.rate(found.connections);
-            let mut tries = 0;
-            let look = loop {
-                let (done, left) =
-                    (self.climb.looks().len(), RANDOM_LOOKS as usize * (RANDOM.len() - number));
-                let time_left = lasts * (RANDOM.len() - number) as u32;
-                show(&Progress { done, left, time_left, level, last: None });
+            let left = RANDOM_LOOKS as usize * (RANDOM.len() - number);
+            let time_left = self.options.look * u32::try_from(left).unwrap_or(u32::MAX);
+            show(&Progress { done: self.climb.looks().len(), left, time_left, level, last: None });
+            for attempt in 0..TRIES {
                 let load = Load {
-                    script: Arc::clone(script),
-                    warm_up: self.options.look.mul_f64(WARM_UP),
-                    lasts,
-                    seed: self.options.seed ^ ((done + 8 * number + tries) as u64) << 8,
-                    stop: Arc::clone(stop),
-                    rate: Some(rate),
+                    lasts: self.options.look * (RANDOM_LOOKS - 1),
+                    seed: closed.seed ^ ((1 + number + 8 * attempt) as u64) << 8,
+                    rate: Some(share * found.curve.rate(best)),
+                    ..closed.clone()
                 };
                 let look = self.look(level, &load).await;
-                tries += 1;
-                if tries > DISTURBED.1 || look.foreign_cpu.is_none_or(|share| share <= DISTURBED.0) {
-                    break look;
+                let after = self.look(best, &closed).await;
+                if stop.load(Ordering::Relaxed) || look.completions == 0 || look.errors + after.errors > 0 {
+                    return;
                 }
-            };
-            if stop.load(Ordering::Relaxed) || look.completions == 0 || look.errors > 0 {
-                return;
+                let paces = (before.rate() / found.curve.rate(best), after.rate() / found.curve.rate(best));
+                before = after;
+                let same = (paces.1 / paces.0 - 1.0).abs() <= SAME_PACE;
+                let disturbed = look.foreign_cpu.is_some_and(|share| share > DISTURBED) || !same;
+                if disturbed && attempt + 1 < TRIES {
+                    continue;
+                }
+                let point = Point { connections: level, rate: look.rate(), seconds: look.seconds };
+                let speed = speed(measured, point, look.busy / look.seconds, self.options.seed);
+                let pace = (paces.0 * paces.1).sqrt();
+                measured.facts.open.push(Open { rate: look.rate(), speed: (speed / pace).clamp(0.2, 5.0) });
+                break;
             }
-            let rate = look.completions as f64 / look.seconds;
-            let point = Point { connections: level, rate, seconds: look.seconds };
-            let speed = speed(measured, point, look.busy / look.seconds, self.options.seed);
-            measured.facts.open.push(Open { rate, speed });
         }
     }
 

@@ -57,7 +57,9 @@ pub struct Look {
 }
 
 impl Look {
-    fn rate(&self) -> f64 {
+    /// Transactions per second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
         self.completions as f64 / self.seconds
     }
 }

@@ -130,7 +130,7 @@ impl Ledger {
         let file = self.folder.join(BOOK);
         let before = fs::read_to_string(&file).unwrap_or_else(|_| {
             "# Predictions and what came\n\nEach chapter is one run of the example `calibrate`; the predictions were written \
-             before the verifying runs. Runs in which others took more than 2 % of the machine, or before and after which it was not equally fast (within 6 %), are marked ~ and do not count.\n"
+             before the verifying runs. Runs in which others took more than 2 % of the machine, or before and after which it was not equally fast (within 10 %), are marked ~ and do not count.\n"
                 .to_owned()
         });
         let (predicted, outcomes): (Vec<_>, Vec<_>) = self.pairs.iter().cloned().unzip();

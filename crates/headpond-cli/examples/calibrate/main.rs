@@ -95,8 +95,8 @@ fn go_first() {
 impl Arguments {
     /// How long all of it takes, in seconds.
     fn lasts(&self, workloads: &[&Workload]) -> f64 {
-        let looks = f64::from(self.rounds) * self.look * 1.2 * 9.0 + 8.5 * self.look;
-        let each = looks + 12.0 + f64::from(self.points) * (self.seconds + 1.2 * self.look + 1.5) + 30.0;
+        let looks = f64::from(self.rounds) * self.look * 1.2 * 9.0 + 14.0 * self.look;
+        let each = looks + 12.0 + f64::from(self.points) * (self.seconds + 2.2 * self.look + 1.5) + 30.0;
         let troubled = workloads.iter().filter(|workload| workload.troubled).count() as f64;
         let all = each * workloads.len() as f64 + troubled * predict::TROUBLES;
         all * self.databases.len() as f64 + self.spare

@@ -18,7 +18,7 @@ use crate::workloads::{Bench, Workload};
 use crate::{Arguments, Spare, say};
 
 /// Two paces that differ by no more are the same: that of a run is known as well as that.
-pub(crate) const SAME_PACE: f64 = 0.06;
+pub(crate) const SAME_PACE: f64 = 0.1;
 
 /// How long a trouble lasts, and all of one workload together.
 const TROUBLE: f64 = 13.0;
@@ -123,7 +123,7 @@ pub(crate) async fn pace<T: Target, C>(
     let options = Options {
         levels: Some(vec![predicted.best]),
         rounds: 1,
-        look: Duration::from_secs_f64(arguments.look),
+        look: Duration::from_secs_f64(2.0 * arguments.look),
         share: 1.0,
         longest: 2.0,
         random: false,
