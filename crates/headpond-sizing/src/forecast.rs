@@ -6,7 +6,7 @@ use headpond_core::PoolSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{Curve, Level, resampled};
-use crate::measured::Measured;
+use crate::measured::{Measured, OPEN_VARIES};
 use crate::queues::variability;
 use crate::scenario::{
     Amount, Application, Arrivals, Database, Event, EventKind, Objective, Scenario, Speed,
@@ -22,9 +22,6 @@ const REQUESTS: f64 = 60_000.0;
 /// Random requests find a database slower than a closed loop does, which never lets it fall asleep: where nobody has tried,
 /// by so much, and a deviation of so much (both as logarithms; the trials that led to this found 0 to 35 %).
 const OPEN: (f64, f64) = (-0.15, 0.15);
-
-/// The deviation where it was measured for some seconds, besides what the machine itself varies by.
-const OPEN_MEASURED: f64 = 0.04;
 
 /// The rate at which a database works that has a backlog: nothing of it falls asleep.
 const BACKLOG: f64 = f64::INFINITY;
@@ -216,7 +213,7 @@ pub fn speed(measured: &Measured, point: Point, in_use: f64, seed: u64) -> f64 {
 
 /// A database that the measurement allows, as requests at this rate find it.
 fn drawn(measured: &Measured, rate: f64, chance: &mut Stream) -> Curve {
-    let open = measured.speed_at(rate).map_or(OPEN, |speed| (speed.ln(), OPEN_MEASURED));
+    let open = measured.speed_at(rate).map_or(OPEN, |speed| (speed.ln(), OPEN_VARIES));
     // A machine that is faster or slower by then is so with any number of connections.
     let open = (open.0 + open.1.hypot(measured.spread) * chance.normal()).exp();
     let curve = resampled(&measured.levels, &measured.curve(), measured.spread / 2.0, chance);
