@@ -7,7 +7,7 @@ use headpond_core::{ConnId, Tick};
 
 use crate::connector::Connector;
 use crate::inner::Inner;
-use crate::raw::StaticRef;
+use crate::raw::{Below, Postable, StaticRef};
 use crate::shelf::Grounds;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -25,6 +25,14 @@ pub(crate) struct Slot<C: Connector> {
     pub(crate) tainted: bool,
     /// When it was last put on the shelf.
     pub(crate) shelved: Tick,
+    /// While its return is posted.
+    pub(crate) below: Below,
+}
+
+impl<C: Connector> Postable for Slot<C> {
+    fn below(&mut self) -> &mut Below {
+        &mut self.below
+    }
 }
 
 impl<C: Connector> std::fmt::Debug for Slot<C> {
