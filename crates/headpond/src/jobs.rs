@@ -13,7 +13,6 @@ use crate::connector::{Connector, Reset};
 use crate::error::LoginError;
 use crate::inner::Inner;
 use crate::notice::Notice;
-use crate::raw::Below;
 use crate::slot::{Mark, Slot};
 use crate::task::{spawn, timeout};
 
@@ -125,7 +124,6 @@ impl<C: Connector> Login<C> {
             used: false,
             tainted: false,
             shelved: headpond_core::Tick(0),
-            below: Below::nothing(),
         });
         self.pool.turn(|state, now| state.opened(now, slot));
     }

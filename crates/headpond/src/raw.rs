@@ -17,7 +17,8 @@ use crate::sync::{hint, thread};
 mod inbox;
 mod queue;
 
-pub(crate) use inbox::{Below, Entry, Inbox, Postable};
+use inbox::Below;
+pub(crate) use inbox::{Entry, Inbox, Postable};
 pub(crate) use queue::{Node, Posted, Queue};
 
 /// A lock for a few instructions, that can be had at once or not at all.

@@ -9,24 +9,19 @@ use crate::sync::atomic::{AtomicPtr, Ordering, fence};
 /// Set in the address of an entry that is something given back rather than a node.
 const RETURN: usize = 1;
 
-/// The entry below one in an inbox. Kept in the entry.
+/// The entry below one in an inbox. Kept in the node.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Below(*mut ());
+pub(super) struct Below(*mut ());
 
 // SAFETY: it is read and written by who has the entry for himself only.
 unsafe impl Send for Below {}
 // SAFETY: a shared one shows nothing.
 unsafe impl Sync for Below {}
 
-impl Below {
-    pub(crate) const fn nothing() -> Self {
-        Self(ptr::null_mut())
-    }
-}
-
 /// What can be posted in a box.
 pub(crate) trait Postable: Send {
-    fn below(&mut self) -> &mut Below;
+    /// Where it keeps the entry below it while it is posted.
+    fn below(&self) -> &AtomicPtr<()>;
 }
 
 /// Requests and returns, in the order in which they were posted: a stack that is only ever taken whole.
@@ -61,7 +56,7 @@ impl<T: Default + Send, R: Postable> Inbox<T, R> {
         let mut below = self.top.load(Ordering::Relaxed);
         loop {
             // SAFETY: the entry is ours until it is in the inbox.
-            unsafe { *Self::below(top) = Below(below) };
+            unsafe { Self::put(top, below) };
             match self.top.compare_exchange_weak(below, top, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return below.is_null(),
                 Err(now) => below = now,
@@ -88,26 +83,45 @@ impl<T: Default + Send, R: Postable> Inbox<T, R> {
         let mut first = ptr::null_mut();
         while !rest.is_null() {
             // SAFETY: what was in the inbox is ours now; the Acquire shows what those wrote who posted it.
-            let below = unsafe { &mut *Self::below(rest) };
-            let next = std::mem::replace(&mut below.0, first);
+            let next = unsafe {
+                let next = Self::below(rest);
+                Self::put(rest, first);
+                next
+            };
             (first, rest) = (rest, next);
         }
         Taken { first, _entries: PhantomData }
     }
 
-    /// Where an entry keeps what is below it.
+    /// What is below an entry.
     ///
     /// # Safety
     ///
     /// The entry is the caller's, and alive.
-    unsafe fn below(entry: *mut ()) -> *mut Below {
+    unsafe fn below(entry: *mut ()) -> *mut () {
         let address = entry.map_addr(|address| address & !RETURN);
         if entry.addr() & RETURN == 0 {
             // SAFETY: it is a node, shared at most, whose cells are the caller's.
-            unsafe { &raw mut (*(*address.cast::<Node<T>>()).link.get()).below }
+            unsafe { (*(*address.cast::<Node<T>>()).link.get()).below.0 }
         } else {
             // SAFETY: it was a box, and nobody else has it.
-            unsafe { ptr::from_mut((*address.cast::<R>()).below()) }
+            unsafe { (*address.cast::<R>()).below().load(Ordering::Relaxed) }
+        }
+    }
+
+    /// Puts something below an entry.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Inbox::below`].
+    unsafe fn put(entry: *mut (), below: *mut ()) {
+        let address = entry.map_addr(|address| address & !RETURN);
+        if entry.addr() & RETURN == 0 {
+            // SAFETY: as in `below`.
+            unsafe { (*(*address.cast::<Node<T>>()).link.get()).below = Below(below) }
+        } else {
+            // SAFETY: as in `below`.
+            unsafe { (*address.cast::<R>()).below().store(below, Ordering::Relaxed) }
         }
     }
 }
@@ -127,7 +141,7 @@ impl<T: Default + Send, R: Postable> Iterator for Taken<T, R> {
         let entry = first.map_addr(|address| address & !RETURN);
         let node = NonNull::new(entry.cast::<Node<T>>())?;
         // SAFETY: it was taken and not yet handed out.
-        self.first = unsafe { (*Inbox::<T, R>::below(first)).0 };
+        self.first = unsafe { Inbox::<T, R>::below(first) };
         Some(if first.addr() & RETURN == 0 {
             Entry::Request(Posted(node))
         } else {

@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomPinned;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::Waker;
@@ -35,7 +36,8 @@ pub(crate) struct Node<T> {
     /// When to give up.
     deadline: Tick,
     pub(super) link: UnsafeCell<Link>,
-    outcome: UnsafeCell<T>,
+    /// To be dropped only where it was served and not taken.
+    outcome: UnsafeCell<ManuallyDrop<T>>,
     waker: UnsafeCell<Option<Waker>>,
     /// The queue knows its address.
     _pinned: PhantomPinned,
@@ -63,7 +65,7 @@ impl<T: Default> Node<T> {
             number: AtomicU32::new(0),
             deadline: Tick::NEVER,
             link: UnsafeCell::new(Link { waiter: WaiterId::NONE }),
-            outcome: UnsafeCell::new(T::default()),
+            outcome: UnsafeCell::new(ManuallyDrop::new(T::default())),
             waker: UnsafeCell::new(None),
             _pinned: PhantomPinned,
         }
@@ -143,15 +145,18 @@ impl<T: Default> Node<T> {
         self.place.store(OUT, Ordering::Relaxed);
         // SAFETY: `outcome` is not structurally pinned, so nothing is moved that must stay. Being served, the node is
         // its owner's, who is here with `&mut`; the Acquire above shows what the queue wrote.
-        unsafe { Some(std::mem::take(&mut *self.get_unchecked_mut().outcome.get())) }
+        unsafe { Some(std::mem::take(&mut **self.get_unchecked_mut().outcome.get())) }
     }
 }
 
 impl<T> Drop for Node<T> {
     fn drop(&mut self) {
-        // Others would write to memory that is somebody else's. Its owner sees to it that this never happens.
-        if matches!(self.place.load(Ordering::Acquire), POSTED | QUEUED) {
-            std::process::abort();
+        match self.place.load(Ordering::Acquire) {
+            // Others would write to memory that is somebody else's. Its owner sees to it that this never happens.
+            POSTED | QUEUED => std::process::abort(),
+            // SAFETY: being served, it is its owner's, who has not taken the outcome.
+            SERVED => unsafe { ManuallyDrop::drop(self.outcome.get_mut()) },
+            _ => {}
         }
     }
 }
@@ -184,7 +189,7 @@ impl<T: Default> Posted<T> {
         let node = self.node();
         // SAFETY: the cells are ours until the place changes; then its owner may drop the node at any moment.
         let waker = unsafe {
-            *node.outcome.get() = outcome;
+            *node.outcome.get() = ManuallyDrop::new(outcome);
             (*node.waker.get()).take()
         };
         node.place.store(SERVED, Ordering::Release);

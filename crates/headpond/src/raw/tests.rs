@@ -56,16 +56,16 @@ fn who_was_posted_is_not_posted_again_before_it_is_served() {
     assert_eq!(node.as_mut().take(), Some(8));
 }
 
-struct Parcel(u32, Below);
+struct Parcel(u32, AtomicPtr<()>);
 
 impl Postable for Parcel {
-    fn below(&mut self) -> &mut Below {
-        &mut self.1
+    fn below(&self) -> &AtomicPtr<()> {
+        &self.1
     }
 }
 
 fn parcel(number: u32) -> Entry<u32, Parcel> {
-    Entry::Return(Box::new(Parcel(number, Below::nothing())))
+    Entry::Return(Box::new(Parcel(number, AtomicPtr::default())))
 }
 
 #[test]
