@@ -21,6 +21,8 @@ pub enum Action {
         holder: u64,
         /// Why.
         why: Refusal,
+        /// Nanoseconds.
+        waited: u64,
     },
     /// Connect and log in; answer with [`crate::Pool::opened`] or [`crate::Pool::open_failed`].
     Open(ConnId),

@@ -327,8 +327,8 @@ impl Pool {
     pub(crate) fn refuse_all(&mut self, now: Tick, why: Refusal, out: &mut Vec<Action>) {
         while let Some(left) = self.waiters.pop_oldest() {
             self.counts.waits_failed += 1;
-            self.wait_ended(now, left.since);
-            out.push(Action::Refuse { holder: left.holder, why });
+            let waited = self.wait_ended(now, left.since);
+            out.push(Action::Refuse { holder: left.holder, why, waited });
         }
     }
 

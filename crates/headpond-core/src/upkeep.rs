@@ -25,8 +25,8 @@ impl Pool {
         let mut from = self.waiters.first();
         while let Some(left) = self.waiters.pop_overdue(now, &mut from) {
             self.counts.waits_timed_out += 1;
-            self.wait_ended(now, left.since);
-            out.push(Action::Refuse { holder: left.holder, why: Refusal::TimedOut });
+            let waited = self.wait_ended(now, left.since);
+            out.push(Action::Refuse { holder: left.holder, why: Refusal::TimedOut, waited });
         }
         while self.idle_deadline() <= now {
             let Some((conn, _)) = self.slots.oldest_idle() else { break };

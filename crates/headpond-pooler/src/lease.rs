@@ -31,7 +31,9 @@ impl Pooler {
                 PoolAction::Grant { holder, conn, waited } => {
                     self.granted(now, pool, ClientId::unpacked(holder), conn, waited, out);
                 }
-                PoolAction::Refuse { holder, why } => self.refused(now, ClientId::unpacked(holder), why, out),
+                PoolAction::Refuse { holder, why, .. } => {
+                    self.refused(now, ClientId::unpacked(holder), why, out)
+                }
                 PoolAction::Open(conn) => self.open_server(now, pool, conn, out),
                 PoolAction::Check(conn) => self.check_server(now, pool, conn, out),
                 PoolAction::Close(conn, _) => self.close_server(now, pool, conn, out),

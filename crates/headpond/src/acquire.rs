@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use headpond_core::{Tick, WaiterId};
 use pin_project_lite::pin_project;
 use tokio::task::coop;
 use tokio::time::Instant;
@@ -17,7 +16,7 @@ use crate::error::{AcquireError, TimedOut};
 use crate::inner::Inner;
 use crate::labels;
 use crate::lease::{Lease, give_back, lost, take_at_hand};
-use crate::raw::Node;
+use crate::raw::{Entry, Node};
 use crate::slot::{Slot, Tag};
 use crate::state::{Answer, Outcome, Refused};
 
@@ -32,9 +31,6 @@ pin_project! {
     pub struct Acquire<'p, C: Connector> {
         pool: &'p Arc<Inner<C>>,
         tag: Tag,
-        // When to give up; of one that waits, since when it does.
-        time: Tick,
-        waiter: WaiterId,
         #[pin]
         node: Node<Outcome<C>>,
     }
@@ -49,7 +45,7 @@ pin_project! {
 impl<'p, C: Connector> Acquire<'p, C> {
     pub(crate) fn new(pool: &'p Arc<Inner<C>>, site: &'static Location<'static>) -> Self {
         let tag = Tag { site, label: None };
-        Self { pool, tag, time: Tick::NEVER, waiter: WaiterId::NONE, node: Node::new() }
+        Self { pool, tag, node: Node::new() }
     }
 
     /// What it is for: named in errors and leak reports, beside the place in the program.
@@ -61,7 +57,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// It gives up then, or after `acquire_timeout` if that is earlier. A deadline that is sure to be missed, by all
     /// that is known of the queue, is not waited for.
     pub fn until(mut self, deadline: Instant) -> Self {
-        self.time = self.pool.clock.tick(deadline);
+        self.node.set_deadline(self.pool.clock.tick(deadline));
         self
     }
 
@@ -107,7 +103,7 @@ impl<C: Connector> Projection<'_, '_, C> {
         let outcome = self.node.as_mut().take().or_else(|| {
             // Woken for something else, or by another task that has it now.
             let mut state = self.pool.lock();
-            // Served meanwhile, its number may be another one's.
+            // Served meanwhile, its number may be another one's. What was posted is in the queue by now.
             if self.node.is_queued() {
                 state.renew_waker(self.node.number(), cx.waker());
             }
@@ -133,22 +129,10 @@ impl<C: Connector> Projection<'_, '_, C> {
         if !pool.has_runtime() && pool.runtime().is_none() {
             return Poll::Ready(Err(AcquireError::NoRuntime));
         }
-        let deadline = Some(*self.time).filter(|deadline| *deadline != Tick::NEVER);
-        let waker = cx.waker().clone();
-        let (answer, now) = pool.turn_under_load(|state, now| {
-            let own = if pool.options.refuse_nested { state.nested(now, task_of(cx)) } else { None };
-            let answer = match own {
-                Some(own) => Answer::Nested(own),
-                None => state.acquire(now, deadline, self.node.as_mut(), waker),
-            };
-            (answer, now)
-        });
+        let Some(answer) = self.ask(cx) else { return Poll::Pending };
         let error = match answer {
             Answer::Granted(slot) => return self.granted(slot, cx),
-            Answer::Queued(waiter) => {
-                (*self.waiter, *self.time) = (waiter, now);
-                return Poll::Pending;
-            }
+            Answer::Queued(_) => return Poll::Pending,
             Answer::Full(full) => AcquireError::Full(full),
             Answer::WouldMiss(full) => AcquireError::WouldMiss(full),
             Answer::Login(failure) => AcquireError::Login(failure),
@@ -157,6 +141,26 @@ impl<C: Connector> Projection<'_, '_, C> {
         };
         self.node.as_mut().finish();
         Poll::Ready(Err(error))
+    }
+
+    /// `None`: the request was posted, and its answer comes with a wake.
+    fn ask(&mut self, cx: &Context<'_>) -> Option<Answer<C>> {
+        let pool = *self.pool;
+        let now = pool.clock.now_under_load();
+        let door = pool.grounds.door;
+        // Whose request it is, is known here only.
+        let nested = pool.options.refuse_nested;
+        let locked = if nested { Some(door.lock(now)) } else { door.try_lock(|_| now) };
+        let Some(mut state) = locked else {
+            door.post(Entry::Request(self.node.as_mut().post(cx.waker().clone())?));
+            return None;
+        };
+        let now = state.last();
+        pool.clock.refresh(now);
+        if nested && let Some(own) = state.nested(now, task_of(cx)) {
+            return Some(Answer::Nested(own));
+        }
+        Some(state.acquire(now, self.node.as_mut(), || cx.waker().clone()))
     }
 
     fn granted(
@@ -175,13 +179,15 @@ impl<C: Connector> Projection<'_, '_, C> {
     }
 
     fn refused(&self, cx: &Context<'_>) -> AcquireError<C::Error> {
-        let now = self.pool.clock.now();
         let mut state = self.pool.lock();
+        let now = state.last();
         match state.take_refusal(self.node.address()) {
-            Some(Refused::TimedOut(situation)) => {
+            Some(Refused::TimedOut(waited, situation)) => {
                 let own = state.held_by(now, task_of(cx));
-                AcquireError::TimedOut(Box::new(TimedOut { waited: now.since(*self.time), own, situation }))
+                AcquireError::TimedOut(Box::new(TimedOut { waited, own, situation }))
             }
+            Some(Refused::Full(full)) => AcquireError::Full(full),
+            Some(Refused::WouldMiss(full)) => AcquireError::WouldMiss(full),
             Some(Refused::Login(failure)) => AcquireError::Login(failure),
             Some(Refused::Closed) | None => AcquireError::Closed,
         }
@@ -193,7 +199,7 @@ impl<C: Connector> Acquire<'_, C> {
     #[inline]
     fn leave(self: Pin<&mut Self>) {
         let this = self.project();
-        if *this.waiter != WaiterId::NONE {
+        if this.node.is_pending() {
             this.leave_queue();
         }
     }
@@ -201,13 +207,12 @@ impl<C: Connector> Acquire<'_, C> {
 
 impl<C: Connector> Projection<'_, '_, C> {
     fn leave_queue(mut self) {
-        let waiter = *self.waiter;
-        if self.node.is_queued() {
+        if self.node.is_away() {
             let node = self.node.as_ref();
             self.pool.turn(|state, now| {
-                // It may have been served meanwhile.
+                // What was posted is in the queue by now. It may have been served meanwhile.
                 if node.is_queued() {
-                    state.withdraw(now, waiter, node.number());
+                    state.withdraw(now, node.number());
                 }
             });
         }

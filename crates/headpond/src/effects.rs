@@ -8,9 +8,13 @@ use crate::inner::Inner;
 use crate::jobs::Job;
 use crate::notice::Notice;
 
-/// Almost always nothing, or one waker.
+/// So many wakers are called without an allocation for them.
+const WAKERS: usize = 8;
+
+/// Almost always nothing, or a few wakers.
 pub(crate) struct Effects<C: Connector> {
-    waker: Option<Waker>,
+    wakers: [Option<Waker>; WAKERS],
+    woken: usize,
     pub(crate) wakes_upkeep: bool,
     pub(crate) changed: bool,
     rest: Option<Box<Rest<C>>>,
@@ -26,14 +30,17 @@ pub(crate) struct Rest<C: Connector> {
 impl<C: Connector> Effects<C> {
     #[inline]
     pub(crate) const fn none() -> Self {
-        Self { waker: None, wakes_upkeep: false, changed: false, rest: None }
+        Self { wakers: [const { None }; WAKERS], woken: 0, wakes_upkeep: false, changed: false, rest: None }
     }
 
     #[inline]
     pub(crate) fn wake(&mut self, waker: Option<Waker>) {
-        match (waker, &self.waker) {
-            (Some(waker), None) => self.waker = Some(waker),
-            (Some(waker), Some(_)) => self.rest().wakers.push(waker),
+        match (waker, self.wakers.get_mut(self.woken)) {
+            (Some(waker), Some(place)) => {
+                *place = Some(waker);
+                self.woken += 1;
+            }
+            (Some(waker), None) => self.rest().wakers.push(waker),
             (None, _) => {}
         }
     }
@@ -52,32 +59,33 @@ impl<C: Connector> Effects<C> {
         self.rest.get_or_insert_with(empty)
     }
 
-    /// Whether nothing but a waker is to be called: then the pool need not be there any more.
+    /// Whether nothing but a few wakers are to be called: then the pool need not be there any more.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         !self.wakes_upkeep && !self.changed && self.rest.is_none()
     }
 
+    /// Does what is to be done, once. Nothing is locked. Without a pool only wakers are called.
     #[inline]
-    pub(crate) fn run_plain(self) {
-        if let Some(waker) = self.waker {
+    pub(crate) fn run(&mut self, pool: Option<&Arc<Inner<C>>>) {
+        let woken = std::mem::take(&mut self.woken);
+        for waker in self.wakers.iter_mut().take(woken).filter_map(Option::take) {
             waker.wake();
+        }
+        if let Some(pool) = pool {
+            self.run_rest(pool);
         }
     }
 
-    /// Does what is to be done. Nothing is locked.
-    #[inline]
-    pub(crate) fn run(self, pool: &Arc<Inner<C>>) {
-        if let Some(waker) = self.waker {
-            waker.wake();
-        }
-        if self.wakes_upkeep {
+    #[cold]
+    fn run_rest(&mut self, pool: &Arc<Inner<C>>) {
+        if std::mem::take(&mut self.wakes_upkeep) {
             pool.wake_upkeep();
         }
-        if self.changed {
+        if std::mem::take(&mut self.changed) {
             pool.changed.notify_waiters();
         }
-        if let Some(rest) = self.rest {
+        if let Some(rest) = self.rest.take() {
             rest.run(pool);
         }
     }

@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use crate::builder::{Builder, Options};
 use crate::clock::Clock;
 use crate::connector::{Connect, Connector};
+use crate::door::Locked;
 use crate::shelf::Grounds;
 use crate::state::State;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, lock};
 use crate::upkeep;
 
 /// What every handle, lease and task of a pool shares.
@@ -37,7 +38,8 @@ impl<C: Connector> Inner<C> {
         let state = State::new(policy, &options);
         Arc::new_cyclic(|pool| {
             let grounds = Grounds::obtain(state);
-            let mut state = lock(grounds.state);
+            // Nobody else knows them yet, so nothing is posted.
+            let mut state = lock(&grounds.door.state);
             (state.grounds, state.pool) = (Some(grounds), pool.clone());
             drop(state);
             Self {
@@ -54,37 +56,16 @@ impl<C: Connector> Inner<C> {
         })
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'static, State<C>> {
-        lock(self.grounds.state)
+    pub(crate) fn lock(&self) -> Locked<C> {
+        self.grounds.door.lock(self.clock.now())
     }
 
     /// Something happens to the machine: `act` tells it, and what it wants done is done once the lock is free.
     pub(crate) fn turn<R>(self: &Arc<Self>, act: impl FnOnce(&mut State<C>, Tick) -> R) -> R {
-        let now = self.clock.now();
-        self.turn_at(now, self.lock(), act)
-    }
-
-    /// As [`Inner::turn`], for what happens often when much happens.
-    #[inline]
-    pub(crate) fn turn_under_load<R>(self: &Arc<Self>, act: impl FnOnce(&mut State<C>, Tick) -> R) -> R {
-        let now = self.clock.now_under_load();
-        self.turn_at(now, self.lock(), act)
-    }
-
-    #[inline]
-    fn turn_at<R>(
-        self: &Arc<Self>,
-        now: Tick,
-        mut state: MutexGuard<'_, State<C>>,
-        act: impl FnOnce(&mut State<C>, Tick) -> R,
-    ) -> R {
-        let now = state.at(now);
+        let mut state = self.lock();
+        let now = state.last();
         self.clock.refresh(now);
-        let result = act(&mut state, now);
-        let effects = state.settle(now);
-        drop(state);
-        effects.run(self);
-        result
+        act(&mut state, now)
     }
 
     /// Where tasks run. Takes the runtime of the caller, if there is none yet or no longer.

@@ -8,8 +8,9 @@ use headpond_core::{CloseReason, Tick};
 use crate::connector::Connector;
 use crate::inner::Inner;
 use crate::jobs;
+use crate::raw::Entry;
 use crate::slot::Slot;
-use crate::sync::lock;
+use crate::state::State;
 
 /// A connection that its holder has for itself; it derefs to the driver's. Dropped, it goes home at once, on any
 /// thread: to the one who waits for longest, or into the pool. No task is needed for that, unless the session must be
@@ -119,22 +120,13 @@ pub(crate) fn give_back<C: Connector>(mut slot: Box<Slot<C>>) {
 
 /// The machine is told that a lease ends. Nothing here counts on the pool to be there once the slot has moved on.
 fn release<C: Connector>(slot: Box<Slot<C>>, now: Tick) {
-    let mut state = lock(slot.grounds.state);
+    let door = slot.grounds.door;
     // While there is upkeep the round number is at most as old as the last.
-    let now = if state.asleep { slot.pool.clock.now() } else { now };
-    let now = state.at(now);
+    let exact = |state: &State<C>| if state.asleep { slot.pool.clock.now() } else { now };
+    let Some(mut state) = door.try_lock(exact) else { return door.post(Entry::Return(slot)) };
+    let now = state.last();
     slot.pool.clock.refresh(now);
     state.release(now, slot);
-    let effects = state.settle(now);
-    if effects.is_plain() {
-        drop(state);
-        return effects.run_plain();
-    }
-    let pool = state.pool.upgrade();
-    drop(state);
-    if let Some(pool) = pool {
-        effects.run(&pool);
-    }
 }
 
 /// The next request on this thread is served by what the last one gave back.

@@ -58,6 +58,7 @@ mod blocking;
 mod builder;
 mod clock;
 mod connector;
+mod door;
 pub mod drivers;
 mod effects;
 mod error;

@@ -12,15 +12,17 @@ use std::time::Duration;
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use crate::{Connect, Connector, Pool, Reset, State};
+use crate::{AcquireError, Connect, Connector, Pool, Reset, State};
 
-struct Maker;
+#[derive(Default)]
+struct Maker(Arc<()>);
 
 /// Whether somebody has it.
-#[derive(Default)]
 struct Connection {
     held: AtomicBool,
     dirty: bool,
+    /// How many there are.
+    _one: Arc<()>,
 }
 
 impl Connector for Maker {
@@ -28,7 +30,7 @@ impl Connector for Maker {
     type Error = Infallible;
 
     async fn connect(&self, _: Connect) -> Result<Connection, Infallible> {
-        Ok(Connection::default())
+        Ok(Connection { held: AtomicBool::new(false), dirty: false, _one: self.0.clone() })
     }
 
     async fn check(&self, _: &mut Connection) -> Result<(), Infallible> {
@@ -46,7 +48,7 @@ impl Connector for Maker {
 }
 
 fn pool(size: u32) -> Pool<Maker> {
-    Pool::builder(Maker).max_size(size).check(false).idle_timeout(Duration::ZERO).build()
+    Pool::builder(Maker::default()).max_size(size).check(false).idle_timeout(Duration::ZERO).build()
 }
 
 fn use_once(pool: &Pool<Maker>, dirty: bool) {
@@ -64,9 +66,31 @@ fn give_up(pool: &Pool<Maker>) {
     thread::yield_now();
 }
 
+/// Nobody may wait: who would have to is refused.
+fn be_refused(pool: &Pool<Maker>) {
+    for _ in 0..2 {
+        match block_on(pool.acquire()) {
+            Ok(lease) => assert!(!lease.held.load(SeqCst), "somebody else has it"),
+            Err(AcquireError::Full(_)) => {}
+            Err(_) => panic!("there is no other reason"),
+        }
+    }
+}
+
+/// It goes away while it waits, or was just served.
+fn give_up_late(pool: &Pool<Maker>) {
+    let mut request = Box::pin(pool.acquire());
+    for _ in 0..2 {
+        if request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Threads that each do something with one pool; then all connections are at home, and the counts add up.
-fn together(size: u32, acts: &[fn(&Pool<Maker>)]) {
-    let pool = Arc::new(pool(size));
+fn together(pool: Pool<Maker>, size: u32, acts: &[fn(&Pool<Maker>)]) {
+    let pool = Arc::new(pool);
     let threads: Vec<_> = acts
         .iter()
         .copied()
@@ -85,13 +109,13 @@ fn together(size: u32, acts: &[fn(&Pool<Maker>)]) {
     let counts = &stats.counts;
     assert_eq!(stats.waiting, 0);
     assert!(stats.open() <= size);
-    assert_eq!(counts.acquires, counts.holds + counts.waits_withdrawn);
+    assert_eq!(counts.acquires, counts.holds + counts.waits_withdrawn + counts.refused);
     assert_eq!(counts.waits, counts.waits_granted + counts.waits_withdrawn);
 }
 
 fn schedules(size: u32, acts: &'static [fn(&Pool<Maker>)]) {
-    shuttle::check_random(move || together(size, acts), 10_000);
-    shuttle::check_pct(move || together(size, acts), 5_000, 3);
+    shuttle::check_random(move || together(pool(size), size, acts), 10_000);
+    shuttle::check_pct(move || together(pool(size), size, acts), 5_000, 3);
 }
 
 fn suspend_a_while(pool: &Pool<Maker>) {
@@ -131,4 +155,69 @@ fn a_dirty_connection_is_never_handed_on() {
 #[test]
 fn a_pool_that_is_suspended_meanwhile_serves_all_in_the_end() {
     schedules(2, &[twice, twice, suspend_a_while]);
+}
+
+#[test]
+fn who_gives_up_while_served_leaves_nothing_behind() {
+    schedules(1, &[twice, give_up_late, give_up_late, give_up]);
+}
+
+#[test]
+fn who_is_refused_hears_it() {
+    let few = || Pool::builder(Maker::default()).max_size(1).max_waiters(1).check(false).build();
+    let acts: &[fn(&Pool<Maker>)] = &[be_refused, be_refused, be_refused];
+    shuttle::check_random(move || together(few(), 1, acts), 10_000);
+    shuttle::check_pct(move || together(few(), 1, acts), 5_000, 3);
+}
+
+/// Nobody but its users has the pool, and they leave it while others have leases and wait.
+fn abandon() {
+    let count = Arc::new(());
+    let pool = Pool::builder(Maker(count.clone())).max_size(2).check(false).build();
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                let lease = block_on(pool.acquire());
+                drop(pool);
+                thread::yield_now();
+                assert!(lease.is_ok());
+            })
+        })
+        .collect();
+    drop(pool);
+    threads.into_iter().for_each(|thread| thread.join().unwrap_or_else(|_| panic!("a thread failed")));
+    // No connection is left, nor the pool: all of it was given back.
+    while Arc::strong_count(&count) > 1 {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_pool_that_is_dropped_meanwhile_leaves_nothing_behind() {
+    shuttle::check_random(abandon, 10_000);
+    shuttle::check_pct(abandon, 5_000, 3);
+}
+
+/// Who waits when the pool closes hears it, and who has a connection keeps it.
+fn close_meanwhile() {
+    let pool = Arc::new(pool(1));
+    let users: Vec<_> = (0..3)
+        .map(|_| {
+            let pool = pool.clone();
+            thread::spawn(move || match block_on(pool.acquire()) {
+                Ok(lease) => assert!(!lease.held.load(SeqCst)),
+                Err(AcquireError::Closed) => {}
+                Err(_) => panic!("there is no other reason"),
+            })
+        })
+        .collect();
+    pool.drain();
+    users.into_iter().for_each(|thread| thread.join().unwrap_or_else(|_| panic!("a thread failed")));
+}
+
+#[test]
+fn who_waits_when_the_pool_closes_hears_it() {
+    shuttle::check_random(close_meanwhile, 10_000);
+    shuttle::check_pct(close_meanwhile, 5_000, 3);
 }

@@ -10,11 +10,12 @@ use std::sync::{self, OnceLock, PoisonError};
 use headpond_core::Usage;
 
 use crate::connector::Connector;
+use crate::door::Door;
 use crate::raw::{Latch, Latched};
 use crate::slot::Slot;
 use crate::state::State;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, lock};
+use crate::sync::lock;
 
 /// So many connections lie on one shelf at most.
 const PLACES: usize = 4;
@@ -82,7 +83,7 @@ impl<C: Connector> Shelf<C> {
 /// can be put where it is reached by the connection itself.
 pub(crate) struct Grounds<C: Connector> {
     places: &'static [Place<C>],
-    pub(crate) state: &'static Mutex<State<C>>,
+    pub(crate) door: &'static Door<C>,
 }
 
 impl<C: Connector> Clone for Grounds<C> {
@@ -105,12 +106,12 @@ impl<C: Connector> Grounds<C> {
     pub(crate) fn obtain(state: State<C>) -> Self {
         let spare = spare().get_mut(&TypeId::of::<C>()).and_then(Vec::pop);
         if let Some(spare) = spare.and_then(|spare| spare.downcast::<Self>().ok()) {
-            *lock(spare.state) = state;
+            *lock(&spare.door.state) = state;
             return *spare;
         }
         let place = || Place { filled: AtomicBool::new(false), shelved: Latch::new(Shelved::new()) };
         let places = Vec::leak((0..count()).map(|_| place()).collect());
-        Self { places, state: Box::leak(Box::new(Mutex::new(state))) }
+        Self { places, door: Box::leak(Box::new(Door::new(state))) }
     }
 
     /// The pool is gone, and nothing lies here.

@@ -7,9 +7,9 @@ use headpond_core::{ConnId, Tick};
 
 use crate::connector::Connector;
 use crate::inner::Inner;
-use crate::raw::StaticRef;
+use crate::raw::{Postable, StaticRef};
 use crate::shelf::Grounds;
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// One connection, from its login to its end. It never moves: what moves is the box.
 pub(crate) struct Slot<C: Connector> {
@@ -27,6 +27,12 @@ pub(crate) struct Slot<C: Connector> {
     pub(crate) shelved: Tick,
 }
 
+impl<C: Connector> Postable for Slot<C> {
+    fn below(&self) -> &AtomicPtr<()> {
+        &self.mark.below
+    }
+}
+
 impl<C: Connector> std::fmt::Debug for Slot<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot").field("conn", &self.conn).field("mark", &self.mark).finish_non_exhaustive()
@@ -42,6 +48,8 @@ pub(crate) struct Mark {
     site: StaticRef<Location<'static>>,
     label: StaticRef<&'static str>,
     task: AtomicUsize,
+    /// Of its return, while that is posted. Here, for the connection itself lies on as few cache lines as can be.
+    below: AtomicPtr<()>,
 }
 
 /// Who asks for a connection.
@@ -59,6 +67,7 @@ impl Mark {
             site: StaticRef::new(),
             label: StaticRef::new(),
             task: AtomicUsize::new(0),
+            below: AtomicPtr::default(),
         }
     }
 

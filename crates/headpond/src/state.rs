@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use headpond_core::{
     Acquired, Action, CloseReason, ConnId, FailureClass, Pool as Machine, PoolSettings, Refusal, Request,
@@ -17,13 +18,13 @@ use crate::error::{Holder, LoginError, LoginFailure, PoolFull, Situation};
 use crate::inner::Inner;
 use crate::jobs::Job;
 use crate::notice::Notice;
-use crate::raw::{Node, Queue};
+use crate::raw::{Node, Posted, Queue};
 use crate::shelf::Grounds;
 use crate::slot::{Mark, Slot};
 use crate::upkeep::TICK;
 
 /// A shelf keeps a connection untested for a few upkeeps at most.
-const TRUST_AT_HAND: std::time::Duration = TICK.saturating_mul(4);
+const TRUST_AT_HAND: Duration = TICK.saturating_mul(4);
 
 /// So many holders an error names.
 const HOLDERS_NAMED: usize = 3;
@@ -34,7 +35,10 @@ pub(crate) type Outcome<C> = Option<Box<Slot<C>>>;
 /// Why one that waits gets nothing.
 #[derive(Debug)]
 pub(crate) enum Refused<E> {
-    TimedOut(Arc<Situation<E>>),
+    /// After so long.
+    TimedOut(Duration, Arc<Situation<E>>),
+    Full(PoolFull),
+    WouldMiss(PoolFull),
     Login(Arc<LoginFailure<E>>),
     Closed,
 }
@@ -120,24 +124,50 @@ impl<C: Connector> State<C> {
         self.last
     }
 
+    /// The time of the last turn.
+    #[inline]
+    pub(crate) fn last(&self) -> Tick {
+        self.last
+    }
+
     /// Somebody wants a connection. `node` waits if it has to, and `waker` is called then.
     pub(crate) fn acquire(
         &mut self,
         now: Tick,
-        deadline: Option<Tick>,
         node: Pin<&mut Node<Outcome<C>>>,
-        waker: Waker,
+        waker: impl FnOnce() -> Waker,
     ) -> Answer<C> {
-        let number = self.queue.next();
-        match self.ask(now, deadline, number) {
+        let answer = self.request(now, node.deadline());
+        if let Answer::Queued(waiter) = answer
+            && let Some(posted) = node.post(waker())
+        {
+            self.queue.join(posted, waiter);
+        }
+        answer
+    }
+
+    /// The same for one that was posted.
+    pub(crate) fn admit(&mut self, now: Tick, posted: Posted<Outcome<C>>, effects: &mut Effects<C>) {
+        let refused = match self.request(now, posted.deadline()) {
+            Answer::Queued(waiter) => return self.queue.join(posted, waiter),
+            Answer::Granted(slot) => return effects.wake(posted.serve(Some(slot))),
+            Answer::Full(full) => Refused::Full(full),
+            Answer::WouldMiss(full) => Refused::WouldMiss(full),
+            Answer::Login(failure) => Refused::Login(failure),
+            Answer::Nested(_) | Answer::Closed => Refused::Closed,
+        };
+        self.refusals.insert(posted.address(), refused);
+        effects.wake(posted.serve(None));
+    }
+
+    /// Who queues by it must join the queue at once.
+    fn request(&mut self, now: Tick, deadline: Option<Tick>) -> Answer<C> {
+        match self.ask(now, deadline, self.queue.next()) {
             Ok(Acquired::Granted(conn)) => match self.take(now, conn) {
                 Some(slot) => Answer::Granted(slot),
                 None => Answer::Closed,
             },
-            Ok(Acquired::Queued(id)) => {
-                self.queue.join(node, waker);
-                Answer::Queued(id)
-            }
+            Ok(Acquired::Queued(waiter)) => Answer::Queued(waiter),
             Ok(Acquired::Refused(why)) => self.refusal(why),
             Err(answer) => answer,
         }
@@ -183,9 +213,10 @@ impl<C: Connector> State<C> {
     }
 
     /// Who waits under this number gives up.
-    pub(crate) fn withdraw(&mut self, now: Tick, waiter: WaiterId, number: u32) {
-        self.queue.leave(number);
-        self.machine.withdraw(now, waiter);
+    pub(crate) fn withdraw(&mut self, now: Tick, number: u32) {
+        if let Some(waiter) = self.queue.leave(number) {
+            self.machine.withdraw(now, waiter);
+        }
     }
 
     /// Why the one at this address was refused.
@@ -364,8 +395,7 @@ impl<C: Connector> State<C> {
 
     /// What the machine wants done.
     #[inline]
-    pub(crate) fn settle(&mut self, now: Tick) -> Effects<C> {
-        let mut effects = Effects::none();
+    pub(crate) fn settle(&mut self, now: Tick, effects: &mut Effects<C>) {
         let mut next = 0;
         let mut timed_out = None;
         while let Some(action) = self.actions.get(next).copied() {
@@ -373,14 +403,15 @@ impl<C: Connector> State<C> {
             match action {
                 Action::Grant { holder, conn, .. } => {
                     if let Some(slot) = self.take(now, conn) {
-                        self.serve(holder, Some(slot), &mut effects);
+                        self.serve(holder, Some(slot), effects);
                     }
                 }
-                Action::Refuse { holder, why } => {
+                Action::Refuse { holder, why, waited } => {
                     let refused = match why {
                         Refusal::Database(_) => self.failure.clone().map_or(Refused::Closed, Refused::Login),
                         Refusal::Draining => Refused::Closed,
                         _ => Refused::TimedOut(
+                            Duration::from_nanos(waited),
                             timed_out.get_or_insert_with(|| Arc::new(self.situation(now))).clone(),
                         ),
                     };
@@ -388,7 +419,7 @@ impl<C: Connector> State<C> {
                     if let Some(address) = self.queue.address(number) {
                         self.refusals.insert(address, refused);
                     }
-                    self.serve(holder, None, &mut effects);
+                    self.serve(holder, None, effects);
                 }
                 Action::Open(conn) => effects.job(Job::Open(conn)),
                 Action::Check(conn) => {
@@ -414,12 +445,11 @@ impl<C: Connector> State<C> {
             }
         }
         self.actions.clear();
-        effects.changed = std::mem::take(&mut self.changed);
+        effects.changed |= std::mem::take(&mut self.changed);
         if self.asleep && self.busy {
             self.asleep = false;
             effects.wakes_upkeep = true;
         }
-        effects
     }
 
     fn serve(&mut self, holder: u64, outcome: Outcome<C>, effects: &mut Effects<C>) {

@@ -154,7 +154,7 @@ impl Model {
 
     fn refused(&self) -> Vec<(u64, Refusal)> {
         let refusal = |action: &Action| {
-            if let Action::Refuse { holder, why } = action { Some((*holder, *why)) } else { None }
+            if let Action::Refuse { holder, why, .. } = action { Some((*holder, *why)) } else { None }
         };
         self.said.iter().filter_map(refusal).collect()
     }

@@ -372,7 +372,7 @@ impl Model {
                     self.follow_grant(holder, conn, waited, loose);
                     loose = loose.filter(|id| *id != conn);
                 }
-                Action::Refuse { holder, why } => self.follow_refusal(holder, why),
+                Action::Refuse { holder, why, .. } => self.follow_refusal(holder, why),
                 Action::Open(id) => {
                     self.settles(&mut loose);
                     self.follow_open(id);

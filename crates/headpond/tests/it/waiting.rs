@@ -108,6 +108,22 @@ async fn a_deadline_of_its_own_is_kept_though_others_wait_for_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_served_with_a_lost_connection_goes_on_waiting() {
+    let server = Server::new();
+    let pool = server.pool(1);
+    let held = pool.acquire().await.unwrap();
+    let waiter = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire().await.map(|lease| lease.number) }
+    });
+    sleep(ms(1000)).await;
+    *server.login_takes.lock().unwrap() = ms(500);
+    drop(held);
+    server.restart();
+    assert_eq!(waiter.await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_login_that_hangs_does_not_keep_a_returned_connection_from_who_waits() {
     let server = Server::new();
     let pool = server.pool(3);
