@@ -137,7 +137,7 @@ pub async fn experiment<T: Target>(
         experiment.run(&script, &stopped, &mut show).await;
         let mut measured = experiment.told(stopped.load(Ordering::Relaxed))?;
         (measured.facts.login, measured.facts.login_work) = (login, login_work);
-        if options.random {
+        if options.random && !stopped.load(Ordering::Relaxed) {
             experiment.try_random(&mut measured, &script, &stopped, &mut show).await;
         }
         if left_out > 0 {
@@ -251,7 +251,11 @@ impl<T: Target> Experiment<'_, T> {
                 let point = Point { connections: level, rate: look.rate(), seconds: look.seconds };
                 let speed = speed(measured, point, look.busy / look.seconds, self.options.seed);
                 let pace = (paces.0 * paces.1).sqrt();
-                measured.facts.open.push(Open { rate: look.rate(), speed: (speed / pace).clamp(0.2, 5.0) });
+                // More than it bears is served no faster than what it bears.
+                if measured.facts.open.last().is_none_or(|lower| lower.rate < look.rate()) {
+                    let speed = (speed / pace).clamp(0.2, 5.0);
+                    measured.facts.open.push(Open { rate: look.rate(), speed });
+                }
                 break;
             }
         }

@@ -49,6 +49,9 @@ fn a_database_is_measured_within_its_guards_and_the_same_is_said_of_what_was_sav
     assert_eq!(found.facts.max_connections, Some(20));
     assert!(found.facts.login.unwrap() > 0.0 && found.facts.memory.is_some_and(|mib| mib > 0.1));
     assert!(found.facts.audit.iter().any(|said| said.contains("levels above 8")));
+    let tried: Vec<f64> = found.facts.open.iter().map(|open| open.rate).collect();
+    let peak = found.levels.iter().map(|level| level.rate()).fold(0.0, f64::max);
+    assert!(!tried.is_empty() && tried.iter().all(|rate| (1.0..peak).contains(rate)), "{tried:?}, {peak}");
     let again = size(&["--measured", path, "--rate", "10", "--no-trials"]).output().unwrap();
     assert_eq!(text(&again.stdout), text(&output.stdout));
     let page =
