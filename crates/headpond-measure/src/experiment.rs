@@ -238,7 +238,9 @@ impl<T: Target> Experiment<'_, T> {
                 };
                 let look = self.look(level, &load).await;
                 let after = self.look(best, &closed).await;
-                if stop.load(Ordering::Relaxed) || look.completions == 0 || look.errors + after.errors > 0 {
+                let looks = [&before, &look, &after];
+                let useless = |look: &&Look| look.completions == 0 || look.errors > 0;
+                if stop.load(Ordering::Relaxed) || looks.iter().any(|look| useless(look)) {
                     return;
                 }
                 let paces = (before.rate() / found.curve.rate(best), after.rate() / found.curve.rate(best));
