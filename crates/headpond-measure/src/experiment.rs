@@ -240,7 +240,7 @@ impl<T: Target> Experiment<'_, T> {
                 let after = self.look(best, &closed).await;
                 let looks = [&before, &look, &after];
                 let useless = |look: &&Look| look.completions == 0 || look.errors > 0;
-                if stop.load(Ordering::Relaxed) || looks.iter().any(|look| useless(look)) {
+                if stop.load(Ordering::Relaxed) || looks.iter().any(useless) {
                     return;
                 }
                 let paces = (before.rate() / found.curve.rate(best), after.rate() / found.curve.rate(best));
