@@ -21,7 +21,7 @@ pub enum Action {
         holder: u64,
         /// Why.
         why: Refusal,
-        /// Nanoseconds.
+        /// How long it was in the queue, in nanoseconds.
         waited: u64,
     },
     /// Connect and log in; answer with [`crate::Pool::opened`] or [`crate::Pool::open_failed`].

@@ -33,12 +33,11 @@ const RANDOM: [f64; 2] = [0.3, 0.6];
 /// One of these lasts as long as so many looks, the one after it included.
 const RANDOM_LOOKS: u32 = 5;
 
-/// One in which others took more than this share of the machine is tried again, and so is one before and after which it
-/// was not equally fast.
-const DISTURBED: f64 = 0.03;
-const SAME_PACE: f64 = 0.1;
+/// A machine whose speeds before and after a load differ by no more than this share was equally fast all along. Looks of a
+/// second or two cannot tell less.
+pub const SAME_PACE: f64 = 0.1;
 
-/// So often at most.
+/// One that others disturbed, or before and after which the machine was not equally fast, is tried so often at most.
 const TRIES: usize = 3;
 
 /// Tells their draws from those of the levels.
@@ -246,7 +245,7 @@ impl<T: Target> Experiment<'_, T> {
                 let paces = (before.rate() / found.curve.rate(best), after.rate() / found.curve.rate(best));
                 before = after;
                 let same = (paces.1 / paces.0 - 1.0).abs() <= SAME_PACE;
-                let disturbed = look.foreign_cpu.is_some_and(|share| share > DISTURBED) || !same;
+                let disturbed = look.is_disturbed() || !same;
                 if disturbed && attempt + 1 < TRIES {
                     continue;
                 }

@@ -13,7 +13,7 @@ mod script;
 mod target;
 pub mod watch;
 
-pub use experiment::{Options, Progress, experiment};
+pub use experiment::{Options, Progress, SAME_PACE, experiment};
 pub use mysql::Mysql;
 pub use postgres::Postgres;
 pub use script::{Script, Step};

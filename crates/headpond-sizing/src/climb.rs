@@ -57,6 +57,12 @@ pub struct Look {
 }
 
 impl Look {
+    /// Whether it is one of something else, and to be taken again.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.foreign_cpu.is_some_and(|share| share > DISTURBED)
+    }
+
     /// Transactions per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
@@ -116,7 +122,7 @@ impl Climb {
 
     /// Takes note of what was seen at [`Climb::level`].
     pub fn saw(&mut self, look: Look) {
-        if self.again > 0 && look.foreign_cpu.is_some_and(|share| share > DISTURBED) {
+        if self.again > 0 && look.is_disturbed() {
             self.again -= 1;
             return;
         }

@@ -74,7 +74,7 @@ pub struct Facts {
 }
 
 /// How fast requests that come at random find the database. Connections that are never given back do not let it rest;
-/// between requests its caches are taken and its cores fall asleep: the less there is to do, the slower it does it.
+/// requests at random do, and mostly find it slower.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Open {

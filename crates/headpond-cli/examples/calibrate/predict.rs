@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headpond::Connector;
-use headpond_measure::{Options, Target, experiment};
+use headpond_measure::{Options, SAME_PACE, Target, experiment};
 use headpond_sizing::climb::ladder;
 use headpond_sizing::curve::knee;
 use headpond_sizing::forecast::{
@@ -16,9 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::workloads::{Bench, Workload};
 use crate::{Arguments, Spare, say};
-
-/// Two paces that differ by no more are the same: that of a run is known as well as that.
-pub(crate) const SAME_PACE: f64 = 0.1;
 
 /// How long a trouble lasts, and all of one workload together.
 const TROUBLE: f64 = 13.0;

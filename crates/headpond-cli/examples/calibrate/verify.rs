@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headpond::Connector;
-use headpond_measure::{Options, Target, experiment};
+use headpond_measure::{Options, SAME_PACE, Target, experiment};
 use headpond_sizing::curve::KNEE_SHARE;
 use headpond_sizing::forecast::{Band, Forecast, Point, Spike, forecast, replayed, speed};
 use headpond_sizing::measured::Open as Found;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
 use crate::open::{Attempt, CLEAN, Open, Seen};
-use crate::predict::{Predicted, SAME_PACE, expect, pace};
+use crate::predict::{Predicted, expect, pace};
 use crate::workloads::{Bench, Workload};
 use crate::{Arguments, Spare, say};
 
