@@ -25,8 +25,14 @@ impl ConnId {
     pub const NONE: Self = Self { index: u32::MAX, generation: u32::MAX };
 }
 
-id!(WaiterId, "A queued request of one pool.");
+/// A queued request of one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaiterId {
+    pub(crate) application: u32,
+    pub(crate) number: u32,
+}
+
 impl WaiterId {
     /// Names no request of any pool.
-    pub const NONE: Self = Self { index: u32::MAX, generation: u32::MAX };
+    pub const NONE: Self = Self { application: u32::MAX, number: u32::MAX };
 }

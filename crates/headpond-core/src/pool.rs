@@ -436,7 +436,7 @@ impl Pool {
     #[inline]
     fn serve(&mut self, now: Tick, conn: ConnId) {
         if self.slots.state(conn) == Some(State::InUse) {
-            self.slots.hand_over(now, conn);
+            self.slots.begin_lease(now, conn);
             self.gauge.note_fewer_waiting(now, self.waiters.len());
         } else {
             self.lease(now, conn);

@@ -1,16 +1,15 @@
-//! The connections of one pool: which are in which state, the idle ones in order of use, the leased ones in order of
-//! lease.
+//! The connections of one pool: which are in which state, and the idle ones in order of use.
 
 use crate::{ConnId, State, Tick};
 
 const NONE: u32 = u32::MAX;
 
-/// One connection. `newer` and `older` link the idle ones, or the leased ones: it is never both.
+/// One connection. `newer` and `older` link the idle ones.
 #[derive(Debug)]
 struct Slot {
     generation: u32,
     state: Option<State>,
-    /// When it was last given back, or its lease began: the key of the list it is in.
+    /// When it was last given back, by which the idle ones are in order; or when its lease began.
     since: Tick,
     /// When it last showed that it is good.
     proven: Tick,
@@ -34,7 +33,7 @@ enum Rest {
     Lent,
 }
 
-/// A list of slots, newest to oldest.
+/// The idle connections, newest to oldest.
 #[derive(Clone, Copy, Debug)]
 struct List {
     newest: u32,
@@ -53,7 +52,6 @@ pub(crate) struct Slots {
     counts: [u32; 8],
     total: u32,
     idle: List,
-    leased: List,
     epoch: u32,
     /// Idle connections that are retiring.
     retiring: u32,
@@ -61,6 +59,8 @@ pub(crate) struct Slots {
     first_expiry: Tick,
     /// No idle connection was last proven before this; may be too early, never too late.
     first_proof: Tick,
+    /// No lease that was not reported began before this; may be too early, never too late.
+    first_lease: Tick,
 }
 
 impl Slots {
@@ -71,11 +71,11 @@ impl Slots {
             counts: [0; 8],
             total: 0,
             idle: List::EMPTY,
-            leased: List::EMPTY,
             epoch: 0,
             retiring: 0,
             first_expiry: Tick::NEVER,
             first_proof: Tick::NEVER,
+            first_lease: Tick::NEVER,
         }
     }
 
@@ -142,11 +142,7 @@ impl Slots {
         let slot = &mut self.slots[conn.index as usize];
         slot.state = Some(to);
         match to {
-            State::InUse => {
-                slot.since = now;
-                slot.reported = false;
-                self.leased = self.join_list(self.leased, conn.index);
-            }
+            State::InUse => self.begin_lease(now, conn),
             State::Idle => {
                 // A check does not count as use: it goes back to where it was.
                 if from != State::Checking || planted!(TestCountsAsUse) {
@@ -154,7 +150,7 @@ impl Slots {
                 }
                 self.first_expiry = self.first_expiry.min(slot.expires);
                 self.first_proof = self.first_proof.min(slot.proven);
-                self.idle = self.join_list(self.idle, conn.index);
+                self.join_list(conn.index);
             }
             // Asked about the test as soon as it came to rest.
             State::Checking if from != State::Idle => slot.since = now,
@@ -164,15 +160,14 @@ impl Slots {
         self.counts[to as usize] += 1;
     }
 
-    /// One lease ends and the next begins: its place among the leased ones is the newest.
-    pub(crate) fn hand_over(&mut self, now: Tick, conn: ConnId) {
-        if self.leased.newest != conn.index {
-            self.leave_list(State::InUse, conn.index);
-            self.slots[conn.index as usize].since = now;
-            self.leased = self.join_list(self.leased, conn.index);
-        }
+    /// A lease begins: of one that is in use by now, or that comes from another holder.
+    #[inline]
+    pub(crate) fn begin_lease(&mut self, now: Tick, conn: ConnId) {
         let slot = &mut self.slots[conn.index as usize];
         (slot.since, slot.reported) = (now, false);
+        if now < self.first_lease {
+            self.first_lease = now;
+        }
     }
 
     #[inline]
@@ -214,17 +209,18 @@ impl Slots {
         Some((conn, self.slots[conn.index as usize].since))
     }
 
-    /// The longest lease that has not been reported yet, and since when.
-    pub(crate) fn oldest_unreported_lease(&self) -> Option<(ConnId, Tick)> {
-        let mut next = self.leased.oldest;
-        while let Some(conn) = self.id(next) {
-            let slot = &self.slots[next as usize];
-            if !slot.reported {
-                return Some((conn, slot.since));
-            }
-            next = slot.newer;
-        }
-        None
+    /// No lease that was not reported began before this; may be too early, never too late.
+    pub(crate) fn first_lease(&self) -> Tick {
+        self.first_lease
+    }
+
+    /// The longest lease that has not been reported yet, and since when. Finds out anew when that is for all.
+    pub(crate) fn oldest_unreported_lease(&mut self) -> Option<(ConnId, Tick)> {
+        let leases =
+            (0..).zip(&self.slots).filter(|(_, slot)| slot.state == Some(State::InUse) && !slot.reported);
+        let (index, oldest) = leases.min_by_key(|(_, slot)| slot.since).unzip();
+        self.first_lease = oldest.map_or(Tick::NEVER, |slot| slot.since);
+        Some((self.id(index?)?, self.first_lease))
     }
 
     /// Marks a lease as reported.
@@ -333,9 +329,9 @@ impl Slots {
     }
 
     /// Puts a slot where its `since` belongs: almost always at the newest end.
-    fn join_list(&mut self, mut list: List, index: u32) -> List {
+    fn join_list(&mut self, index: u32) {
         let since = self.slots[index as usize].since;
-        let (mut newer, mut older) = (NONE, list.newest);
+        let (mut newer, mut older) = (NONE, self.idle.newest);
         while let Some(slot) = self.slots.get(older as usize)
             && slot.since > since
         {
@@ -346,21 +342,18 @@ impl Slots {
         (slot.newer, slot.older) = (newer, older);
         match self.slots.get_mut(newer as usize) {
             Some(slot) => slot.older = index,
-            None => list.newest = index,
+            None => self.idle.newest = index,
         }
         match self.slots.get_mut(older as usize) {
             Some(slot) => slot.newer = index,
-            None => list.oldest = index,
+            None => self.idle.oldest = index,
         }
-        list
     }
 
     fn leave_list(&mut self, from: State, index: u32) {
-        let list = match from {
-            State::Idle => &mut self.idle,
-            State::InUse => &mut self.leased,
-            _ => return,
-        };
+        if from != State::Idle {
+            return;
+        }
         let slot = &mut self.slots[index as usize];
         if slot.rest != Rest::Plain {
             let rest = std::mem::replace(&mut slot.rest, Rest::Plain);
@@ -371,10 +364,10 @@ impl Slots {
         }
         let Slot { newer, older, .. } = *slot;
         if newer == NONE {
-            list.newest = older;
+            self.idle.newest = older;
         }
         if older == NONE {
-            list.oldest = newer;
+            self.idle.oldest = newer;
         }
         if let Some(slot) = self.slots.get_mut(newer as usize) {
             slot.older = older;

@@ -22,8 +22,7 @@ impl Pool {
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let mut from = self.waiters.first();
-        while let Some(left) = self.waiters.pop_overdue(now, &mut from) {
+        while let Some(left) = self.waiters.pop_overdue(now) {
             self.counts.waits_timed_out += 1;
             let waited = self.wait_ended(now, left.since);
             out.push(Action::Refuse { holder: left.holder, why: Refusal::TimedOut, waited });
@@ -42,7 +41,9 @@ impl Pool {
             self.check_stale(now, out);
         }
         while self.leak_deadline() <= now {
-            let Some((conn, since)) = self.slots.oldest_unreported_lease() else { break };
+            let oldest = self.slots.oldest_unreported_lease();
+            let is_due = |since: Tick| since.plus(self.settings.leak_after) <= now;
+            let Some((conn, since)) = oldest.filter(|(_, since)| is_due(*since)) else { break };
             self.slots.report(conn);
             self.counts.leaks += 1;
             out.push(Action::Leak { conn, since, ended: false });
@@ -128,8 +129,7 @@ impl Pool {
         if self.settings.leak_after.is_zero() {
             return Tick::NEVER;
         }
-        let oldest = self.slots.oldest_unreported_lease();
-        oldest.map_or(Tick::NEVER, |(_, since)| since.plus(self.settings.leak_after))
+        self.slots.first_lease().plus(self.settings.leak_after)
     }
 
     /// Whether an idle connection may be closed for want of use.

@@ -1,54 +1,47 @@
 //! Queued requests. Within an application first in, first out; between applications weighted-fair; a waiter can
-//! leave from any place in O(1).
+//! leave from any place.
 //!
 //! Fairness is start-time fair queueing (Goyal, Vin, Cheng 1996): each application's next request carries a start
 //! tag, the later of the queue's virtual time and the finish tag of its last one; the smallest start tag is served,
 //! and becomes the virtual time. An application that was away gains nothing by it. With a single application
 //! this is a plain queue.
+//!
+//! Who comes and who is served in turn touches one end of a queue, and no neighbour: a pool behind a lock is changed by
+//! one core after the other, and each line of memory that it writes has to travel.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{Tick, WaiterId};
-
-const NONE: u32 = u32::MAX;
 
 /// Virtual time that one grant costs an application of weight 1.
 const COST: u64 = 1 << 20;
 
+/// So many who left lie between those who wait, beside as many as wait.
+const LEFT: usize = 32;
+
 #[derive(Debug)]
 struct Waiter {
-    generation: u32,
-    /// The place of its application; [`NONE`] once it has left.
-    application: u32,
     holder: u64,
     since: Tick,
     deadline: Tick,
-    /// Neighbours in order of arrival, all applications together.
-    all: Links,
-    /// Neighbours of the same application.
-    own: Links,
+    /// They are numbered within an application, as they come.
+    number: u32,
+    /// Otherwise it has left.
+    waits: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Links {
-    previous: u32,
-    next: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    head: u32,
-    tail: u32,
-}
-
-impl Ends {
-    const EMPTY: Self = Self { head: NONE, tail: NONE };
-}
+/// There may be very many.
+const _: () = assert!(size_of::<Waiter>() <= 32);
 
 #[derive(Debug)]
 struct Application {
-    ends: Ends,
+    /// At both ends is who waits.
+    queue: VecDeque<Waiter>,
+    /// Of those who wait.
     len: u32,
+    /// The number of the next.
+    next: u32,
     /// Virtual time that one grant costs it.
     cost: u64,
     finish: u64,
@@ -61,43 +54,65 @@ pub(crate) struct Left {
     pub(crate) since: Tick,
 }
 
-/// There may be very many.
-const _: () = assert!(size_of::<Waiter>() <= 48);
-
-/// The queue of one pool.
+/// The queue of one pool. What every request changes comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Waiters {
-    waiters: Vec<Waiter>,
-    free: Vec<u32>,
-    all: Ends,
     len: u32,
-    applications: Vec<Application>,
-    names: BTreeMap<u32, u32>,
     /// The application that was last asked for, and its place.
     latest: Option<(u32, u32)>,
+    virtual_time: u64,
+    /// No deadline comes before this; may be too early, never too late.
+    first_deadline: Tick,
+    applications: Vec<Application>,
     /// Applications with somebody waiting.
     active: Vec<u32>,
-    virtual_time: u64,
-    /// Waiters have deadlines of their own, so the oldest need not be the first to time out.
-    mixed_deadlines: bool,
-    /// With mixed deadlines none comes before this; may be too early, never too late.
-    first_deadline: Tick,
+    /// Those that were found, the oldest last.
+    overdue: Vec<Left>,
+    names: BTreeMap<u32, u32>,
+}
+
+impl Waiter {
+    fn left(&self) -> Left {
+        Left { holder: self.holder, since: self.since }
+    }
+}
+
+impl Application {
+    /// The one at this place leaves, if it has not yet.
+    fn remove(&mut self, at: usize) -> Option<Left> {
+        let waiter = self.queue.get_mut(at).filter(|waiter| waiter.waits)?;
+        waiter.waits = false;
+        let left = waiter.left();
+        self.len -= 1;
+        while self.queue.front().is_some_and(|first| !first.waits) {
+            self.queue.pop_front();
+        }
+        while self.queue.back().is_some_and(|last| !last.waits) {
+            self.queue.pop_back();
+        }
+        if self.queue.len() > 2 * self.len as usize + LEFT {
+            self.queue.retain(|waiter| waiter.waits);
+        }
+        Some(left)
+    }
+
+    fn since(&self) -> Option<Tick> {
+        self.queue.front().map(|first| first.since)
+    }
 }
 
 impl Waiters {
     pub(crate) fn new() -> Self {
         Self {
-            waiters: Vec::new(),
-            free: Vec::new(),
-            all: Ends::EMPTY,
             len: 0,
-            applications: Vec::new(),
-            names: BTreeMap::new(),
             latest: None,
-            active: Vec::new(),
             virtual_time: 0,
-            mixed_deadlines: false,
             first_deadline: Tick::NEVER,
+            applications: Vec::new(),
+            active: Vec::new(),
+            overdue: Vec::new(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -118,53 +133,20 @@ impl Waiters {
     }
 
     pub(crate) fn push(&mut self, now: Tick, deadline: Tick, application: u32, holder: u64) -> WaiterId {
-        let application = self.application(application);
-        let own_tail = self.applications[application as usize].ends.tail;
-        self.first_deadline = self.first_deadline().min(deadline);
-        if let Some(last) = self.waiters.get(self.all.tail as usize)
-            && last.deadline > deadline
-        {
-            self.mixed_deadlines = true;
+        let place = self.application(application);
+        if self.len == 0 || !planted!(DeadlinesForgotten) {
+            self.first_deadline = self.first_deadline.min(deadline);
         }
-        let waiter = |generation| Waiter {
-            generation,
-            application,
-            holder,
-            since: now,
-            deadline,
-            all: Links { previous: self.all.tail, next: NONE },
-            own: Links { previous: own_tail, next: NONE },
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                let generation = self.waiters[index as usize].generation;
-                self.waiters[index as usize] = waiter(generation);
-                index
-            }
-            None => {
-                let waiter = waiter(0);
-                self.waiters.push(waiter);
-                u32::try_from(self.waiters.len() - 1).unwrap_or(NONE)
-            }
-        };
-        match self.waiters.get_mut(self.all.tail as usize) {
-            Some(last) => last.all.next = index,
-            None => self.all.head = index,
-        }
-        self.all.tail = index;
-        let Application { ends, len, .. } = &mut self.applications[application as usize];
+        let Application { queue, len, next, .. } = &mut self.applications[place as usize];
+        let number = *next;
+        queue.push_back(Waiter { holder, since: now, deadline, number, waits: true });
+        *next = number.wrapping_add(1);
         *len += 1;
-        let first_of_its_own = ends.head == NONE;
-        if first_of_its_own {
-            ends.head = index;
-        }
-        ends.tail = index;
-        match self.waiters.get_mut(own_tail as usize) {
-            Some(last) => last.own.next = index,
-            None => self.active.push(application),
+        if *len == 1 {
+            self.active.push(place);
         }
         self.len += 1;
-        WaiterId { index, generation: self.waiters[index as usize].generation }
+        WaiterId { application: place, number }
     }
 
     /// Takes out the request whose turn it is.
@@ -172,80 +154,85 @@ impl Waiters {
         if planted!(OldestFirstServed) {
             return self.pop_oldest();
         }
-        let application = match self.active[..] {
+        let place = match self.active[..] {
             [] => return None,
             [only] => only,
-            _ => *self.active.iter().min_by_key(|place| {
-                let application = &self.applications[**place as usize];
-                let head = &self.waiters[application.ends.head as usize];
-                (self.start_of(**place), head.since)
-            })?,
+            _ => *self
+                .active
+                .iter()
+                .min_by_key(|place| (self.start_of(**place), self.applications[**place as usize].since()))?,
         };
-        let start = self.start_of(application);
+        let start = self.start_of(place);
         self.virtual_time = start;
-        let entry = &mut self.applications[application as usize];
-        entry.finish = start + entry.cost;
-        let next = if planted!(LastComeFirstServed) { entry.ends.tail } else { entry.ends.head };
-        self.remove_at(next)
+        let application = &mut self.applications[place as usize];
+        application.finish = start + application.cost;
+        let next = if planted!(LastComeFirstServed) { application.queue.len() - 1 } else { 0 };
+        self.remove_at(place, next)
     }
 
     /// Takes out the request that has been there for longest, whosever it is.
     pub(crate) fn pop_oldest(&mut self) -> Option<Left> {
-        self.remove_at(self.all.head)
+        self.remove_at(self.oldest_place()?, 0)
     }
 
-    /// Takes out a request whose deadline has come, looking from `from` on.
-    pub(crate) fn pop_overdue(&mut self, now: Tick, from: &mut u32) -> Option<Left> {
-        if self.first_deadline() > now {
-            return None;
+    /// Takes out a request whose deadline has come, the oldest first; all of them, before anything else is asked.
+    pub(crate) fn pop_overdue(&mut self, now: Tick) -> Option<Left> {
+        if self.overdue.is_empty() && self.first_deadline <= now {
+            self.find_overdue(now);
         }
-        while let Some(waiter) = self.waiters.get(*from as usize) {
-            let index = std::mem::replace(from, waiter.all.next);
-            if waiter.deadline <= now {
-                return self.remove_at(index);
-            }
-        }
-        self.find_first_deadline();
-        None
+        self.overdue.pop()
     }
 
-    /// Where looking through all requests begins.
-    pub(crate) fn first(&self) -> u32 {
-        self.all.head
+    /// Finds out anew, too, when the next deadline comes.
+    fn find_overdue(&mut self, now: Tick) {
+        self.first_deadline = Tick::NEVER;
+        for place in &self.active {
+            let Application { queue, len, .. } = &mut self.applications[*place as usize];
+            queue.retain(|waiter| {
+                let stays = waiter.waits && waiter.deadline > now;
+                if stays {
+                    self.first_deadline = self.first_deadline.min(waiter.deadline);
+                } else if waiter.waits {
+                    self.overdue.push(waiter.left());
+                    *len -= 1;
+                    self.len -= 1;
+                }
+                stays
+            });
+        }
+        self.overdue.reverse();
+        if self.active.len() > 1 {
+            self.overdue.sort_unstable_by_key(|left| Reverse(left.since));
+        }
+        self.active.retain(|place| self.applications[*place as usize].len > 0);
     }
 
     /// Takes one out of the queue; `None` if it is no longer there.
     pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Left> {
-        let waiter = self.waiters.get(id.index as usize)?;
-        let waits = waiter.generation == id.generation && waiter.application != NONE;
-        if waits { self.remove_at(id.index) } else { None }
+        let queue = &self.applications.get(id.application as usize)?.queue;
+        let first = queue.front()?.number;
+        // From the first on, for numbers begin anew at some time.
+        let distance = |number: u32| number.wrapping_sub(first);
+        let at = queue.binary_search_by_key(&distance(id.number), |waiter| distance(waiter.number)).ok()?;
+        self.remove_at(id.application, at)
     }
 
     /// No deadline comes before this; may be too early, never too late.
     pub(crate) fn first_deadline(&self) -> Tick {
-        match self.waiters.get(self.all.head as usize) {
-            None => Tick::NEVER,
-            Some(head) if !self.mixed_deadlines || planted!(DeadlinesForgotten) => head.deadline,
-            Some(_) => self.first_deadline,
-        }
+        self.first_deadline
     }
 
     /// Whose the oldest request is, and since when it waits.
     pub(crate) fn oldest(&self) -> Option<Left> {
-        self.waiters.get(self.all.head as usize).map(|w| Left { holder: w.holder, since: w.since })
+        self.applications[self.oldest_place()? as usize].queue.front().map(Waiter::left)
     }
 
-    fn find_first_deadline(&mut self) {
-        self.first_deadline = Tick::NEVER;
-        let mut next = self.all.head;
-        while let Some(waiter) = self.waiters.get(next as usize) {
-            self.first_deadline = self.first_deadline.min(waiter.deadline);
-            next = waiter.all.next;
-        }
+    fn oldest_place(&self) -> Option<u32> {
+        self.active.iter().copied().min_by_key(|place| self.applications[*place as usize].since())
     }
 
-    fn start_of(&self, application: u32) -> u64 {
-        let finish = self.applications[application as usize].finish;
+    fn start_of(&self, place: u32) -> u64 {
+        let finish = self.applications[place as usize].finish;
         if planted!(AbsenceIsSaved) { finish } else { self.virtual_time.max(finish) }
     }
 
@@ -255,47 +242,63 @@ impl Waiters {
         {
             return place;
         }
-        let next = u32::try_from(self.applications.len()).unwrap_or(NONE);
+        let next = u32::try_from(self.applications.len()).unwrap_or(u32::MAX);
         let place = *self.names.entry(name).or_insert(next);
         if place == next {
-            self.applications.push(Application { ends: Ends::EMPTY, len: 0, cost: COST, finish: 0 });
+            let queue = VecDeque::new();
+            self.applications.push(Application { queue, len: 0, next: 0, cost: COST, finish: 0 });
         }
         self.latest = Some((name, place));
         place
     }
 
-    fn remove_at(&mut self, index: u32) -> Option<Left> {
-        let waiter = self.waiters.get_mut(index as usize)?;
-        waiter.generation = waiter.generation.wrapping_add(1);
-        let left = Left { holder: waiter.holder, since: waiter.since };
-        let application = std::mem::replace(&mut waiter.application, NONE);
-        let (all, own) = (waiter.all, waiter.own);
-        match self.waiters.get_mut(all.previous as usize) {
-            Some(waiter) => waiter.all.next = all.next,
-            None => self.all.head = all.next,
+    fn remove_at(&mut self, place: u32, at: usize) -> Option<Left> {
+        let application = &mut self.applications[place as usize];
+        let left = application.remove(at)?;
+        if application.len == 0 {
+            self.active.retain(|other| *other != place);
         }
-        match self.waiters.get_mut(all.next as usize) {
-            Some(waiter) => waiter.all.previous = all.previous,
-            None => self.all.tail = all.previous,
-        }
-        let Application { ends, len, .. } = &mut self.applications[application as usize];
-        *len -= 1;
-        match self.waiters.get_mut(own.previous as usize) {
-            Some(waiter) => waiter.own.next = own.next,
-            None => ends.head = own.next,
-        }
-        match self.waiters.get_mut(own.next as usize) {
-            Some(waiter) => waiter.own.previous = own.previous,
-            None => ends.tail = own.previous,
-        }
-        if ends.head == NONE {
-            self.active.retain(|other| *other != application);
-        }
-        self.free.push(index);
         self.len -= 1;
         if self.len == 0 {
-            self.mixed_deadlines = false;
+            self.first_deadline = Tick::NEVER;
         }
         Some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiters(holders: std::ops::Range<u64>, first_number: u32) -> (Waiters, Vec<WaiterId>) {
+        let mut waiters = Waiters::new();
+        let place = waiters.application(7) as usize;
+        waiters.applications[place].next = first_number;
+        let ids = holders.map(|holder| waiters.push(Tick(holder), Tick::NEVER, 7, holder)).collect();
+        (waiters, ids)
+    }
+
+    #[test]
+    fn one_that_waits_for_ever_keeps_nothing_of_those_who_came_and_left_behind_it() {
+        let (mut waiters, mut ids) = waiters(0..2, 0);
+        for holder in 2..10_000 {
+            ids.push(waiters.push(Tick(holder), Tick::NEVER, 7, holder));
+            assert!(waiters.remove(ids[ids.len() - 2]).is_some());
+            assert!(waiters.applications[0].queue.len() <= LEFT + 2 * 3);
+        }
+        assert_eq!((waiters.len(), waiters.len_of(7)), (2, 2));
+        assert!(ids[1..9999].iter().all(|id| waiters.remove(*id).is_none()));
+        let mut rest = || waiters.pop().map(|left| left.holder);
+        assert_eq!((rest(), rest(), rest()), (Some(0), Some(9999), None));
+    }
+
+    #[test]
+    fn who_leaves_is_found_though_numbers_began_anew() {
+        let (mut waiters, ids) = waiters(0..5, u32::MAX - 2);
+        assert_eq!(waiters.remove(ids[3]).map(|left| left.holder), Some(3));
+        assert_eq!(waiters.remove(ids[3]), None);
+        assert_eq!(waiters.remove(ids[2]).map(|left| left.holder), Some(2));
+        let rest: Vec<_> = std::iter::from_fn(|| waiters.pop().map(|left| left.holder)).collect();
+        assert_eq!(rest, [0, 1, 4]);
     }
 }

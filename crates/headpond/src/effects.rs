@@ -34,14 +34,13 @@ impl<C: Connector> Effects<C> {
     }
 
     #[inline]
-    pub(crate) fn wake(&mut self, waker: Option<Waker>) {
-        match (waker, self.wakers.get_mut(self.woken)) {
-            (Some(waker), Some(place)) => {
+    pub(crate) fn wake(&mut self, waker: Waker) {
+        match self.wakers.get_mut(self.woken) {
+            Some(place) => {
                 *place = Some(waker);
                 self.woken += 1;
             }
-            (Some(waker), None) => self.rest().wakers.push(waker),
-            (None, _) => {}
+            None => self.rest().wakers.push(waker),
         }
     }
 

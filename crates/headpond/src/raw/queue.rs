@@ -22,12 +22,17 @@ const QUEUED: u8 = 2;
 const SERVED: u8 = 3;
 /// Its owner's, and never to be used again.
 const DONE: u8 = 4;
+/// The same, with its waker.
+const LEFT: u8 = 5;
 
 /// One request that waits, or may: a part of its pinned future.
 ///
 /// While it is [`POSTED`] the cells are whose the [`Posted`] is, while it is [`QUEUED`] the queue's, to be touched only by
 /// who has that mutably borrowed. Otherwise they are the owner's. Who gives a node back changes the place last, and does
 /// not touch the node after that.
+///
+/// A new one has no byte without a value: it is moved with its future before that is pinned, in pieces as large as can be,
+/// and a piece that was written in part only costs as much as an atomic.
 #[derive(Debug)]
 pub(crate) struct Node<T> {
     place: AtomicU8,
@@ -38,7 +43,8 @@ pub(crate) struct Node<T> {
     pub(super) link: UnsafeCell<Link>,
     /// To be dropped only where it was served and not taken.
     outcome: UnsafeCell<ManuallyDrop<T>>,
-    waker: UnsafeCell<Option<Waker>>,
+    /// The task's from being posted to being served; then it is [`Waker::noop`] or not to be used.
+    waker: UnsafeCell<ManuallyDrop<Waker>>,
     /// The queue knows its address.
     _pinned: PhantomPinned,
 }
@@ -66,7 +72,7 @@ impl<T: Default> Node<T> {
             deadline: Tick::NEVER,
             link: UnsafeCell::new(Link { waiter: WaiterId::NONE }),
             outcome: UnsafeCell::new(ManuallyDrop::new(T::default())),
-            waker: UnsafeCell::new(None),
+            waker: UnsafeCell::new(ManuallyDrop::new(Waker::noop().clone())),
             _pinned: PhantomPinned,
         }
     }
@@ -87,13 +93,13 @@ impl<T: Default> Node<T> {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.place.load(Ordering::Relaxed) == DONE
+        matches!(self.place.load(Ordering::Relaxed), DONE | LEFT)
     }
 
     /// Whether others know of it, or it has an outcome to take.
     #[inline]
     pub(crate) fn is_pending(&self) -> bool {
-        !matches!(self.place.load(Ordering::Relaxed), OUT | DONE)
+        !matches!(self.place.load(Ordering::Relaxed), OUT | DONE | LEFT)
     }
 
     /// Whether others know of it still.
@@ -124,15 +130,15 @@ impl<T: Default> Node<T> {
             return None;
         }
         // SAFETY: its cells are its owner's, who is here with `&mut`.
-        unsafe { *node.waker.get() = Some(waker) };
+        unsafe { *node.waker.get() = ManuallyDrop::new(waker) };
         node.place.store(POSTED, Ordering::Relaxed);
         Some(Posted(NonNull::from(node)))
     }
 
-    /// It is not to be queued any more. Does nothing to one that others know of.
+    /// It is not to be queued any more. Does nothing to one that others know of, or that left.
     #[inline]
     pub(crate) fn finish(self: Pin<&mut Self>) {
-        if !self.is_away() {
+        if self.is_new() {
             self.place.store(DONE, Ordering::Relaxed);
         }
     }
@@ -156,6 +162,8 @@ impl<T> Drop for Node<T> {
             POSTED | QUEUED => std::process::abort(),
             // SAFETY: being served, it is its owner's, who has not taken the outcome.
             SERVED => unsafe { ManuallyDrop::drop(self.outcome.get_mut()) },
+            // SAFETY: it left the queue, and its waker was not taken.
+            LEFT => unsafe { ManuallyDrop::drop(self.waker.get_mut()) },
             _ => {}
         }
     }
@@ -185,12 +193,13 @@ impl<T: Default> Posted<T> {
     }
 
     /// It has its outcome, and its waker is to be called.
-    pub(crate) fn serve(self, outcome: T) -> Option<Waker> {
+    pub(crate) fn serve(self, outcome: T) -> Waker {
         let node = self.node();
-        // SAFETY: the cells are ours until the place changes; then its owner may drop the node at any moment.
+        // SAFETY: the cells are ours until the place changes; then its owner may drop the node at any moment. The waker
+        // is the one that was posted, and nobody takes it again.
         let waker = unsafe {
             *node.outcome.get() = ManuallyDrop::new(outcome);
-            (*node.waker.get()).take()
+            ManuallyDrop::take(&mut *node.waker.get())
         };
         node.place.store(SERVED, Ordering::Release);
         waker
@@ -200,18 +209,27 @@ impl<T: Default> Posted<T> {
 /// The nodes that wait, by number. In which order they are served is not decided here.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    nodes: Vec<Option<Posted<T>>>,
-    free: Vec<u32>,
+    places: Vec<Place<T>>,
+    /// The first that is free; behind the last, if none is.
+    free: u32,
+}
+
+/// What a number stands for.
+#[derive(Debug)]
+enum Place<T> {
+    Waits(Posted<T>),
+    /// Nothing; the next such one.
+    Free(u32),
 }
 
 impl<T: Default> Queue<T> {
     pub(crate) fn new() -> Self {
-        Self { nodes: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: 0 }
     }
 
     /// The number that the next node will have.
     pub(crate) fn next(&self) -> u32 {
-        self.free.last().copied().unwrap_or_else(|| u32::try_from(self.nodes.len()).unwrap_or(u32::MAX))
+        self.free
     }
 
     /// The node waits from now on, as number [`Queue::next`].
@@ -222,15 +240,23 @@ impl<T: Default> Queue<T> {
         unsafe { *node.link.get() = Link { waiter } };
         node.number.store(number, Ordering::Relaxed);
         node.place.store(QUEUED, Ordering::Release);
-        match self.free.pop() {
-            Some(number) => self.nodes[number as usize] = Some(posted),
-            None => self.nodes.push(Some(posted)),
+        match self.places.get_mut(number as usize) {
+            Some(place) => {
+                if let Place::Free(next) = *place {
+                    self.free = next;
+                }
+                *place = Place::Waits(posted);
+            }
+            None => {
+                self.places.push(Place::Waits(posted));
+                self.free = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+            }
         }
     }
 
     /// The outcome of a node that waits: it leaves, and its waker is to be called. `Err`: it does not wait.
     #[inline]
-    pub(crate) fn serve(&mut self, number: u32, outcome: T) -> Result<Option<Waker>, T> {
+    pub(crate) fn serve(&mut self, number: u32, outcome: T) -> Result<Waker, T> {
         match self.remove(number) {
             Some(posted) => Ok(posted.serve(outcome)),
             None => Err(outcome),
@@ -239,16 +265,16 @@ impl<T: Default> Queue<T> {
 
     /// Where the node is that waits under a number.
     pub(crate) fn address(&self, number: u32) -> Option<usize> {
-        Some(self.nodes.get(number as usize)?.as_ref()?.address())
+        self.get(number).map(Posted::address)
     }
 
     /// The waker of a node that waits is another one now.
     pub(crate) fn renew(&mut self, number: u32, waker: &Waker) {
-        if let Some(Some(posted)) = self.nodes.get(number as usize) {
+        if let Some(posted) = self.get(number) {
             // SAFETY: it is in the queue, so its cells are ours.
             let kept = unsafe { &mut *posted.node().waker.get() };
-            if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-                *kept = Some(waker.clone());
+            if !kept.will_wake(waker) {
+                **kept = waker.clone();
             }
         }
     }
@@ -258,13 +284,23 @@ impl<T: Default> Queue<T> {
         let posted = self.remove(number)?;
         // SAFETY: as in `renew`; `join` has written it.
         let waiter = unsafe { (*posted.node().link.get()).waiter };
-        posted.node().place.store(DONE, Ordering::Release);
+        posted.node().place.store(LEFT, Ordering::Release);
         Some(waiter)
     }
 
+    fn get(&self, number: u32) -> Option<&Posted<T>> {
+        match self.places.get(number as usize)? {
+            Place::Waits(posted) => Some(posted),
+            Place::Free(_) => None,
+        }
+    }
+
     fn remove(&mut self, number: u32) -> Option<Posted<T>> {
-        let posted = self.nodes.get_mut(number as usize)?.take()?;
-        self.free.push(number);
-        Some(posted)
+        self.get(number)?;
+        let place = &mut self.places[number as usize];
+        match std::mem::replace(place, Place::Free(std::mem::replace(&mut self.free, number))) {
+            Place::Waits(posted) => Some(posted),
+            Place::Free(_) => None,
+        }
     }
 }

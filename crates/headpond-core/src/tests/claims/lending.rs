@@ -42,7 +42,9 @@ fn who_is_recalled_in_use_holds_the_lease_that_began_before() {
     let mut out = Vec::new();
     pool.recall(at(ms(900)), conn, at(ms(500)), Some(at(ms(600))));
     assert_eq!(pool.state(conn), Some(State::InUse));
-    assert_eq!(pool.next_deadline(at(ms(900))), at(ms(1600)));
+    pool.on_timer(at(ms(1599)), &mut out);
+    assert_eq!(out, []);
+    assert_eq!(pool.next_deadline(at(ms(1599))), at(ms(1600)));
     pool.release(at(ms(700)), conn, &mut out);
     assert_eq!(pool.figures(at(ms(900))).counts.hold_time, at(ms(100)).0);
 }
