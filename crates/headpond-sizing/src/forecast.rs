@@ -26,6 +26,9 @@ const OPEN: (f64, f64) = (-0.15, 0.15);
 /// The rate at which a database works that has a backlog: nothing of it falls asleep.
 const BACKLOG: f64 = f64::INFINITY;
 
+/// A wait of up to so many seconds is none: whoever measures one is late by as much at times.
+pub const RESOLUTION: f64 = 5e-4;
+
 /// Speeds among which [`speed`] looks, and the runs behind each.
 const SPEEDS: (f64, f64) = (0.3, 1.7);
 const SPEED_RUNS: u64 = 10;
@@ -58,6 +61,12 @@ impl Band {
         values.sort_by(f64::total_cmp);
         let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
         Self { low: at(0.05), middle: at(0.5), high: at(0.95) }
+    }
+
+    /// The same of a wait, as well as one can be told from none.
+    fn resolved(self) -> Self {
+        let low = if self.low <= RESOLUTION { 0.0 } else { self.low };
+        Self { low, high: self.high.max(RESOLUTION), ..self }
     }
 
     /// Whether a value lies in it.
@@ -97,8 +106,8 @@ pub fn forecast(measured: &Measured, point: Point, seed: u64) -> Forecast {
     let found = measured.curve().times(measured.speed_at(point.rate).unwrap_or(1.0));
     let waits = found.waits(point.connections, point.rate, z);
     Forecast {
-        wait_p50: band(0),
-        wait_p99: band(1),
+        wait_p50: band(0).resolved(),
+        wait_p99: band(1).resolved(),
         response_p99: band(2),
         formula_p99: (waits.decay > 0.0).then(|| waits.quantile(0.99)),
     }

@@ -105,27 +105,7 @@ impl Ledger {
         writeln!(file.unwrap(), "{line}").unwrap();
     }
 
-    /// All pairs that the folder has, of all calibrations.
-    fn all(&self) -> Vec<(Predicted, Outcome)> {
-        let files = fs::read_dir(&self.folder).unwrap().map(|file| file.unwrap().path());
-        let mut files: Vec<PathBuf> =
-            files.filter(|file| file.to_str().unwrap().ends_with(".outcomes.jsonl")).collect();
-        files.sort();
-        let pair = |(said, came): (Said, &str)| {
-            let came: Came = serde_json::from_str(came).unwrap();
-            (said.prediction, came.outcome)
-        };
-        let pairs = files.iter().flat_map(|file| {
-            let said =
-                fs::read_to_string(file.to_str().unwrap().replace(".outcomes.", ".predictions.")).unwrap();
-            let came = fs::read_to_string(file).unwrap();
-            let said = said.lines().filter_map(|line| serde_json::from_str(line).ok());
-            said.zip(came.lines()).map(pair).collect::<Vec<_>>()
-        });
-        pairs.collect()
-    }
-
-    /// Adds a chapter to the book, and writes the `score` of all chapters, for the report.
+    /// Adds a chapter to the book, and writes its `score`, for the report.
     pub(crate) fn finish(&self, score: &Path) {
         let file = self.folder.join(BOOK);
         let before = fs::read_to_string(&file).unwrap_or_else(|_| {
@@ -136,7 +116,7 @@ impl Ledger {
         let (predicted, outcomes): (Vec<_>, Vec<_>) = self.pairs.iter().cloned().unzip();
         let chapter = self.chapter(&predicted, &outcomes);
         fs::write(&file, before + &chapter).unwrap();
-        let sum = score::summary(&self.all());
+        let sum = score::summary(&self.when, &self.pairs);
         fs::write(score, serde_json::to_string_pretty(&sum).unwrap() + "\n").unwrap();
         println!("{chapter}");
     }

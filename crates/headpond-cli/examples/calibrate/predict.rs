@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headpond::Connector;
-use headpond_measure::{Options, SAME_PACE, Target, experiment};
+use headpond_measure::{Options, Target, experiment};
 use headpond_sizing::climb::ladder;
 use headpond_sizing::curve::knee;
 use headpond_sizing::forecast::{
@@ -131,11 +131,10 @@ pub(crate) async fn pace<T: Target, C>(
     look.levels[0].rate() / predicted.measured.curve().rate(predicted.best)
 }
 
-/// What is expected on a machine that is so fast. How fast it is then is known: what it varied by before does not matter.
+/// What is expected on a machine that is so fast, as well as one look can tell.
 pub(crate) fn expect(predicted: &Predicted, point: Point, pace: f64, seed: u64) -> Forecast {
     let mut measured = predicted.measured.clone();
     measured.facts.open.iter_mut().for_each(|open| open.speed *= pace);
-    measured.spread = measured.spread.min(SAME_PACE / 2.0);
     forecast(&measured, point, seed)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use headpond_sizing::forecast::{Band, Forecast};
+use headpond_sizing::forecast::{Band, Forecast, RESOLUTION};
 use serde::Serialize;
 
 use crate::predict::Predicted;
@@ -11,9 +11,11 @@ use crate::verify::{Came, Outcome};
 /// What the load itself comes late by, mostly, in seconds.
 const LATE: f64 = 2e-4;
 
-/// What the report of `headpond size` says of all calibrations: of clean runs only.
+/// What the report of `headpond size` says of the newest calibration: of clean runs only.
 #[derive(Serialize)]
 pub(crate) struct Summary {
+    /// Which that is.
+    calibration: String,
     databases: Vec<String>,
     /// Runs at blind points, those of them that nobody disturbed, and of these those with the p99 wait inside its band.
     blind: usize,
@@ -29,7 +31,7 @@ pub(crate) struct Summary {
     stalls_right: usize,
 }
 
-pub(crate) fn summary(pairs: &[(Predicted, Outcome)]) -> Summary {
+pub(crate) fn summary(calibration: &str, pairs: &[(Predicted, Outcome)]) -> Summary {
     let points = || pairs.iter().flat_map(|(_, outcome)| &outcome.points);
     let clean = || points().filter(|came| came.clean).map(|came| (came.forecast.wait_p99, came));
     let ratios: Vec<f64> = clean().map(|(band, _)| ratio(band)).collect();
@@ -43,6 +45,7 @@ pub(crate) fn summary(pairs: &[(Predicted, Outcome)]) -> Summary {
     databases.sort();
     databases.dedup();
     Summary {
+        calibration: calibration.to_owned(),
         databases,
         blind: points().count(),
         clean: clean().count(),
@@ -55,9 +58,9 @@ pub(crate) fn summary(pairs: &[(Predicted, Outcome)]) -> Summary {
     }
 }
 
-/// The upper end of a band over the lower one. Waits below what a load comes late by are all the same.
+/// The upper end of a band over the lower one.
 fn ratio(band: Band) -> f64 {
-    band.high.max(LATE) / band.low.max(LATE)
+    band.high.max(RESOLUTION) / band.low.max(RESOLUTION)
 }
 
 /// Whether the recommended maximum is the best one, within 15 % or 1.

@@ -8,15 +8,16 @@ use sha2::{Digest as _, Sha256};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/calibration");
 
-/// Each prediction, and what came. What is expected of one run is said right before it, in a line of its own.
-fn pairs() -> Vec<(Value, Value)> {
+/// Each prediction, and what came, by calibration. What is expected of one run is said right before it, in a line of its
+/// own.
+fn pairs() -> BTreeMap<String, Vec<(Value, Value)>> {
     let files = fs::read_dir(FOLDER).unwrap().map(|file| file.unwrap().path());
     let outcomes = files.filter(|file| file.to_str().unwrap().ends_with(".outcomes.jsonl"));
     let hashed = |line: &str| -> (String, Value) {
         let hash = Sha256::digest(line).iter().map(|byte| format!("{byte:02x}")).collect();
         (hash, serde_json::from_str(line).unwrap())
     };
-    let all = outcomes.flat_map(|file| {
+    let all = outcomes.map(|file| {
         let said = fs::read_to_string(file.to_str().unwrap().replace(".outcomes.", ".predictions.")).unwrap();
         let (whole, of_runs): (Vec<_>, Vec<_>) =
             said.lines().map(hashed).partition(|(_, said)| said.get("prediction").is_some());
@@ -32,7 +33,8 @@ fn pairs() -> Vec<(Value, Value)> {
             }
             (said["prediction"].clone(), came["outcome"].clone())
         };
-        whole.into_iter().zip(came).map(pair).collect::<Vec<_>>()
+        let when = file.file_name().unwrap().to_str().unwrap().trim_end_matches(".outcomes.jsonl");
+        (when.to_owned(), whole.into_iter().zip(came).map(pair).collect())
     });
     all.collect()
 }
@@ -42,7 +44,8 @@ fn the_score_of_the_report_is_that_of_the_rows_and_predictions_were_left_as_they
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let (mut blind, mut clean, mut inside) = (0, 0, 0);
     let (mut sizes, mut sizes_right, mut stalls, mut stalls_right) = (0, 0, 0, 0);
-    for (one, outcome) in pairs() {
+    let (newest, pairs) = pairs().pop_last().unwrap();
+    for (one, outcome) in pairs {
         assert_eq!((&one["database"], &one["workload"]), (&outcome["database"], &outcome["workload"]));
         for came in list(&outcome["points"]) {
             blind += 1;
@@ -66,7 +69,7 @@ fn the_score_of_the_report_is_that_of_the_rows_and_predictions_were_left_as_they
         }
     }
     let score: Value = serde_json::from_str(include_str!("../../src/commands/score.json")).unwrap();
-    let rows = json!({"blind": blind, "clean": clean, "inside": inside, "sizes": sizes, "sizes_right": sizes_right,
+    let rows = json!({"calibration": newest, "blind": blind, "clean": clean, "inside": inside, "sizes": sizes, "sizes_right": sizes_right,
         "stalls": stalls, "stalls_right": stalls_right});
     for (key, value) in rows.as_object().unwrap() {
         assert_eq!(&score[key], value, "{key}");
