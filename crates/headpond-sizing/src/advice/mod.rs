@@ -246,9 +246,11 @@ pub fn advise(question: &Question, trials: bool) -> Answer {
         (0..DRAWS).map(|_| Sizes::of(question, &Known::draw(question, &mut chance))).collect();
     let mut prices = sizes.prices(question, &known);
     let mut what_ifs = Vec::new();
+    let mut notes = sizes.notes(question, &known, &drawn);
     if trials && sizes.shortfall.is_none() {
         trials::simulate_prices(question, &known, &sizes, &mut prices);
         what_ifs = trials::what_ifs(question, &known, &sizes);
+        notes.extend(trials::caveat(question, &sizes, &prices));
     }
     Answer {
         doubts: question.measured.as_ref().map(Measured::doubts).unwrap_or_default(),
@@ -260,7 +262,7 @@ pub fn advise(question: &Question, trials: bool) -> Answer {
         budgets: budgets(question, &known, &sizes),
         prices,
         what_ifs,
-        notes: sizes.notes(question, &known, &drawn),
+        notes,
     }
 }
 

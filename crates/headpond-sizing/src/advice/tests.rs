@@ -172,3 +172,18 @@ fn a_measured_curve_binds_and_a_disturbed_one_is_doubted() {
     let missing = ask(790.0).shortfall.expect("the knee of 8 is too small");
     assert!(missing.missing_rate > 50.0);
 }
+
+/// A database that delivers 1000/s with 8 connections, and pauses for 30 ms once a second.
+#[test]
+fn pauses_that_no_size_hides_are_told_beside_the_recommended_size() {
+    let level = |n: u32| Level { in_use: n, seconds: 60.0, completions: 7500 * u64::from(n), hold_p99: None };
+    let asked = |stalls| {
+        let mut measured =
+            Measured { levels: (1..=8).map(level).collect(), spread: 0.01, ..Measured::default() };
+        measured.facts.stalls = stalls;
+        let question = Question { measured: Some(measured), growth: 1.0, ..plant(300.0, 8.0) };
+        advise(&question, true).notes.into_iter().filter(|note| note.contains("no size hides")).count()
+    };
+    assert_eq!(asked(None), 0);
+    assert_eq!(asked(Some(crate::scenario::Stalls { rate: 1.0, mean: 0.03 })), 1);
+}

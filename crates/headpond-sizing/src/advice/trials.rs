@@ -36,6 +36,17 @@ pub(super) fn simulate_prices(question: &Question, known: &Known, sizes: &Sizes,
     }
 }
 
+/// What there is to say if the recommended size does not do in the simulator what the formulas say of it.
+pub(super) fn caveat(question: &Question, sizes: &Sizes, prices: &[Price]) -> Option<String> {
+    let price = prices.iter().find(|price| price.connections == sizes.max)?;
+    let asked = question.objective;
+    let [middle, ..] = price.simulated.filter(|[middle, ..]| asked.late <= 0.01 && *middle > asked.wait)?;
+    let paused = question.measured.as_ref().is_some_and(|measured| measured.still() > 0.0);
+    let why = if paused { ": with the pauses that were measured, which no size hides" } else { "" };
+    let (middle, asked) = (text(middle), text(asked.wait));
+    Some(format!("simulated, 1 % wait longer than {middle} at the recommended size, not {asked}{why}"))
+}
+
 /// The usual misfortunes at the recommended size, with clients who try three times again.
 pub(super) fn what_ifs(question: &Question, known: &Known, sizes: &Sizes) -> Vec<WhatIf> {
     let lasts = (REQUESTS / question.rate.value).clamp(2.0, 60.0);
