@@ -146,11 +146,16 @@ impl<C: Connector> Projection<'_, '_, C> {
     /// `None`: the request was posted, and its answer comes with a wake.
     fn ask(&mut self, cx: &Context<'_>) -> Option<Answer<C>> {
         let pool = *self.pool;
-        let now = pool.clock.now_under_load();
         let door = pool.grounds.door;
         // Whose request it is, is known here only.
         let nested = pool.options.refuse_nested;
-        let locked = if nested { Some(door.lock(now)) } else { door.try_lock(|_| now) };
+        // Who has a deadline of its own may be told at once that it would miss it.
+        let locked = if !nested && self.node.deadline().is_none() && door.is_queueing() {
+            None
+        } else {
+            let now = pool.clock.now_under_load();
+            if nested { Some(door.lock(now)) } else { door.try_lock(|_| now) }
+        };
         let Some(mut state) = locked else {
             door.post(Entry::Request(self.node.as_mut().post(cx.waker().clone())?));
             return None;

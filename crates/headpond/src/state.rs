@@ -219,6 +219,15 @@ impl<C: Connector> State<C> {
         }
     }
 
+    /// Whether a request that comes now can only wait, after others, and the pool looks at it often enough for that.
+    #[inline]
+    pub(crate) fn is_queueing(&self) -> bool {
+        (1..self.policy.max_waiters).contains(&self.machine.waiting())
+            && self.machine.open() >= self.machine.effective_max()
+            && !self.asleep
+            && !self.closing
+    }
+
     /// Why the one at this address was refused.
     pub(crate) fn take_refusal(&mut self, address: usize) -> Option<Refused<C::Error>> {
         self.refusals.remove(&address)

@@ -27,8 +27,7 @@ pub(crate) trait Postable: Send {
 /// Requests and returns, in the order in which they were posted: a stack that is only ever taken whole.
 ///
 /// Whoever posts looks at the lock afterwards, and whoever unlocks looks at the inbox afterwards, each with a fence
-/// between ([`Inbox::may_be_left`]): one of them sees what the other one did. On a cache line of its own.
-#[repr(align(128))]
+/// between ([`Inbox::may_be_left`]): one of them sees what the other one did.
 #[derive(Debug)]
 pub(crate) struct Inbox<T, R> {
     top: AtomicPtr<()>,
@@ -47,8 +46,7 @@ impl<T: Default + Send, R: Postable> Inbox<T, R> {
         Self { top: AtomicPtr::new(ptr::null_mut()), _entries: PhantomData }
     }
 
-    /// Whether there was nothing before: who posts to others leaves looking at the lock to the first.
-    pub(crate) fn post(&self, entry: Entry<T, R>) -> bool {
+    pub(crate) fn post(&self, entry: Entry<T, R>) {
         let top = match entry {
             Entry::Request(Posted(node)) => node.as_ptr().cast::<()>(),
             Entry::Return(entry) => Box::into_raw(entry).cast::<()>().map_addr(|address| address | RETURN),
@@ -57,8 +55,9 @@ impl<T: Default + Send, R: Postable> Inbox<T, R> {
         loop {
             // SAFETY: the entry is ours until it is in the inbox.
             unsafe { Self::put(top, below) };
-            match self.top.compare_exchange_weak(below, top, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return below.is_null(),
+            // In one order with what else is sequentially consistent, so that a flag can be read afterwards without a fence.
+            match self.top.compare_exchange_weak(below, top, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return,
                 Err(now) => below = now,
             }
         }

@@ -107,6 +107,27 @@ async fn a_deadline_of_its_own_is_kept_though_others_wait_for_longer() {
     assert!((ms(70)..ms(80)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
 
+/// The first wakes the upkeep, and the others only leave word.
+#[tokio::test(start_paused = true)]
+async fn who_comes_behind_others_gives_up_in_time_though_nobody_else_comes_or_goes() {
+    let server = Server::new();
+    let pool = server.builder(1).acquire_timeout(ms(500)).build();
+    let _lease = pool.acquire().await.unwrap();
+    sleep(ms(100)).await;
+    let begun = Instant::now();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.acquire().await.map(drop) })
+        })
+        .collect();
+    for waiting in waiting {
+        assert!(matches!(waiting.await.unwrap(), Err(AcquireError::TimedOut(_))));
+        assert!((ms(500)..ms(515)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+    assert_eq!(pool.stats().counts.waits_timed_out, 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_served_with_a_lost_connection_goes_on_waiting() {
     let server = Server::new();
