@@ -146,22 +146,24 @@ impl<C: Connector> Projection<'_, '_, C> {
     /// `None`: the request was posted, and its answer comes with a wake.
     fn ask(&mut self, cx: &Context<'_>) -> Option<Answer<C>> {
         let pool = *self.pool;
+        let now = pool.clock.now_under_load();
+        pool.clock.refresh(now);
         let door = pool.grounds.door;
         // Whose request it is, is known here only.
         let nested = pool.options.refuse_nested;
         // Who has a deadline of its own may be told at once that it would miss it.
         let locked = if !nested && self.node.deadline().is_none() && door.is_queueing() {
             None
+        } else if nested {
+            Some(door.lock(now))
         } else {
-            let now = pool.clock.now_under_load();
-            if nested { Some(door.lock(now)) } else { door.try_lock(|_| now) }
+            door.try_lock(|_| now)
         };
         let Some(mut state) = locked else {
             door.post(Entry::Request(self.node.as_mut().post(cx.waker().clone())?));
             return None;
         };
         let now = state.last();
-        pool.clock.refresh(now);
         if nested && let Some(own) = state.nested(now, task_of(cx)) {
             return Some(Answer::Nested(own));
         }
