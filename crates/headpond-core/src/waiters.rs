@@ -54,9 +54,8 @@ pub(crate) struct Left {
     pub(crate) since: Tick,
 }
 
-/// The queue of one pool. What every request changes comes first.
+/// The queue of one pool.
 #[derive(Debug)]
-#[repr(C)]
 pub(crate) struct Waiters {
     len: u32,
     /// The application that was last asked for, and its place.
@@ -67,7 +66,7 @@ pub(crate) struct Waiters {
     applications: Vec<Application>,
     /// Applications with somebody waiting.
     active: Vec<u32>,
-    /// Those that were found, the oldest last.
+    /// Those who left because their deadline has come, the oldest last; empty but for one turn.
     overdue: Vec<Left>,
     names: BTreeMap<u32, u32>,
 }

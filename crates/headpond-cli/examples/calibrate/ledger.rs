@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use headpond_sizing::forecast::{Band, Forecast, Point};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::predict::Predicted;
@@ -21,7 +21,7 @@ const BOOK: &str = "ledger.md";
 const SECOND: &str = "+%Y-%m-%dT%H:%M:%SZ";
 
 /// A line of the predictions.
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 struct Said {
     written: String,
     prediction: Predicted,
@@ -39,7 +39,7 @@ struct SaidOfPoint<'a> {
 }
 
 /// A line of the outcomes.
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 struct Came {
     /// SHA-256 of the line of the prediction, taken before the verifying runs began, and when that was.
     prediction: String,

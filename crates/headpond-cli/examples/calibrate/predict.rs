@@ -12,7 +12,7 @@ use headpond_sizing::forecast::{
 use headpond_sizing::measured::Measured;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::workloads::{Bench, Workload};
 use crate::{Arguments, Spare, say};
@@ -22,7 +22,7 @@ const TROUBLE: f64 = 13.0;
 pub(crate) const TROUBLES: f64 = 4.0 * (TROUBLE + 1.0);
 
 /// Everything that is said of one workload on one server before it is looked at.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Predicted {
     pub(crate) database: String,
     pub(crate) version: String,

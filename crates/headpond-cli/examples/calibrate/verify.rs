@@ -8,7 +8,7 @@ use headpond_sizing::curve::KNEE_SHARE;
 use headpond_sizing::forecast::{Band, Forecast, Point, Spike, forecast, replayed, speed};
 use headpond_sizing::measured::Open as Found;
 use headpond_sizing::passive::{Counters, learn};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::ledger::Ledger;
 use crate::open::{Attempt, CLEAN, Open, Seen};
@@ -23,7 +23,7 @@ const WARM_UP: f64 = 0.05;
 const AGAIN: usize = 2;
 
 /// What came of one point.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Came {
     /// What was expected, and the SHA-256 of the line in which that was written before the run.
     pub(crate) forecast: Forecast,
@@ -59,7 +59,7 @@ impl Came {
 }
 
 /// What came of one workload on one server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) database: String,
     pub(crate) workload: String,
